@@ -1,0 +1,128 @@
+//! The identifiers and the one openraft type configuration that the whole crate shares.
+
+use std::fmt;
+use std::io::Cursor;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+/// A Raft group: 0 is the cluster's own, 1..N hold environments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GroupId(pub u32);
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "g{}", self.0)
+    }
+}
+
+/// A node's identity: given out once by the cluster, persisted, never reused, not tied to an address.
+pub type NodeId = u64;
+
+/// Where a member of a group is reached by its peers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// `host:port` of the peer gRPC surface.
+    pub address: String,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+/// The commands that one log entry carries, packed into a single buffer, so that an entry is cloned
+/// by reference count and written to log and wire without another encoding.
+///
+/// Layout: for each command its length as u32 little-endian and its bytes.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Batch {
+    count: u32,
+    packed: Bytes,
+}
+
+impl Batch {
+    /// Packs `commands` in order.
+    pub fn pack<'a>(commands: impl IntoIterator<Item = &'a Bytes> + Clone) -> Self {
+        let size = commands.clone().into_iter().map(|c| c.len() + 4).sum();
+        let mut packed = BytesMut::with_capacity(size);
+        let mut count = 0;
+        for command in commands {
+            packed.put_u32_le(u32::try_from(command.len()).expect("a command is bounded far below 4 GiB"));
+            packed.extend_from_slice(command);
+            count += 1;
+        }
+        Self { count, packed: packed.freeze() }
+    }
+
+    /// Number of commands.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether the batch carries no command.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Packed size in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.packed.len()
+    }
+
+    /// The commands in order, each a slice of the shared buffer; `None` marks a malformed remainder.
+    pub fn commands(&self) -> impl Iterator<Item = Option<Bytes>> + '_ {
+        let mut cursor = Cursor::new(&self.packed);
+        let mut left = self.count;
+        std::iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            left -= 1;
+            if cursor.remaining() < 4 {
+                left = 0;
+                return Some(None);
+            }
+            let length = cursor.get_u32_le() as usize;
+            if cursor.remaining() < length {
+                left = 0;
+                return Some(None);
+            }
+            let start = cursor.position() as usize;
+            cursor.advance(length);
+            Some(Some(self.packed.slice(start..start + length)))
+        })
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "batch of {} ({} bytes)", self.count, self.packed.len())
+    }
+}
+
+/// One reply for each command of the entry, in order; empty for blank and membership entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replies(pub Vec<Bytes>);
+
+impl fmt::Display for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} replies", self.0.len())
+    }
+}
+
+openraft::declare_raft_types!(
+    /// The one type configuration of this crate. Nothing outside `consensus` names openraft.
+    pub TypeConfig:
+        D = Batch,
+        R = Replies,
+        NodeId = NodeId,
+        Node = Peer,
+);

@@ -1,0 +1,229 @@
+//! What a caller asks of the database and what it answers: one value for each operation, independent
+//! of the protocol that brought it. Also the wire form between nodes, so members are only ever appended.
+
+use bson::RawDocumentBuf;
+use serde::{Deserialize, Serialize};
+
+use crate::raw_bson;
+
+/// An index as its creator defines it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexSpec {
+    /// Unique in its collection, for example `country_1_population_-1`.
+    pub name: String,
+    /// Dotted field paths, in order of significance, and whether the order is descending.
+    pub fields: Vec<IndexField>,
+    /// Whether two documents may not have an equal key (missing fields count as null, as in MongoDB).
+    pub unique: bool,
+}
+
+/// One field of a (compound) index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexField {
+    /// Dotted path.
+    pub path: String,
+    /// Largest value first.
+    pub descending: bool,
+}
+
+/// A query with everything that shapes its result.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FindOp {
+    /// Which documents; empty = all.
+    #[serde(with = "raw_bson")]
+    pub filter: RawDocumentBuf,
+    /// Which fields; empty = whole documents.
+    #[serde(with = "raw_bson")]
+    pub projection: RawDocumentBuf,
+    /// `{path: 1 | -1, ...}` in order of significance; empty = by `_id`.
+    #[serde(with = "raw_bson")]
+    pub sort: RawDocumentBuf,
+    /// Matches to leave out first.
+    pub skip: u64,
+    /// Most documents to return; `None` = as many as the budget of results allows.
+    pub limit: Option<u64>,
+    /// Continue after this position of an earlier page (`FindReply::next`); only with an empty sort.
+    #[serde(with = "serde_bytes")]
+    pub after: Vec<u8>,
+}
+
+/// How an update changes what it matches.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct UpdateOp {
+    /// Which documents.
+    #[serde(with = "raw_bson")]
+    pub filter: RawDocumentBuf,
+    /// Update operators, or the whole new document when `replace`.
+    #[serde(with = "raw_bson")]
+    pub update: RawDocumentBuf,
+    /// `update` is a whole document, not operators.
+    pub replace: bool,
+    /// Insert when nothing matches.
+    pub upsert: bool,
+    /// Change all matches instead of the first.
+    pub multi: bool,
+    /// Answer with the document after the change (single updates only).
+    pub return_document: bool,
+    /// Which match a single update takes first; empty = by `_id`.
+    #[serde(with = "raw_bson")]
+    pub sort: RawDocumentBuf,
+    /// `_id` for a document that an upsert creates when filter and update name none; made at the edge.
+    pub upsert_id: String,
+}
+
+/// One operation on one environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// Creates an empty collection.
+    CreateCollection {
+        /// Its name.
+        collection: String,
+    },
+    /// Removes a collection with all documents and indexes.
+    DropCollection {
+        /// Its name.
+        collection: String,
+    },
+    /// Names, document counts and index definitions of all collections.
+    ListCollections,
+    /// Inserts documents; each must carry its `_id`. All or none.
+    Insert {
+        /// Target.
+        collection: String,
+        /// Whole documents with `_id`.
+        #[serde(with = "raw_bson::vec")]
+        documents: Vec<RawDocumentBuf>,
+    },
+    /// Reads documents.
+    Find {
+        /// Source.
+        collection: String,
+        /// The query.
+        find: FindOp,
+    },
+    /// Counts matches.
+    Count {
+        /// Source.
+        collection: String,
+        /// Which documents; empty = all.
+        #[serde(with = "raw_bson")]
+        filter: RawDocumentBuf,
+    },
+    /// Updates, replaces or upserts.
+    Update {
+        /// Target.
+        collection: String,
+        /// What and how.
+        update: UpdateOp,
+    },
+    /// Removes the first match or all.
+    Remove {
+        /// Target.
+        collection: String,
+        /// Which documents.
+        #[serde(with = "raw_bson")]
+        filter: RawDocumentBuf,
+        /// All matches instead of the first.
+        multi: bool,
+    },
+    /// Starts to build an index; it serves queries once its build has finished.
+    CreateIndex {
+        /// Target.
+        collection: String,
+        /// Definition.
+        index: IndexSpec,
+    },
+    /// Removes an index.
+    DropIndex {
+        /// Target.
+        collection: String,
+        /// Its name.
+        name: String,
+    },
+    /// Definitions and build states of a collection's indexes.
+    ListIndexes {
+        /// Source.
+        collection: String,
+    },
+    /// How a find, count, update or remove would be carried out. Only reads.
+    Explain(Box<Op>),
+}
+
+impl Op {
+    /// Whether the operation only reads, so that any replica may serve it after a read barrier.
+    pub fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::ListCollections | Self::Find { .. } | Self::Count { .. } | Self::ListIndexes { .. } | Self::Explain(_)
+        )
+    }
+
+    /// The collection concerned, where there is one.
+    pub fn collection(&self) -> Option<&str> {
+        match self {
+            Self::CreateCollection { collection }
+            | Self::DropCollection { collection }
+            | Self::Insert { collection, .. }
+            | Self::Find { collection, .. }
+            | Self::Count { collection, .. }
+            | Self::Update { collection, .. }
+            | Self::Remove { collection, .. }
+            | Self::CreateIndex { collection, .. }
+            | Self::DropIndex { collection, .. }
+            | Self::ListIndexes { collection } => Some(collection),
+            Self::ListCollections => None,
+            Self::Explain(inner) => inner.collection(),
+        }
+    }
+}
+
+/// What an operation answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum OpReply {
+    /// Done, nothing to say (collections and indexes created or dropped).
+    Done,
+    /// The `_id`s of inserted documents, in order, each as a one-element document `{"": id}`.
+    Inserted {
+        /// `{"": _id}` for each document.
+        #[serde(with = "raw_bson::vec")]
+        ids: Vec<RawDocumentBuf>,
+    },
+    /// Documents found.
+    Found {
+        /// In the order asked for.
+        #[serde(with = "raw_bson::vec")]
+        documents: Vec<RawDocumentBuf>,
+        /// Position to continue after (`FindOp::after`) when the result was cut by a limit; empty at the end.
+        #[serde(with = "serde_bytes")]
+        next: Vec<u8>,
+    },
+    /// Number of matches.
+    Counted {
+        /// Matches.
+        count: u64,
+    },
+    /// What an update did.
+    Updated {
+        /// Documents that matched.
+        matched: u64,
+        /// Documents that really changed.
+        modified: u64,
+        /// `{"": _id}` of the document that an upsert created.
+        #[serde(with = "raw_bson::option")]
+        upserted_id: Option<RawDocumentBuf>,
+        /// The document after the change, when asked for and there was one.
+        #[serde(with = "raw_bson::option")]
+        document: Option<RawDocumentBuf>,
+    },
+    /// Documents removed.
+    Removed {
+        /// How many.
+        removed: u64,
+    },
+    /// `ListCollections`, `ListIndexes` and `Explain` answer with documents of their own shape.
+    Described {
+        /// One document for each collection, each index, or one plan.
+        #[serde(with = "raw_bson::vec")]
+        documents: Vec<RawDocumentBuf>,
+    },
+}
