@@ -1,0 +1,125 @@
+//! One request as everything behind the gateway sees it: who asks, which environment, what, and until when.
+//!
+//! Identity is settled at the door: nothing behind the surfaces parses a token or a signature.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Instant;
+
+use yunbase_docdb::op::{Op, OpReply};
+
+/// Who asks, as the door has established.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Holds a secret key of the environment (or of the whole cluster): collection rules do not apply.
+    Administrator {
+        /// The public half of the key, for logs and audit.
+        key_id: String,
+    },
+    /// The node itself: import of its own metadata, index builders.
+    System,
+}
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadLevel {
+    /// Sees every write acknowledged before it began.
+    #[default]
+    Linearizable,
+    /// From the leader under its lease.
+    Lease,
+    /// From this node's replica as it is.
+    Stale,
+}
+
+/// Names a mutating request for exactly-once: a retry carries the same pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionSequence {
+    /// The session, as the state machine gave it out.
+    pub session: u64,
+    /// Grows by one with each new mutating request of the session.
+    pub sequence: u64,
+}
+
+/// One authenticated request.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Who asks.
+    pub caller: Caller,
+    /// The environment to act on.
+    pub env: String,
+    /// What to do.
+    pub op: Op,
+    /// The caller's own exactly-once name; without it the node uses a session of its own.
+    pub session: Option<SessionSequence>,
+    /// Freshness of reads.
+    pub read_level: ReadLevel,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+    /// Travels through logs and into every error.
+    pub request_id: String,
+}
+
+/// What a caller may do after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The same request fails the same way.
+    Never,
+    /// Nothing happened: try again.
+    Safe,
+    /// Unknown outcome: only a retry under the same session and sequence settles it.
+    SameSequence,
+}
+
+/// A failed request, ready for any surface.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Failure {
+    /// The code that the CloudBase clients know.
+    pub code: &'static str,
+    /// One sentence that says what to do.
+    pub message: String,
+    /// Whether a retry makes sense.
+    pub retry: Retry,
+}
+
+impl Failure {
+    /// A failure of class `code`.
+    pub fn new(code: &'static str, message: impl Into<String>, retry: Retry) -> Self {
+        Self { code, message: message.into(), retry }
+    }
+}
+
+impl From<yunbase_docdb::Error> for Failure {
+    fn from(error: yunbase_docdb::Error) -> Self {
+        Self::new(error.code.as_str(), error.message, Retry::Never)
+    }
+}
+
+/// The future of a running call.
+pub type CallFuture = Pin<Box<dyn Future<Output = Result<OpReply, Failure>> + Send>>;
+
+/// Whoever carries out calls: the router of this node, or a stand-in in a test.
+pub trait Execute: Send + Sync + 'static {
+    /// Carries out `call`, wherever in the cluster that happens, and answers by its deadline.
+    fn execute(&self, call: Call) -> CallFuture;
+}
+
+/// A secret key as the door needs it.
+#[derive(Clone)]
+pub struct SecretKey {
+    /// The public half.
+    pub id: String,
+    /// The secret half. Never logged: this type has no `Debug`.
+    pub secret: String,
+    /// The one environment the key opens, or `None` for all.
+    pub env: Option<String>,
+}
+
+/// Looks up secret keys. Answers from this node's replica, so a lookup never leaves the process.
+pub trait KeyDirectory: Send + Sync + 'static {
+    /// The key with this public half.
+    fn find(&self, id: &str) -> Option<SecretKey>;
+    /// Whether an environment of this name exists.
+    fn has_env(&self, env: &str) -> bool;
+}
