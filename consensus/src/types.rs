@@ -49,11 +49,16 @@ impl Batch {
         let mut packed = BytesMut::with_capacity(size);
         let mut count = 0;
         for command in commands {
-            packed.put_u32_le(u32::try_from(command.len()).expect("a command is bounded far below 4 GiB"));
+            packed.put_u32_le(
+                u32::try_from(command.len()).expect("a command is bounded far below 4 GiB"),
+            );
             packed.extend_from_slice(command);
             count += 1;
         }
-        Self { count, packed: packed.freeze() }
+        Self {
+            count,
+            packed: packed.freeze(),
+        }
     }
 
     /// Number of commands.
@@ -109,7 +114,7 @@ impl fmt::Display for Batch {
 }
 
 /// One reply for each command of the entry, in order; empty for blank and membership entries.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replies(pub Vec<Bytes>);
 
 impl fmt::Display for Replies {

@@ -77,7 +77,10 @@ pub struct Error {
 impl Error {
     /// An error of class `code`.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// A parameter with the wrong type or value.

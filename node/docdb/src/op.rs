@@ -154,7 +154,11 @@ impl Op {
     pub fn is_read(&self) -> bool {
         matches!(
             self,
-            Self::ListCollections | Self::Find { .. } | Self::Count { .. } | Self::ListIndexes { .. } | Self::Explain(_)
+            Self::ListCollections
+                | Self::Find { .. }
+                | Self::Count { .. }
+                | Self::ListIndexes { .. }
+                | Self::Explain(_)
         )
     }
 
