@@ -1,7 +1,82 @@
-//! The public protocol of yunbase and its Rust SDK. Under construction.
+//! The public protocol of yunbase and its Rust SDK.
+//!
+//! ```no_run
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct City { name: String, country: String }
+//! # async fn example() -> yunbase_client::Result<()> {
+//! use yunbase_client::{Client, filter::eq};
+//!
+//! let client = Client::builder()
+//!     .endpoint("http://127.0.0.1:7600")
+//!     .endpoint("http://127.0.0.1:7610")
+//!     .credentials("secret id", "secret key")
+//!     .env("demo")
+//!     .connect()
+//!     .await?;
+//! let cities = client.collection::<City>("cities");
+//! let swiss = cities.find(eq("country", "CH")).sort_by("name").limit(10).all().await?;
+//! # let _ = swiss; Ok(()) }
+//! ```
+//!
+//! # What it promises
+//! * **Once.** A request that changes something is sent again under the same session and sequence until its outcome is
+//!   known, so it takes effect once, also when answers get lost and nodes die.
+//! * **Honest.** When the outcome stays unknown by the deadline, [`Error::is_unknown`] says so. Any other error
+//!   means that nothing happened.
+//! * **On time.** No call outlives its deadline, and nothing is retried without a bound.
+//! * **Bounded.** Requests in flight, frames, answers and pauses have limits (`limits.rs`).
+//! * **No panic** from anything that a node sends.
+//!
+//! # Map
+//! | file | owns |
+//! |---|---|
+//! | `builder`, `dev_json`, `auth` | how a client comes to be and proves who it is |
+//! | `client` | one request: its attempts until an answer or the deadline |
+//! | `retry` | the decision after an attempt, as a pure function |
+//! | `session` | exactly-once: sequences and their window |
+//! | `endpoint` | the addresses, which is used now, reconnecting |
+//! | `link`, `frames` | one live stream; everything that waits goes into one frame |
+//! | `collection`, `find`, `catalog`, `filter`, `update`, `wire` | the typed face |
+//! | `testing` | a stand-in server and a starter of real ones, for tests |
+
+pub mod auth;
+mod builder;
+mod catalog;
+mod client;
+mod collection;
+mod dev_json;
+mod endpoint;
+mod error;
+pub mod filter;
+mod find;
+mod frames;
+mod limits;
+mod link;
+mod retry;
+mod session;
+#[doc(hidden)]
+pub mod testing;
+pub mod update;
+mod wire;
+
+pub use crate::builder::ClientBuilder;
+pub use crate::catalog::Index;
+pub use crate::client::Client;
+pub use crate::collection::{Collection, Updated};
+pub use crate::dev_json::{DevJson, DevNode};
+pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::find::{Find, Page};
+pub use crate::limits::Options;
+pub use crate::proto::ReadLevel;
+pub use bson;
 
 /// The generated protocol types.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
 pub mod proto {
     tonic::include_proto!("yunbase.v1");
 }

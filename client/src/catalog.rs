@@ -1,0 +1,152 @@
+//! Collections and indexes: what an environment is made of.
+
+use bson::Document;
+
+use crate::client::Client;
+use crate::collection::Collection;
+use crate::error::Result;
+use crate::find::{described, unexpected};
+use crate::proto::request::Op;
+use crate::proto::{self, response};
+
+/// An index to create.
+///
+/// ```
+/// use yunbase_client::Index;
+///
+/// let index = Index::ascending("country").then_descending("population").unique();
+/// assert_eq!(index.name(), "country_1_population_-1");
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Index {
+    name: Option<String>,
+    fields: Vec<proto::IndexField>,
+    unique: bool,
+}
+
+impl Index {
+    /// Begins with `path`, smallest value first.
+    pub fn ascending(path: impl Into<String>) -> Self {
+        Self {
+            name: None,
+            fields: Vec::new(),
+            unique: false,
+        }
+        .then(path.into(), false)
+    }
+
+    /// Begins with `path`, largest value first.
+    pub fn descending(path: impl Into<String>) -> Self {
+        Self {
+            name: None,
+            fields: Vec::new(),
+            unique: false,
+        }
+        .then(path.into(), true)
+    }
+
+    /// Then `path`, smallest value first.
+    #[must_use]
+    pub fn then_ascending(self, path: impl Into<String>) -> Self {
+        self.then(path.into(), false)
+    }
+
+    /// Then `path`, largest value first.
+    #[must_use]
+    pub fn then_descending(self, path: impl Into<String>) -> Self {
+        self.then(path.into(), true)
+    }
+
+    fn then(mut self, path: String, descending: bool) -> Self {
+        self.fields.push(proto::IndexField { path, descending });
+        self
+    }
+
+    /// No two documents may have an equal key.
+    #[must_use]
+    pub fn unique(mut self) -> Self {
+        self.unique = true;
+        self
+    }
+
+    /// Names the index; without this it is named after its fields.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The name it has or will get.
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let parts = self
+                .fields
+                .iter()
+                .map(|f| format!("{}_{}", f.path, if f.descending { -1 } else { 1 }));
+            parts.collect::<Vec<_>>().join("_")
+        })
+    }
+}
+
+impl Client {
+    /// Creates an empty collection.
+    pub async fn create_collection(&self, name: impl Into<String>) -> Result<()> {
+        self.done(Op::CreateCollection(proto::CreateCollection {
+            collection: name.into(),
+        }))
+        .await
+    }
+
+    /// Removes a collection with all its documents and indexes.
+    pub async fn drop_collection(&self, name: impl Into<String>) -> Result<()> {
+        self.done(Op::DropCollection(proto::DropCollection {
+            collection: name.into(),
+        }))
+        .await
+    }
+
+    /// Describes each collection: name, number of documents, indexes.
+    pub async fn list_collections(&self) -> Result<Vec<Document>> {
+        described(
+            self.execute(Op::ListCollections(proto::ListCollections {}))
+                .await?,
+        )
+    }
+
+    async fn done(&self, op: Op) -> Result<()> {
+        match self.execute(op).await? {
+            response::Result::Done(_) => Ok(()),
+            _ => Err(unexpected("change of the catalogue")),
+        }
+    }
+}
+
+impl<T> Collection<T> {
+    /// Starts to build an index; it serves queries once its build has finished.
+    pub async fn create_index(&self, index: &Index) -> Result<()> {
+        let create = proto::CreateIndex {
+            collection: self.name().to_owned(),
+            name: index.name(),
+            fields: index.fields.clone(),
+            unique: index.unique,
+        };
+        self.client().done(Op::CreateIndex(create)).await
+    }
+
+    /// Removes an index.
+    pub async fn drop_index(&self, name: impl Into<String>) -> Result<()> {
+        let drop = proto::DropIndex {
+            collection: self.name().to_owned(),
+            name: name.into(),
+        };
+        self.client().done(Op::DropIndex(drop)).await
+    }
+
+    /// Describes each index and its state.
+    pub async fn list_indexes(&self) -> Result<Vec<Document>> {
+        let list = proto::ListIndexes {
+            collection: self.name().to_owned(),
+        };
+        described(self.client().execute(Op::ListIndexes(list)).await?)
+    }
+}

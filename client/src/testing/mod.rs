@@ -1,0 +1,1 @@
+//! Servers for tests: a stand-in inside the process, and real ones. No part of the API.
