@@ -2,6 +2,7 @@
 //!
 //! Identity is settled at the door: nothing behind the surfaces parses a token or a signature.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
@@ -76,7 +77,7 @@ pub enum Retry {
 #[error("{code}: {message}")]
 pub struct Failure {
     /// The code that the CloudBase clients know.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// One sentence that says what to do.
     pub message: String,
     /// Whether a retry makes sense.
@@ -85,8 +86,8 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of class `code`.
-    pub fn new(code: &'static str, message: impl Into<String>, retry: Retry) -> Self {
-        Self { code, message: message.into(), retry }
+    pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>, retry: Retry) -> Self {
+        Self { code: code.into(), message: message.into(), retry }
     }
 }
 

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `yunbase` binary. Everything is in the library, where tests reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    yunbase::cli::run().into()
+}

@@ -1,0 +1,75 @@
+//! The calling side of the public management protocol.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+use yunbase_client::auth::{Credentials, nonce};
+use yunbase_client::proto::cluster_client::ClusterClient;
+use yunbase_client::proto::{
+    CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest,
+    DeleteKeyResponse, JoinTokenRequest, JoinTokenResponse, ListEnvironmentsRequest, ListEnvironmentsResponse,
+    ListKeysRequest, ListKeysResponse, StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A connection to one node's management surface.
+pub struct Management {
+    client: ClusterClient<Channel>,
+    credentials: Credentials,
+}
+
+impl Management {
+    /// Connects to `url`, for example `http://127.0.0.1:7600`.
+    pub async fn connect(url: &str, credentials: Credentials) -> Result<Self, Status> {
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(|error| Status::invalid_argument(format!("{url}: {error}")))?
+            .connect_timeout(TIMEOUT)
+            .timeout(TIMEOUT)
+            .tcp_nodelay(true);
+        let channel =
+            endpoint.connect().await.map_err(|error| Status::unavailable(format!("{url} cannot be reached: {error}")))?;
+        Ok(Self { client: ClusterClient::new(channel), credentials })
+    }
+
+    fn signed<T>(&self, method: &str, message: T) -> Result<Request<T>, Status> {
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let value = self.credentials.authorization(&format!("/yunbase.v1.Cluster/{method}"), now_s, &nonce());
+        let value = value.parse().map_err(|_| Status::invalid_argument("the key holds characters that no key has"))?;
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    }
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident($method:literal): $request:ty => $response:ty;)*) => {
+        impl Management {
+            $($(#[$doc])*
+            pub async fn $name(&mut self, message: $request) -> Result<$response, Status> {
+                let request = self.signed($method, message)?;
+                self.client.$name(request).await.map(Response::into_inner)
+            })*
+        }
+    };
+}
+
+calls! {
+    /// How the cluster is.
+    status("Status"): StatusRequest => StatusResponse;
+    /// The line that lets a new node join.
+    join_token("JoinToken"): JoinTokenRequest => JoinTokenResponse;
+    /// Creates an environment.
+    create_environment("CreateEnvironment"): CreateEnvironmentRequest => CreateEnvironmentResponse;
+    /// All environments.
+    list_environments("ListEnvironments"): ListEnvironmentsRequest => ListEnvironmentsResponse;
+    /// Creates a secret key.
+    create_key("CreateKey"): CreateKeyRequest => CreateKeyResponse;
+    /// All keys, without their secret halves.
+    list_keys("ListKeys"): ListKeysRequest => ListKeysResponse;
+    /// Revokes a key.
+    delete_key("DeleteKey"): DeleteKeyRequest => DeleteKeyResponse;
+    /// Moves a group's leadership.
+    transfer_leader("TransferLeader"): TransferLeaderRequest => TransferLeaderResponse;
+}

@@ -1,0 +1,79 @@
+//! The command line: one binary for the node, the development cluster, and everything that talks to them.
+//!
+//! Results go to standard output, everything else to standard error; nothing prompts; each command ends with
+//! one of the codes of [`exit::Exit`].
+
+pub mod cluster;
+pub mod config;
+pub mod dev;
+pub mod exit;
+pub mod management;
+pub mod serve;
+pub mod status;
+pub mod target;
+
+use std::future::Future;
+
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
+
+use exit::Exit;
+
+fn command() -> Command {
+    Command::new("yunbase")
+        .about("The Mini Program cloud that you own: document database, files, functions and console in one binary")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve::command())
+        .subcommand(dev::DevCommand::augment_args(Command::new("dev").about("Run a development cluster on this machine")))
+        .subcommand(status::StatusCommand::augment_args(Command::new("status").about("Show nodes, groups, leaders and lag")))
+        .subcommands(cluster::commands())
+        .subcommand(config::command())
+}
+
+/// Runs the command line of this process.
+pub fn run() -> Exit {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    match matches.subcommand() {
+        Some(("serve", matches)) => serve::run(matches),
+        Some(("config", matches)) => match matches.subcommand() {
+            Some(("explain", matches)) => config::explain(matches),
+            _ => Exit::Usage,
+        },
+        Some(("dev", matches)) => parsed(matches, dev::DevCommand::run),
+        Some(("status", matches)) => parsed(matches, status::StatusCommand::run),
+        Some((name, matches)) => cluster::run(name, matches, |work| in_runtime(work)),
+        None => Exit::Usage,
+    }
+}
+
+fn parsed<C, F>(matches: &ArgMatches, run: fn(C) -> F) -> Exit
+where
+    C: clap::FromArgMatches,
+    F: Future<Output = Exit>,
+{
+    match C::from_arg_matches(matches) {
+        Ok(command) => in_runtime(run(command)),
+        Err(error) => {
+            let _ = error.print();
+            Exit::Usage
+        }
+    }
+}
+
+/// Runs a client-side command on a runtime of its own.
+fn in_runtime(command: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            eprintln!("error: start the runtime: {error}");
+            Exit::Failed
+        }
+    }
+}

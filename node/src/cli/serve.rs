@@ -1,0 +1,88 @@
+//! `yunbase serve`: runs one node until it is told to stop.
+
+use std::io::IsTerminal as _;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::config;
+use super::exit::Exit;
+use crate::config::{Config, LogFormat};
+use crate::node::Node;
+
+/// The `serve` command.
+pub fn command() -> Command {
+    config::with_flags(Command::new("serve").about("Run one node")).arg(
+        Arg::new("exit-with-parent")
+            .long("exit-with-parent")
+            .action(ArgAction::SetTrue)
+            .hide(true)
+            .help("stop when the process that started this one ends"),
+    )
+}
+
+/// Runs the node.
+pub fn run(matches: &ArgMatches) -> Exit {
+    let config = match config::layers(matches).and_then(|layers| Config::from_layers(&layers)) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Usage;
+        }
+    };
+    if matches.get_flag("exit-with-parent")
+        && let Err(error) = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
+    {
+        eprintln!("error: follow the parent process: {error}");
+        return Exit::Failed;
+    }
+    start_logging(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().thread_name("yunbase").enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "start the runtime");
+            return Exit::Failed;
+        }
+    };
+    runtime.block_on(async {
+        match serve(config).await {
+            Ok(()) => Exit::Ok,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the node cannot go on");
+                Exit::Failed
+            }
+        }
+    })
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    // Listened for before the start, so that a stop during a long start is not lost.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let node = Node::start(config).await?;
+    let reason = tokio::select! {
+        _ = interrupt.recv() => "interrupt",
+        _ = terminate.recv() => "terminate",
+        failure = node.failed() => {
+            node.stop().await;
+            anyhow::bail!(failure);
+        }
+    };
+    tracing::info!(reason, "stopping");
+    node.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_logging(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match config.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,122 @@
+//! `yunbase status`: nodes, groups, leaders, lag, and how it is in one sentence.
+
+use clap::Args;
+use yunbase_client::proto::{StatusRequest, StatusResponse};
+
+use super::exit::Exit;
+use super::target::Target;
+
+/// Shows how a cluster is.
+#[derive(Debug, Args)]
+pub struct StatusCommand {
+    #[command(flatten)]
+    target: Target,
+    /// Form of the result.
+    #[arg(short = 'o', value_parser = ["table", "json"], default_value = "table")]
+    output: String,
+}
+
+impl StatusCommand {
+    /// Runs the command: ok when every group can serve, else unavailable.
+    pub async fn run(self) -> Exit {
+        let mut management = match super::management::Management::of(&self.target).await {
+            Ok(management) => management,
+            Err(problem) => return problem.report(),
+        };
+        match management.status(StatusRequest {}).await {
+            Ok(status) => {
+                if self.output == "json" {
+                    print_json(&status);
+                } else {
+                    print_table(&status);
+                }
+                if status.healthy { Exit::Ok } else { Exit::Unavailable }
+            }
+            Err(status) => super::target::Problem::from(status).report(),
+        }
+    }
+}
+
+#[allow(clippy::print_stdout)] // Results go to standard output.
+fn print_json(status: &StatusResponse) {
+    let nodes: Vec<_> = status
+        .nodes
+        .iter()
+        .map(|node| {
+            serde_json::json!({
+                "id": node.id, "http": node.http_address, "peer": node.peer_address, "zone": node.zone,
+                "reachable": node.reachable, "version": node.version, "uptime_s": node.uptime_s,
+                "resident_bytes": node.resident_bytes, "groups_led": node.groups_led,
+            })
+        })
+        .collect();
+    let groups: Vec<_> = status
+        .groups
+        .iter()
+        .map(|group| {
+            let replicas: Vec<_> = group
+                .replicas
+                .iter()
+                .map(|replica| {
+                    serde_json::json!({
+                        "node": replica.node, "voter": replica.voter, "reachable": replica.reachable,
+                        "applied": replica.applied, "lag": replica.lag,
+                    })
+                })
+                .collect();
+            let leader = (group.leader != 0).then_some(group.leader);
+            serde_json::json!({
+                "id": group.id, "leader": leader, "term": group.term, "committed": group.committed,
+                "environments": group.environments, "replicas": replicas,
+            })
+        })
+        .collect();
+    let value = serde_json::json!({
+        "cluster_id": status.cluster_id, "healthy": status.healthy, "sentence": status.sentence,
+        "nodes": nodes, "groups": groups,
+    });
+    println!("{value:#}");
+}
+
+#[allow(clippy::print_stdout)] // Results go to standard output.
+fn print_table(status: &StatusResponse) {
+    println!("{}\n", status.sentence);
+    println!("{:<5} {:<22} {:<10} {:>10} {:>10} {:>7}", "NODE", "HTTP", "STATE", "UPTIME", "MEMORY", "LEADS");
+    for node in &status.nodes {
+        let state = if node.reachable { "up" } else { "down" };
+        println!(
+            "{:<5} {:<22} {:<10} {:>9}s {:>6} MiB {:>7}",
+            node.id,
+            node.http_address,
+            state,
+            node.uptime_s,
+            node.resident_bytes >> 20,
+            node.groups_led
+        );
+    }
+    println!("\n{:<6} {:<7} {:<6} {:>12}  {:<40} ENVIRONMENTS", "GROUP", "LEADER", "TERM", "COMMITTED", "REPLICAS (lag)");
+    for group in &status.groups {
+        let leader = if group.leader == 0 { "none".to_owned() } else { group.leader.to_string() };
+        let replicas: Vec<String> = group
+            .replicas
+            .iter()
+            .map(|replica| {
+                let kind = if replica.voter { "" } else { "learner " };
+                if replica.reachable {
+                    format!("{kind}{} ({})", replica.node, replica.lag)
+                } else {
+                    format!("{kind}{} (down)", replica.node)
+                }
+            })
+            .collect();
+        println!(
+            "{:<6} {:<7} {:<6} {:>12}  {:<40} {}",
+            group.id,
+            leader,
+            group.term,
+            group.committed,
+            replicas.join(", "),
+            group.environments.join(", ")
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! Joining a cluster: the serving side on every member, the asking side on a new node.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use subtle::ConstantTimeEq as _;
+use tonic::transport::Endpoint;
+use tonic::{Request, Response, Status};
+
+use super::inspect::Inspect;
+use super::map::SharedMap;
+use super::records::{NODES, NodeRecord, SETTINGS, SETTINGS_ID, SettingsRecord};
+use super::store::ClusterStore;
+use crate::call::Failure;
+use crate::config::Config;
+use crate::identity::{DataDir, Identity, random_id};
+use crate::peer_proto::membership_client::MembershipClient;
+use crate::peer_proto::membership_server::Membership;
+use crate::peer_proto::{InspectRequest, InspectResponse, JoinRequest, JoinResponse};
+use crate::tls::{Authority, JoinToken, NewKey, NodeCertificates};
+
+/// Longest that a node tries to join before it gives up with an error.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+const JOIN_PAUSE: Duration = Duration::from_millis(200);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The `Membership` service of the peer port.
+pub struct MembershipService {
+    store: ClusterStore,
+    map: SharedMap,
+    inspect: Arc<dyn Inspect>,
+    now_ms: fn() -> i64,
+}
+
+impl MembershipService {
+    /// A service that admits nodes into the cluster of `store`.
+    pub fn new(store: ClusterStore, map: SharedMap, inspect: Arc<dyn Inspect>, now_ms: fn() -> i64) -> Self {
+        Self { store, map, inspect, now_ms }
+    }
+
+    /// The record of the node with this disk, made now if there is none.
+    async fn admit(&self, request: &JoinRequest) -> Result<NodeRecord, Failure> {
+        let by_disk = bson::doc! { "disk_id": &request.disk_id };
+        if let Some(known) = self.store.find::<NodeRecord>(NODES, by_disk).await?.into_iter().next() {
+            return Ok(known);
+        }
+        // The id is taken before the record is written: a crash between the two wastes an id, never doubles one.
+        let next = bson::doc! { "$inc": { "next_node_id": 1_i64 } };
+        let settings = self
+            .store
+            .update::<SettingsRecord>(SETTINGS, SETTINGS_ID, next)
+            .await?
+            .ok_or_else(|| Failure::new("RESOURCE_NOT_INITIAL", "the cluster is not founded yet", crate::call::Retry::Safe))?;
+        let record = NodeRecord {
+            id: settings.next_node_id - 1,
+            disk_id: request.disk_id.clone(),
+            peer_address: request.peer_address.clone(),
+            http_address: request.http_address.clone(),
+            zone: request.zone.clone(),
+            joined_at_ms: (self.now_ms)(),
+        };
+        self.store.insert(NODES, &record).await?;
+        Ok(record)
+    }
+}
+
+#[tonic::async_trait]
+impl Membership for MembershipService {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let request = request.into_inner();
+        let map = self.map.get();
+        let settings = map.settings.as_ref().ok_or_else(|| Status::unavailable("the cluster is not founded yet"))?;
+        if !bool::from(settings.join_secret.as_bytes().ct_eq(request.secret.as_bytes())) {
+            return Err(Status::permission_denied("the join token is not valid for this cluster"));
+        }
+        let well_formed_id = request.disk_id.len() == 32 && request.disk_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !well_formed_id || request.peer_address.is_empty() {
+            return Err(Status::invalid_argument("a joining node must name its disk and its peer address"));
+        }
+        let unavailable = |failure: Failure| Status::unavailable(failure.to_string());
+        let record = self.admit(&request).await.map_err(unavailable)?;
+        let node_id = u64::try_from(record.id).map_err(|_| Status::internal("the cluster holds a negative node id"))?;
+        let authority =
+            Authority { certificate: settings.authority_certificate.clone(), key: settings.authority_key.clone() };
+        let certificate = authority
+            .sign(&request.certificate_request, &settings.cluster_id, node_id)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        tracing::info!(node = node_id, peer = request.peer_address, "admitted a node");
+        Ok(Response::new(JoinResponse {
+            cluster_id: settings.cluster_id.clone(),
+            node_id,
+            certificate,
+            groups: u32::try_from(settings.groups).unwrap_or(0) + 1,
+        }))
+    }
+
+    async fn inspect(&self, _: Request<InspectRequest>) -> Result<Response<InspectResponse>, Status> {
+        Ok(Response::new(self.inspect.inspect()))
+    }
+}
+
+/// Joins the cluster that `config` names: on return the identity and the certificates are on disk.
+pub async fn join(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
+    let token = JoinToken::decode(config.join_token.as_deref().unwrap_or_default())?;
+    let disk_id = disk_id(data)?;
+    let key = NewKey::generate()?;
+    let request = JoinRequest {
+        secret: token.secret.clone(),
+        disk_id: disk_id.clone(),
+        certificate_request: key.request.clone().into(),
+        peer_address: config.peer_advertise.clone(),
+        http_address: config.http_advertise.clone(),
+        zone: config.zone.clone(),
+    };
+    let given_up = Instant::now() + JOIN_TIMEOUT;
+    let mut last = String::new();
+    while Instant::now() < given_up {
+        for address in &config.join {
+            match ask(address, &token, request.clone()).await {
+                Ok(response) => return settle(data, &token, key, response, disk_id),
+                Err(status) if status.code() == tonic::Code::PermissionDenied => anyhow::bail!("join through {address}: {}", status.message()),
+                Err(status) => last = format!("{address}: {}", status.message()),
+            }
+        }
+        tokio::time::sleep(JOIN_PAUSE).await;
+    }
+    anyhow::bail!("no member admitted this node within {} s; the last answer was {last}", JOIN_TIMEOUT.as_secs())
+}
+
+async fn ask(address: &str, token: &JoinToken, request: JoinRequest) -> Result<JoinResponse, Status> {
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))
+        .and_then(|endpoint| endpoint.tls_config(token.client()))
+        .map_err(|error| Status::invalid_argument(error.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(ANSWER_TIMEOUT);
+    let channel = endpoint.connect().await.map_err(|error| Status::unavailable(format!("{error:?}")))?;
+    MembershipClient::new(channel).join(request).await.map(Response::into_inner)
+}
+
+fn settle(
+    data: &DataDir,
+    token: &JoinToken,
+    key: NewKey,
+    response: JoinResponse,
+    disk_id: String,
+) -> anyhow::Result<Identity> {
+    anyhow::ensure!(response.cluster_id == token.cluster_id, "the member belongs to another cluster than the token");
+    let certificates =
+        NodeCertificates { authority: token.authority.clone(), certificate: response.certificate, key: key.key };
+    certificates.store(&data.tls())?;
+    let identity =
+        Identity { cluster_id: response.cluster_id, node_id: response.node_id, disk_id, groups: response.groups };
+    // Last: from here on this disk is that node.
+    data.set_identity(&identity)?;
+    Ok(identity)
+}
+
+/// The marker of this disk, drawn at its first use, so that asking twice is recognised as one node.
+fn disk_id(data: &DataDir) -> std::io::Result<String> {
+    let path = data.path().join("disk");
+    if let Some(id) = crate::durable_file::read(&path, "disk", 1)? {
+        return Ok(id);
+    }
+    let id = random_id();
+    crate::durable_file::write(&path, "disk", 1, &id)?;
+    Ok(id)
+}

@@ -1,0 +1,164 @@
+//! What this node knows of the cluster: members, environments and keys, read from its replica of group 0.
+//!
+//! The map is replaced as a whole whenever group 0 has applied something, and read without a lock. It may lag
+//! behind the leader of group 0 by the time that a commit takes to arrive; whoever acts on a stale entry is
+//! answered by a node that knows better.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bson::RawDocumentBuf;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use yunbase_consensus::{GroupId, NodeId};
+
+use super::placement::Candidate;
+use super::records::{CLUSTER_ENV, EnvRecord, KeyRecord, NodeRecord, SettingsRecord};
+use crate::call::{KeyDirectory, SecretKey};
+
+/// One state of the cluster's metadata.
+#[derive(Default)]
+pub struct ClusterMap {
+    /// Members by id.
+    pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Group of each environment.
+    pub environments: BTreeMap<String, GroupId>,
+    /// Keys by their public half.
+    pub keys: HashMap<String, KeyRecord>,
+    /// Cluster-wide settings; `None` until the cluster has been founded.
+    pub settings: Option<SettingsRecord>,
+}
+
+impl ClusterMap {
+    /// Builds a map from the documents of the cluster's collections.
+    pub fn from_documents(
+        nodes: &[RawDocumentBuf],
+        environments: &[RawDocumentBuf],
+        keys: &[RawDocumentBuf],
+        settings: &[RawDocumentBuf],
+    ) -> Result<Self, String> {
+        Ok(Self {
+            nodes: records::<NodeRecord>(nodes)?
+                .into_iter()
+                .map(|node| u64::try_from(node.id).map(|id| (id, node)).map_err(|_| "negative node id".to_owned()))
+                .collect::<Result<_, _>>()?,
+            environments: records::<EnvRecord>(environments)?
+                .into_iter()
+                .map(|env| {
+                    let group = u32::try_from(env.group).map_err(|_| format!("environment {}: bad group", env.name))?;
+                    Ok((env.name, GroupId(group)))
+                })
+                .collect::<Result<_, String>>()?,
+            keys: records::<KeyRecord>(keys)?.into_iter().map(|key| (key.id.clone(), key)).collect(),
+            settings: records::<SettingsRecord>(settings)?.into_iter().next(),
+        })
+    }
+
+    /// The group that holds an environment.
+    pub fn group_of(&self, env: &str) -> Option<GroupId> {
+        if env == CLUSTER_ENV { Some(GroupId(0)) } else { self.environments.get(env).copied() }
+    }
+
+    /// The members, as placement sees them.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.nodes.iter().map(|(id, node)| Candidate { id: *id, zone: node.zone.clone() }).collect()
+    }
+
+    /// The data group with the fewest environments, the lowest of equals: where a new environment goes.
+    pub fn emptiest_group(&self) -> GroupId {
+        let groups = self.settings.as_ref().map_or(1, |settings| u32::try_from(settings.groups).unwrap_or(1).max(1));
+        let load = |group: u32| self.environments.values().filter(|present| present.0 == group).count();
+        GroupId((1..=groups).min_by_key(|group| (load(*group), *group)).unwrap_or(1))
+    }
+}
+
+fn records<T: DeserializeOwned>(documents: &[RawDocumentBuf]) -> Result<Vec<T>, String> {
+    documents
+        .iter()
+        .map(|document| {
+            bson::deserialize_from_slice(document.as_bytes())
+                .map_err(|error| format!("a document of the cluster cannot be read: {error}"))
+        })
+        .collect()
+}
+
+/// The current map, shared by everything in the node.
+#[derive(Clone)]
+pub struct SharedMap {
+    current: Arc<ArcSwap<ClusterMap>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for SharedMap {
+    fn default() -> Self {
+        Self { current: Arc::new(ArcSwap::default()), changes: watch::Sender::new(0) }
+    }
+}
+
+impl SharedMap {
+    /// The map of this moment.
+    pub fn get(&self) -> Arc<ClusterMap> {
+        self.current.load_full()
+    }
+
+    /// Replaces the map.
+    pub fn set(&self, map: ClusterMap) {
+        self.current.store(Arc::new(map));
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    /// Wakes up whenever the map has been replaced.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+impl KeyDirectory for SharedMap {
+    fn find(&self, id: &str) -> Option<SecretKey> {
+        let map = self.current.load();
+        map.keys.get(id).map(|key| SecretKey { id: key.id.clone(), secret: key.secret.clone(), env: key.env.clone() })
+    }
+
+    fn has_env(&self, env: &str) -> bool {
+        self.current.load().group_of(env).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_environment_goes_where_there_are_fewest() {
+        let mut map = ClusterMap {
+            settings: Some(SettingsRecord {
+                id: "cluster".into(),
+                cluster_id: "c".into(),
+                groups: 3,
+                replicas: 3,
+                next_node_id: 2,
+                join_secret: "s".into(),
+                authority_certificate: String::new(),
+                authority_key: String::new(),
+            }),
+            ..ClusterMap::default()
+        };
+        assert_eq!(map.emptiest_group(), GroupId(1));
+        map.environments.insert("a".into(), GroupId(1));
+        map.environments.insert("b".into(), GroupId(2));
+        assert_eq!(map.emptiest_group(), GroupId(3));
+        assert_eq!(map.group_of("b"), Some(GroupId(2)));
+        assert_eq!(map.group_of(CLUSTER_ENV), Some(GroupId(0)));
+        assert_eq!(map.group_of("nowhere"), None);
+    }
+
+    #[test]
+    fn records_come_from_documents_and_damage_is_an_error() {
+        let env = bson::rawdoc! { "_id": "demo", "group": 2_i64, "created_at_ms": 0_i64 };
+        let map = ClusterMap::from_documents(&[], &[env], &[], &[]).expect("readable");
+        assert_eq!(map.group_of("demo"), Some(GroupId(2)));
+        let damaged = bson::rawdoc! { "_id": "demo" };
+        assert!(ClusterMap::from_documents(&[], &[damaged], &[], &[]).is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! The cluster's duties: who is a member, which group lives where, and the steps that keep it so.
+
+pub mod founding;
+pub mod inspect;
+pub mod join;
+pub mod map;
+pub mod placement;
+pub mod reconcile;
+pub mod records;
+pub mod refresh;
+pub mod service;
+pub mod store;

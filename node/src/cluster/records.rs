@@ -1,0 +1,82 @@
+//! The cluster's own documents, in environment `_cluster` of group 0, and their collections.
+
+use serde::{Deserialize, Serialize};
+
+/// The environment that holds the cluster's own documents.
+pub const CLUSTER_ENV: &str = "_cluster";
+/// Nodes: [`NodeRecord`].
+pub const NODES: &str = "nodes";
+/// Environments: [`EnvRecord`].
+pub const ENVIRONMENTS: &str = "environments";
+/// Secret keys: [`KeyRecord`].
+pub const KEYS: &str = "keys";
+/// One document, [`SettingsRecord`].
+pub const SETTINGS: &str = "settings";
+/// `_id` of the settings document.
+pub const SETTINGS_ID: &str = "cluster";
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Node id.
+    #[serde(rename = "_id")]
+    pub id: i64,
+    /// Marker of its disk: a node that comes with another disk is another node.
+    pub disk_id: String,
+    /// Where its peers connect.
+    pub peer_address: String,
+    /// Where its clients connect.
+    pub http_address: String,
+    /// Failure domain.
+    pub zone: String,
+    /// Milliseconds since 1970.
+    pub joined_at_ms: i64,
+}
+
+/// An environment: a tenant with its own database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvRecord {
+    /// Its name.
+    #[serde(rename = "_id")]
+    pub name: String,
+    /// The group that holds all of it.
+    pub group: i64,
+    /// Milliseconds since 1970.
+    pub created_at_ms: i64,
+}
+
+/// A secret key. Kept in the clear because request signatures are keyed with it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// The public half.
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// The secret half.
+    pub secret: String,
+    /// The one environment that it opens; `None` = all.
+    pub env: Option<String>,
+    /// Milliseconds since 1970.
+    pub created_at_ms: i64,
+}
+
+/// What concerns the whole cluster.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsRecord {
+    /// [`SETTINGS_ID`].
+    #[serde(rename = "_id")]
+    pub id: String,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// Data groups, without group 0.
+    pub groups: i64,
+    /// Copies of each data group.
+    pub replicas: i64,
+    /// The id that the next new node gets.
+    pub next_node_id: i64,
+    /// Secret half of the join token.
+    pub join_secret: String,
+    /// PEM certificate of the cluster's authority.
+    pub authority_certificate: String,
+    /// PEM key of the cluster's authority.
+    pub authority_key: String,
+}

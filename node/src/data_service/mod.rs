@@ -1,0 +1,126 @@
+//! The public gRPC surface: documents for the Rust SDK and the command line, many requests on one stream.
+
+mod door;
+mod wire;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+use yunbase_client::proto::data_server::{Data, DataServer};
+use yunbase_client::proto::{self, RequestFrame, ResponseFrame};
+
+pub use door::{Admitted, admit};
+pub use wire::with_id;
+
+use crate::call::{Call, Execute, Failure, KeyDirectory, Retry};
+use crate::identity::random_id;
+use crate::multiplex::{StreamLimits, serve};
+
+const CALL: &str = "/yunbase.v1.Data/Call";
+const EXECUTE: &str = "/yunbase.v1.Data/Execute";
+/// Largest message: a frame of requests, or one document of 16 MiB with its update.
+const MESSAGE_BYTES_MAX: usize = 40 << 20;
+
+/// Opens sessions for callers that keep their own.
+pub trait OpenSessions: Send + Sync + 'static {
+    /// A new session in the group of `env`: its id and window.
+    fn open_session(
+        &self,
+        env: String,
+        deadline: Instant,
+    ) -> Pin<Box<dyn std::future::Future<Output = Result<(u64, u32), Failure>> + Send>>;
+}
+
+/// The `Data` service.
+#[derive(Clone)]
+pub struct DataService {
+    execute: Arc<dyn Execute>,
+    sessions: Arc<dyn OpenSessions>,
+    keys: Arc<dyn KeyDirectory>,
+    timeout_max: Duration,
+    limits: StreamLimits,
+}
+
+impl DataService {
+    /// A service in front of `execute`; no request waits longer than `timeout_max`.
+    pub fn new(
+        execute: Arc<dyn Execute>,
+        sessions: Arc<dyn OpenSessions>,
+        keys: Arc<dyn KeyDirectory>,
+        timeout_max: Duration,
+    ) -> Self {
+        Self { execute, sessions, keys, timeout_max, limits: StreamLimits::default() }
+    }
+
+    /// The service as tonic mounts it.
+    pub fn into_server(self) -> DataServer<Self> {
+        DataServer::new(self)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    async fn answer(self, admitted: Admitted, request: proto::Request) -> proto::Response {
+        let id = request.id;
+        let request_id = if request.request_id.is_empty() { random_id() } else { request.request_id.clone() };
+        let result = match self.carry_out(admitted, request, request_id.clone()).await {
+            Ok(result) => result,
+            Err(failure) => wire::failed(failure, request_id),
+        };
+        proto::Response { id, result: Some(result) }
+    }
+
+    async fn carry_out(
+        &self,
+        admitted: Admitted,
+        request: proto::Request,
+        request_id: String,
+    ) -> Result<proto::response::Result, Failure> {
+        admitted.check_env(&*self.keys, &request.env)?;
+        let wanted = Duration::from_millis(u64::from(request.deadline_ms));
+        let timeout = if wanted.is_zero() { self.timeout_max } else { wanted.min(self.timeout_max) };
+        let deadline = Instant::now() + timeout;
+        let read_level = wire::read_level(request.read_level());
+        let op = request
+            .op
+            .ok_or_else(|| Failure::new("INVALID_ACTION", "the request names no operation that this node knows", Retry::Never))?;
+        match wire::asked(op)? {
+            wire::Asked::OpenSession => {
+                let (session, window) = self.sessions.open_session(request.env, deadline).await?;
+                Ok(proto::response::Result::SessionOpened(proto::SessionOpened { session, window }))
+            }
+            wire::Asked::Op(op) => {
+                let session = (request.session != 0).then_some(crate::call::SessionSequence {
+                    session: request.session,
+                    sequence: request.sequence,
+                });
+                let call = Call { caller: admitted.caller, env: request.env, op, session, read_level, deadline, request_id };
+                self.execute.execute(call).await.map(wire::replied)
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Data for DataService {
+    type CallStream = Pin<Box<dyn Stream<Item = Result<ResponseFrame, Status>> + Send>>;
+
+    async fn call(&self, request: Request<Streaming<RequestFrame>>) -> Result<Response<Self::CallStream>, Status> {
+        let admitted = admit(&self.keys, request.metadata(), CALL)?;
+        let frames = request
+            .into_inner()
+            .take_while(|frame| std::future::ready(frame.is_ok()))
+            .filter_map(|frame| std::future::ready(frame.ok().map(|frame| frame.requests)));
+        let service = self.clone();
+        let answers =
+            serve(frames, self.limits, wire::size_of, move |request| service.clone().answer(admitted.clone(), request));
+        Ok(Response::new(Box::pin(answers.map(|responses| Ok(ResponseFrame { responses })))))
+    }
+
+    async fn execute(&self, request: Request<proto::Request>) -> Result<Response<proto::Response>, Status> {
+        let admitted = admit(&self.keys, request.metadata(), EXECUTE)?;
+        Ok(Response::new(self.clone().answer(admitted, request.into_inner()).await))
+    }
+}

@@ -1,0 +1,278 @@
+//! One group on this node: carries out calls on its database, through its Raft group.
+//!
+//! Reads take a barrier first and then read this node's own replica. Writes are planned here, on the leader,
+//! and proposed as one or more commands; the state machine recognises a command that it has seen before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::{RawBsonRef, RawDocument};
+use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
+use yunbase_consensus::{Barrier, Group, GroupId, GroupStatus, Leadership, NodeId, ProposeError, ReadError};
+use yunbase_docdb::command::{CommandReply, SessionSequence as StateSequence, decode_reply, open_session};
+use yunbase_docdb::op::{Op, OpReply};
+use yunbase_docdb::{Budget, Database, Step, WritePlan, limits};
+
+
+use crate::call::{Failure, ReadLevel, Retry, SessionSequence};
+
+/// Queries that scan run beside each other at most this many a group, on threads of their own, so that they
+/// cannot starve point reads and writes of the machine.
+const SCANS_MAX: usize = 4;
+
+/// What came of one attempt at a call.
+#[derive(Debug)]
+pub enum Attempt<T> {
+    /// It is settled, one way or the other.
+    Done(Result<T, Failure>),
+    /// Nothing happened: another node leads, perhaps this one.
+    NotLeader(Option<NodeId>),
+    /// It may have happened.
+    Unknown(String),
+}
+
+/// A write under its exactly-once name.
+pub struct WriteRequest {
+    /// The environment.
+    pub env: String,
+    /// The operation.
+    pub op: Op,
+    /// The name.
+    pub session: SessionSequence,
+    /// When its caller stops waiting.
+    pub deadline: Instant,
+}
+
+/// A group and its database on this node.
+pub struct GroupRuntime {
+    group: Group,
+    database: Arc<Database>,
+    leadership: watch::Receiver<Leadership>,
+    scans: Arc<Semaphore>,
+    now_ms: fn() -> i64,
+}
+
+impl GroupRuntime {
+    /// Puts group and database together; `now_ms` is what commands are stamped with.
+    pub fn new(group: Group, database: Arc<Database>, now_ms: fn() -> i64) -> Arc<Self> {
+        let leadership = group.watch_leader();
+        Arc::new(Self { group, database, leadership, scans: Arc::new(Semaphore::new(SCANS_MAX)), now_ms })
+    }
+
+    /// The group's id.
+    pub fn id(&self) -> GroupId {
+        self.group.id()
+    }
+
+    /// The Raft group.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// The database.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// The group as seen from here.
+    pub fn status(&self) -> GroupStatus {
+        self.group.status()
+    }
+
+    /// Unanswered writes that a session may have.
+    pub fn session_window(&self) -> u32 {
+        u32::from(limits::SESSION_WINDOW)
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leadership.borrow().leader.as_ref().map(|(node, _)| *node)
+    }
+
+    /// Whether this node leads.
+    pub fn is_leader(&self) -> bool {
+        self.leadership.borrow().here
+    }
+
+    /// Whether this node holds a replica that can serve reads.
+    pub fn is_replica(&self) -> bool {
+        let status = self.group.status();
+        status.members.voters.contains(&status.node) || status.members.learners.contains(&status.node)
+    }
+
+    /// Returns when the leader has changed, at the latest after `pause`.
+    pub async fn leader_changed(&self, pause: Duration) {
+        let mut leadership = self.leadership.clone();
+        leadership.mark_unchanged();
+        // Either way the caller looks again.
+        let _ = tokio::time::timeout(pause, leadership.changed()).await;
+    }
+
+    /// Carries out a read on this node's replica.
+    pub async fn read(&self, env: &str, op: Arc<Op>, level: ReadLevel, deadline: Instant) -> Attempt<OpReply> {
+        let late = tokio::time::Instant::from_std(deadline);
+        let barrier = match level {
+            ReadLevel::Stale => None,
+            ReadLevel::Lease => Some(Barrier::Lease),
+            ReadLevel::Linearizable => Some(Barrier::Quorum),
+        };
+        if let Some(barrier) = barrier {
+            match self.group.read_barrier_by(barrier, late).await {
+                Ok(_) => {}
+                Err(ReadError::Unavailable { reason }) => return Attempt::Unknown(reason),
+                Err(ReadError::Overloaded) => return Attempt::Done(Err(overloaded("too many reads wait for this group"))),
+                Err(ReadError::Stopped) => return Attempt::Done(Err(stopped(self.id()))),
+            }
+        }
+        let now_ms = (self.now_ms)();
+        if is_cheap(&op) {
+            let outcome = self.database.read(env, &op, &Budget::new(&|| false), now_ms);
+            return Attempt::Done(outcome.map_err(Failure::from));
+        }
+        let Ok(permit) = self.scans.clone().acquire_owned().await else {
+            return Attempt::Done(Err(stopped(self.id())));
+        };
+        let (database, env) = (self.database.clone(), env.to_owned());
+        let scan = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let expired = || Instant::now() >= deadline;
+            database.read(&env, &op, &Budget::new(&expired), now_ms)
+        });
+        Attempt::Done(match scan.await {
+            Ok(outcome) => outcome.map_err(Failure::from),
+            Err(_) => Err(Failure::new("SYS_ERR", "the query broke off; its cause is in this node's log", Retry::Never)),
+        })
+    }
+
+    /// Carries out a write: plans it here and proposes it, step by step.
+    pub async fn write(&self, request: WriteRequest) -> Attempt<OpReply> {
+        let session = StateSequence { session: request.session.session, sequence: request.session.sequence };
+        let cheap = is_cheap(&request.op);
+        let mut plan = match WritePlan::new(&request.env, request.op, Some(session)) {
+            Ok(plan) => Some(plan),
+            Err(error) => return Attempt::Done(Err(error.into())),
+        };
+        loop {
+            let step = match self.next_step(&mut plan, cheap, request.deadline).await {
+                Ok(step) => step,
+                Err(failure) => return Attempt::Done(Err(failure)),
+            };
+            let command = match step {
+                Step::Done(reply) => return Attempt::Done(Ok(reply)),
+                Step::Propose(command) => command,
+            };
+            let reply = match self.propose(command.into(), request.deadline).await {
+                Attempt::Done(Ok(reply)) => reply,
+                Attempt::Done(Err(failure)) => return Attempt::Done(Err(failure)),
+                Attempt::NotLeader(leader) => return Attempt::NotLeader(leader),
+                Attempt::Unknown(reason) => return Attempt::Unknown(reason),
+            };
+            if let Some(Err(error)) = plan.as_mut().map(|plan| plan.feed(&reply)) {
+                return Attempt::Done(Err(error.into()));
+            }
+        }
+    }
+
+    /// The plan's next command. Finding documents may scan, which is not for the threads that serve everybody.
+    async fn next_step(&self, plan: &mut Option<WritePlan>, cheap: bool, deadline: Instant) -> Result<Step, Failure> {
+        let lost = || Failure::new("SYS_ERR", "the write broke off; its cause is in this node's log", Retry::Never);
+        let now_ms = (self.now_ms)();
+        let mut moved = plan.take().ok_or_else(lost)?;
+        if cheap {
+            let step = moved.next(&self.database, now_ms, &|| false).map_err(Failure::from);
+            *plan = Some(moved);
+            return step;
+        }
+        let Ok(permit) = self.scans.clone().acquire_owned().await else { return Err(stopped(self.id())) };
+        let database = self.database.clone();
+        let scan = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let step = moved.next(&database, now_ms, &|| Instant::now() >= deadline);
+            (moved, step)
+        });
+        let (moved, step) = scan.await.map_err(|_| lost())?;
+        *plan = Some(moved);
+        step.map_err(Failure::from)
+    }
+
+    /// Opens an exactly-once session in the group.
+    pub async fn open_session(&self, deadline: Instant) -> Attempt<u64> {
+        let command = match open_session((self.now_ms)()) {
+            Ok(command) => command,
+            Err(error) => return Attempt::Done(Err(error.into())),
+        };
+        match self.propose(command.into(), deadline).await {
+            Attempt::Done(Ok(reply)) => Attempt::Done(match decode_reply(&reply) {
+                Ok(CommandReply::SessionOpened { session, .. }) => Ok(session),
+                Ok(_) => Err(Failure::new("SYS_ERR", "the group answered something else than a session", Retry::Never)),
+                Err(error) => Err(error.into()),
+            }),
+            Attempt::Done(Err(failure)) => Attempt::Done(Err(failure)),
+            Attempt::NotLeader(leader) => Attempt::NotLeader(leader),
+            Attempt::Unknown(reason) => Attempt::Unknown(reason),
+        }
+    }
+
+    /// Has one command committed and applied.
+    pub async fn propose(&self, command: Bytes, deadline: Instant) -> Attempt<Bytes> {
+        match self.group.propose(command, tokio::time::Instant::from_std(deadline)).await {
+            Ok(proposed) => Attempt::Done(Ok(proposed.reply)),
+            Err(ProposeError::NotLeader { leader }) => Attempt::NotLeader(leader.map(|(node, _)| node)),
+            Err(ProposeError::Unknown { reason }) => Attempt::Unknown(reason.to_string()),
+            Err(error @ ProposeError::Overloaded { .. }) => Attempt::Done(Err(overloaded(&error.to_string()))),
+            Err(error @ ProposeError::TooLarge { .. }) => {
+                Attempt::Done(Err(Failure::new("EXCEED_REQUEST_SIZE_LIMIT", error.to_string(), Retry::Never)))
+            }
+            Err(ProposeError::Stopped) => Attempt::Done(Err(stopped(self.id()))),
+        }
+    }
+}
+
+/// Whether an operation touches so little that it may run on the threads that serve everybody: everything that
+/// names its documents by `_id`, and inserts.
+fn is_cheap(op: &Op) -> bool {
+    match op {
+        Op::Find { find, .. } => names_one(&find.filter),
+        Op::Count { filter, .. } => names_one(filter),
+        Op::Update { update, .. } => names_one(&update.filter),
+        Op::Remove { filter, .. } => names_one(filter),
+        Op::Insert { .. } | Op::CreateCollection { .. } | Op::DropCollection { .. } | Op::CreateIndex { .. } | Op::DropIndex { .. } => true,
+        Op::ListCollections | Op::ListIndexes { .. } | Op::Explain(_) => false,
+    }
+}
+
+/// Whether a filter fixes `_id` to one value. Anything else it says can only narrow that down.
+fn names_one(filter: &RawDocument) -> bool {
+    filter.into_iter().flatten().any(|(name, value)| {
+        name == "_id"
+            && match value {
+                RawBsonRef::String(_) | RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) => true,
+                RawBsonRef::Document(inner) => inner.into_iter().flatten().any(|(operator, _)| operator == "$eq"),
+                _ => false,
+            }
+    })
+}
+
+fn overloaded(reason: &str) -> Failure {
+    Failure::new("EXCEED_CONCURRENT_REQUEST_LIMIT", format!("{reason}; try again after a pause"), Retry::Safe)
+}
+
+fn stopped(group: GroupId) -> Failure {
+    Failure::new("RESOURCE_NOT_INITIAL", format!("group {group} does not run on this node; ask another"), Retry::Safe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::rawdoc;
+
+    #[test]
+    fn only_what_names_its_document_is_cheap() {
+        assert!(names_one(&rawdoc! { "_id": "a" }));
+        assert!(names_one(&rawdoc! { "n": 1, "_id": { "$eq": 5 } }));
+        assert!(!names_one(&rawdoc! { "_id": { "$gt": 5 } }));
+        assert!(!names_one(&rawdoc! { "$or": [{ "_id": 1 }] }));
+        assert!(!names_one(&rawdoc! {}));
+    }
+}

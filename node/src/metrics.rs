@@ -1,0 +1,124 @@
+//! Readiness and metrics of a node, put together when somebody asks.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use yunbase_consensus::{Host, NodeId};
+
+use crate::cluster::map::SharedMap;
+use crate::router::Router;
+use crate::surface::health::Health;
+use crate::surface::peer::resident_bytes;
+
+/// The node as `/readyz` and `/metrics` show it.
+pub struct NodeHealth {
+    node_id: NodeId,
+    router: Arc<Router>,
+    map: SharedMap,
+    host: Host,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabel {
+    group: u32,
+}
+
+type GroupGauge = Family<GroupLabel, Gauge<i64, AtomicI64>>;
+type GroupCounter = Family<GroupLabel, Counter>;
+
+impl NodeHealth {
+    /// Health of node `node_id`.
+    pub fn new(node_id: NodeId, router: Arc<Router>, map: SharedMap, host: Host) -> Self {
+        Self { node_id, router, map, host }
+    }
+}
+
+impl Health for NodeHealth {
+    fn ready(&self) -> Result<(), String> {
+        let map = self.map.get();
+        if map.settings.is_none() {
+            return Err("the cluster map has not arrived yet".to_owned());
+        }
+        if !map.nodes.contains_key(&self.node_id) {
+            return Err("this node is not in the cluster map yet".to_owned());
+        }
+        if map.environments.is_empty() || map.keys.is_empty() {
+            return Err("the cluster has no environment and key yet; create them with `yunbase env create` and `yunbase key create`".to_owned());
+        }
+        for group in self.router.groups() {
+            let status = group.status();
+            let member = status.members.voters.contains(&self.node_id) || status.members.learners.contains(&self.node_id);
+            // Of groups that live elsewhere this node needs nothing.
+            if group.leader().is_none() && member {
+                return Err(format!("group {} has no leader", group.id()));
+            }
+            if status.members.changing {
+                return Err(format!("group {} is changing its members", group.id()));
+            }
+        }
+        Ok(())
+    }
+
+    fn metrics(&self) -> String {
+        let mut registry = Registry::with_prefix("yunbase");
+        let process: Gauge<i64, AtomicI64> = Gauge::default();
+        process.set(i64::try_from(resident_bytes()).unwrap_or(i64::MAX));
+        registry.register_with_unit("resident_memory", "Resident memory of the process", Unit::Bytes, process);
+        let ready: Gauge<i64, AtomicI64> = Gauge::default();
+        ready.set(i64::from(self.ready().is_ok()));
+        registry.register("ready", "Whether the node can take requests", ready);
+        self.group_metrics(&mut registry);
+        self.log_metrics(&mut registry);
+        let mut text = String::new();
+        match encode(&mut text, &registry) {
+            Ok(()) => text,
+            // Writing to a string does not fail; an empty page would at least be noticed.
+            Err(_) => String::new(),
+        }
+    }
+}
+
+impl NodeHealth {
+    fn group_metrics(&self, registry: &mut Registry) {
+        let leading = GroupGauge::default();
+        let term = GroupGauge::default();
+        let committed = GroupGauge::default();
+        let applied = GroupGauge::default();
+        let commands = GroupCounter::default();
+        let entries = GroupCounter::default();
+        let barriers = GroupCounter::default();
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        for group in self.router.groups() {
+            let label = GroupLabel { group: group.id().0 };
+            let status = group.status();
+            leading.get_or_create(&label).set(i64::from(group.is_leader()));
+            term.get_or_create(&label).set(signed(status.leadership.term));
+            committed.get_or_create(&label).set(signed(status.committed.unwrap_or(0)));
+            applied.get_or_create(&label).set(signed(status.applied.unwrap_or(0)));
+            let counted = group.group().metrics();
+            commands.get_or_create(&label).inc_by(counted.commands);
+            entries.get_or_create(&label).inc_by(counted.entries);
+            barriers.get_or_create(&label).inc_by(counted.barriers);
+        }
+        registry.register("group_leading", "Whether this node leads the group", leading);
+        registry.register("group_term", "Raft term of the group", term);
+        registry.register("group_committed_index", "Last committed log index known here", committed);
+        registry.register("group_applied_index", "Last log index applied here", applied);
+        registry.register("group_commands", "Commands proposed here", commands);
+        registry.register("group_entries", "Log entries that carried them", entries);
+        registry.register("group_read_barriers", "Read barriers established here", barriers);
+    }
+
+    fn log_metrics(&self, registry: &mut Registry) {
+        let stats = self.host.log_stats();
+        let syncs = Counter::<u64>::default();
+        syncs.inc_by(stats.syncs);
+        registry.register("log_syncs", "Times the Raft log was synced to disk", syncs);
+    }
+}

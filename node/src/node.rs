@@ -1,0 +1,346 @@
+//! One node: puts the parts together, starts them in order, and stops them in the reverse order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::interceptor::InterceptedService;
+use yunbase_consensus::{
+    ClusterId, CompactionOptions, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, ProposalOptions,
+    RaftOptions, RaftRuntime, SnapshotOptions,
+};
+use yunbase_docdb::rocks::RocksStore;
+use yunbase_docdb::rocks_options::RocksShared;
+use yunbase_docdb::{Database, Options as DatabaseOptions};
+
+use crate::call::{Execute, KeyDirectory};
+use crate::cluster::map::SharedMap;
+use crate::cluster::records::NODES;
+use crate::cluster::store::ClusterStore;
+use crate::cluster::{founding, join, reconcile, refresh, service::ClusterService};
+use crate::config::Config;
+use crate::data_service::DataService;
+use crate::forward::{ForwardPool, ForwardServer};
+use crate::gateway;
+use crate::group_runtime::GroupRuntime;
+use crate::identity::{DataDir, DirLock, Identity, random_id};
+use crate::metrics::NodeHealth;
+use crate::peer_proto::forward_server;
+use crate::peer_proto::membership_server;
+use crate::router::{Router, RouterHandle};
+use crate::state_bridge::DatabaseState;
+use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
+use crate::surface::{health, http};
+use crate::tls::{Authority, NewKey, NodeCertificates};
+use crate::{durable_file, maintenance};
+
+/// Threads of the Raft runtime: its tasks only pass messages on, the work is on the writer and apply threads.
+const RAFT_THREADS: usize = 2;
+/// Pause between attempts to write down what a new cluster needs.
+const FOUNDING_PAUSE: Duration = Duration::from_millis(100);
+/// Largest message between peers.
+const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// A running node.
+pub struct Node {
+    host: Host,
+    router: Arc<Router>,
+    stop: watch::Sender<bool>,
+    failure: watch::Receiver<Option<String>>,
+    http: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+    drain_timeout: Duration,
+    _lock: DirLock,
+}
+
+/// Milliseconds since 1970: the clock that commands are stamped with.
+pub fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Node {
+    /// Starts a node and returns once its ports are open; it becomes ready by and by.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let data = DataDir::open(&config.data_dir)?;
+        let lock = data.lock()?;
+        // Bound first: a port in use must be known before anything is written.
+        let http_listener = TcpListener::bind(&config.http_address)
+            .await
+            .with_context(|| format!("listen on http_address {}", config.http_address))?;
+        let peer_listener = TcpListener::bind(&config.peer_address)
+            .await
+            .with_context(|| format!("listen on peer_address {}", config.peer_address))?;
+        let identity = match data.identity()? {
+            Some(identity) => identity,
+            None if config.bootstrap => found(&config, &data)?,
+            None if !config.join.is_empty() => join::join(&config, &data).await?,
+            None => anyhow::bail!(
+                "{} belongs to no cluster yet: set `bootstrap = true` to found one, or `join` and `join_token` to join one",
+                config.data_dir.display()
+            ),
+        };
+        let certificates = NodeCertificates::load(&data.tls())?
+            .with_context(|| format!("{} holds no certificates", data.tls().display()))?;
+
+        let map = SharedMap::default();
+        let addresses = PeerAddresses::new(certificates.clone(), identity.cluster_id.clone(), map.clone());
+        let host = start_host(&config, &data, &identity, &addresses)?;
+        let router = {
+            let addresses = addresses.clone();
+            let pool = ForwardPool::new(Arc::new(move |node| addresses.endpoint(node, None)));
+            Router::new(identity.node_id, map.clone(), pool, config.request_timeout)
+        };
+        let handle = RouterHandle(router.clone());
+        let execute: Arc<dyn Execute> = Arc::new(handle.clone());
+        let store = ClusterStore::new(execute.clone(), config.request_timeout);
+        let peers = Arc::new(PeerCalls::new(identity.node_id, addresses, map.clone(), router.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let (failed, failure) = watch::channel(None);
+        let mut tasks = Vec::new();
+
+        // Open to peers before the groups are: a group that opens may need them to elect a leader.
+        let peer_server = {
+            let forward = InterceptedService::new(
+                forward_server::ForwardServer::new(ForwardServer::new(Arc::new(handle.clone())))
+                    .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
+                require_member,
+            );
+            let raft = InterceptedService::new(host.peer_service(), require_member);
+            let membership = membership_server::MembershipServer::new(join::MembershipService::new(
+                store.clone(),
+                map.clone(),
+                peers.clone(),
+                now_ms,
+            ));
+            let mut stopping = stopping.clone();
+            tonic::transport::Server::builder()
+                .tls_config(certificates.server())?
+                .tcp_nodelay(true)
+                .http2_keepalive_interval(Some(Duration::from_secs(5)))
+                .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+                .initial_stream_window_size(8 << 20)
+                .initial_connection_window_size(16 << 20)
+                .add_service(raft)
+                .add_service(forward)
+                .add_service(membership)
+                .serve_with_incoming_shutdown(TcpListenerStream::new(peer_listener), async move {
+                    let _ = stopping.wait_for(|stopping| *stopping).await;
+                })
+        };
+        tasks.push(host.runtime().spawn(async move {
+            if let Err(error) = peer_server.await {
+                tracing::error!(%error, "the peer port has failed");
+            }
+        }));
+
+        open_groups(&config, &data, &identity, &host, &router, &map, &mut tasks, &stopping).await?;
+        found_groups(&config, &data, &identity, &router).await?;
+
+        tasks.push(tokio::spawn(reconcile::run(router.clone(), map.clone(), stopping.clone())));
+        tasks.push(tokio::spawn(maintenance::run(router.clone(), failed, stopping.clone())));
+        tasks.push(tokio::spawn(write_down(store.clone(), map.clone(), identity.clone(), data.clone(), config.clone())));
+
+        let keys: Arc<dyn KeyDirectory> = Arc::new(map.clone());
+        let data_service =
+            DataService::new(execute.clone(), Arc::new(handle), keys.clone(), config.request_timeout).into_server();
+        let cluster_service = ClusterService::new(store, map.clone(), peers.clone(), now_ms).into_server();
+        let node_health = Arc::new(NodeHealth::new(identity.node_id, router.clone(), map.clone(), host.clone()));
+        let state = gateway::GatewayState::new(execute, keys, &config);
+        let web = tonic::service::Routes::new(data_service)
+            .add_service(cluster_service)
+            .into_axum_router()
+            .merge(health::router(node_health))
+            .merge(gateway::router(state));
+        let limits = http::HttpLimits {
+            connections_max: config.connections_max,
+            drain_timeout: config.drain_timeout,
+            ..http::HttpLimits::default()
+        };
+        let http = tokio::spawn(http::serve(http_listener, web, limits, stopping));
+        tracing::info!(
+            node = identity.node_id,
+            cluster = identity.cluster_id,
+            http = config.http_address,
+            peer = config.peer_address,
+            took_ms = began.elapsed().as_millis() as u64,
+            "started"
+        );
+        Ok(Self { host, router, stop, failure, http, tasks, drain_timeout: config.drain_timeout, _lock: lock })
+    }
+
+    /// Returns why the node cannot go on, should that come to pass.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The watcher has ended, so no failure will be reported any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes no new requests, lets those in progress finish, hands leadership over, and flushes.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(self.drain_timeout, self.http).await.is_err() {
+            tracing::info!("requests were cut off at the end of the drain time");
+        }
+        if let Err(error) = self.host.shutdown().await {
+            tracing::warn!(%error, "stop consensus");
+        }
+        for task in self.tasks {
+            task.abort();
+        }
+        for group in self.router.groups() {
+            let database = group.database().clone();
+            let flushed = tokio::task::spawn_blocking(move || database.flush()).await;
+            if let Ok(Err(error)) = flushed {
+                tracing::warn!(group = %group.id(), %error, "flush the state");
+            }
+        }
+    }
+}
+
+/// Makes the first node of a new cluster: identity, authority and certificate, durable in an order in which a
+/// crash leaves either nothing that matters or all of it.
+fn found(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
+    let cluster_id = random_id();
+    let authority = Authority::create(&cluster_id)?;
+    let key = NewKey::generate()?;
+    let certificate = authority.sign(&key.request, &cluster_id, 1)?;
+    let certificates =
+        NodeCertificates { authority: authority.certificate.clone(), certificate, key: key.key };
+    certificates.store(&data.tls())?;
+    durable_file::write(&data.tls().join("authority"), "authority", 1, &authority)?;
+    let identity = Identity { cluster_id, node_id: 1, disk_id: random_id(), groups: config.groups + 1 };
+    data.set_identity(&identity)?;
+    Ok(identity)
+}
+
+fn start_host(
+    config: &Config,
+    data: &DataDir,
+    identity: &Identity,
+    addresses: &PeerAddresses,
+) -> anyhow::Result<Host> {
+    let log = LogEngine::open(&data.consensus(), LogOptions::default()).context("open the Raft log")?;
+    let addresses = addresses.clone();
+    let network = GrpcNetwork::new(Arc::new(move |node, address: &str| addresses.endpoint(node, Some(address))));
+    let cluster_id: ClusterId = identity.cluster_id.parse().context("read the cluster id")?;
+    let raft = RaftOptions {
+        heartbeat: config.raft_heartbeat,
+        election_min: config.raft_election_min,
+        election_max: config.raft_election_max,
+        ..RaftOptions::default()
+    };
+    let options = HostOptions {
+        node_id: identity.node_id,
+        cluster_id,
+        network: Arc::new(network),
+        raft,
+        proposals: ProposalOptions::default(),
+        compaction: CompactionOptions::default(),
+        snapshots: SnapshotOptions::default(),
+        runtime: RaftRuntime::Own { threads: RAFT_THREADS },
+    };
+    Ok(Host::start(options, log)?)
+}
+
+/// Opens all groups, group 0 first, since the map of everything else comes from it.
+#[allow(clippy::too_many_arguments)] // Called once; a struct would only rename the arguments.
+async fn open_groups(
+    config: &Config,
+    data: &DataDir,
+    identity: &Identity,
+    host: &Host,
+    router: &Arc<Router>,
+    map: &SharedMap,
+    tasks: &mut Vec<JoinHandle<()>>,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let shared = RocksShared::new(config.block_cache_bytes, config.write_buffer_bytes);
+    for id in 0..identity.groups {
+        let folder = data.state(id);
+        let shared = shared.clone();
+        let database = tokio::task::spawn_blocking(move || {
+            let store = RocksStore::open(&folder, shared).with_context(|| format!("open {}", folder.display()))?;
+            anyhow::Ok(Database::open(Box::new(store), DatabaseOptions::default())?)
+        })
+        .await??;
+        let database = Arc::new(database);
+        let state = Arc::new(DatabaseState::new(database.clone()));
+        let applied = state.watch_applied();
+        let group = host.open_group(GroupId(id), state).await.with_context(|| format!("open group {id}"))?;
+        router.add_group(GroupRuntime::new(group, database.clone(), now_ms));
+        if id == 0 {
+            tasks.push(tokio::spawn(refresh::run(database, map.clone(), applied, stopping.clone())));
+        }
+    }
+    Ok(())
+}
+
+/// Makes this node the first member of each group of a new cluster, once in the cluster's life.
+async fn found_groups(config: &Config, data: &DataDir, identity: &Identity, router: &Arc<Router>) -> anyhow::Result<()> {
+    let marker = data.path().join("founded");
+    if !config.bootstrap || identity.node_id != 1 || durable_file::read::<bool>(&marker, "marker", 1)?.is_some() {
+        return Ok(());
+    }
+    for group in router.groups() {
+        if group.status().members.voters.is_empty() {
+            let members = BTreeMap::from([(identity.node_id, Peer { address: config.peer_advertise.clone() })]);
+            group.group().bootstrap(members).await.with_context(|| format!("found group {}", group.id()))?;
+        }
+    }
+    Ok(durable_file::write(&marker, "marker", 1, &true)?)
+}
+
+/// Writes down what the cluster must know of this node and what its configuration asks for; repeats until done.
+async fn write_down(store: ClusterStore, map: SharedMap, identity: Identity, data: DataDir, config: Config) {
+    loop {
+        match try_write_down(&store, &map, &identity, &data, &config).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "write down this node's record"),
+        }
+        tokio::time::sleep(FOUNDING_PAUSE).await;
+    }
+}
+
+async fn try_write_down(
+    store: &ClusterStore,
+    map: &SharedMap,
+    identity: &Identity,
+    data: &DataDir,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let authority_path = data.tls().join("authority");
+    if let Some(authority) = durable_file::read::<Authority>(&authority_path, "authority", 1)? {
+        founding::found(store, identity, authority, config, now_ms()).await?;
+        // The replicated settings hold it now.
+        std::fs::remove_file(&authority_path)?;
+    }
+    let own = founding::node_record(identity, config, now_ms())?;
+    let set = bson::doc! { "$set": {
+        "peer_address": &own.peer_address, "http_address": &own.http_address, "zone": &own.zone,
+    } };
+    if map.get().nodes.get(&identity.node_id).is_none_or(|known| {
+        (&known.peer_address, &known.http_address, &known.zone)
+            != (&own.peer_address, &own.http_address, &own.zone)
+    }) {
+        store.update::<bson::Document>(NODES, own.id, set).await?;
+    }
+    if let (Some(id), Some(secret)) = (&config.bootstrap_secret_id, &config.bootstrap_secret_key) {
+        founding::ensure_key(store, id, secret, None, now_ms()).await?;
+    }
+    if let Some(env) = &config.bootstrap_env {
+        founding::ensure_env(store, map, env, now_ms()).await?;
+    }
+    Ok(())
+}

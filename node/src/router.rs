@@ -1,0 +1,321 @@
+//! Any node takes any call: finds the group of its environment, reads here or has the leader write, and
+//! keeps trying within the deadline while leaders change.
+//!
+//! A call that changes something carries an exactly-once name before its first attempt, the caller's own or
+//! one of this node's session, so every retry here is safe whatever became of the attempt before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use yunbase_consensus::{GroupId, NodeId};
+use yunbase_docdb::op::OpReply;
+
+use crate::call::{Call, CallFuture, Execute, Failure, ReadLevel, Retry, SessionSequence};
+use crate::cluster::map::SharedMap;
+use crate::data_service::OpenSessions;
+use crate::forward::codec::{ForwardBody, ForwardRequest, ForwardResponse, failure, level, level_code};
+use crate::forward::{ForwardError, ForwardPool, Leader};
+use crate::group_runtime::{Attempt, GroupRuntime, WriteRequest};
+use crate::sessions::SessionPool;
+
+/// First pause after an attempt that found no leader; doubles up to the second. A vote takes some
+/// milliseconds, so the first retries come soon; a watch on the leader cuts the pause short anyway.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(5);
+const RETRY_PAUSE_MAX: Duration = Duration::from_millis(200);
+/// Longest one forwarded attempt may take before it is tried again: a leader that has just been cut off
+/// would otherwise hold calls until their deadline.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(3000);
+
+/// Routes calls.
+pub struct Router {
+    node_id: NodeId,
+    map: SharedMap,
+    groups: RwLock<HashMap<GroupId, Arc<GroupRuntime>>>,
+    forward: ForwardPool,
+    sessions: SessionPool,
+    timeout: Duration,
+}
+
+impl Router {
+    /// A router without groups.
+    pub fn new(node_id: NodeId, map: SharedMap, forward: ForwardPool, timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { node_id, map, groups: RwLock::default(), forward, sessions: SessionPool::default(), timeout })
+    }
+
+    /// Makes a group of this node known.
+    pub fn add_group(&self, group: Arc<GroupRuntime>) {
+        self.groups.write().insert(group.id(), group);
+    }
+
+    /// The groups of this node.
+    pub fn groups(&self) -> Vec<Arc<GroupRuntime>> {
+        let mut groups: Vec<_> = self.groups.read().values().cloned().collect();
+        groups.sort_by_key(|group| group.id());
+        groups
+    }
+
+    /// One group of this node.
+    pub fn group(&self, id: GroupId) -> Option<Arc<GroupRuntime>> {
+        self.groups.read().get(&id).cloned()
+    }
+
+    async fn run(&self, call: Call) -> Result<OpReply, Failure> {
+        let group = self.group_of(&call.env)?;
+        if call.op.is_read() {
+            return self.read(group, call).await;
+        }
+        if let Some(session) = call.session {
+            return self.write(group, &call, session).await;
+        }
+        let request_id = call.request_id.clone();
+        let deadline = call.deadline;
+        for _ in 0..2 {
+            let sequence = self
+                .sessions
+                .acquire(group, || self.session_opened(group, deadline, request_id.clone()))
+                .await?;
+            let name = sequence.name();
+            match self.write(group, &call, name).await {
+                // Nothing of this call has happened: its first attempt would have been recorded.
+                Err(failure) if failure.code == "SESSION_EXPIRED" => self.sessions.forget(group, name.session),
+                outcome => return outcome,
+            }
+        }
+        Err(Failure::new("SYS_ERR", "the node's own session expired twice in a row; try again", Retry::Safe))
+    }
+
+    fn group_of(&self, env: &str) -> Result<GroupId, Failure> {
+        self.map
+            .get()
+            .group_of(env)
+            .ok_or_else(|| Failure::new("INVALID_ENV", format!("there is no environment `{env}`"), Retry::Never))
+    }
+
+    fn local(&self, group: GroupId) -> Result<Arc<GroupRuntime>, Failure> {
+        self.group(group)
+            .ok_or_else(|| Failure::new("RESOURCE_NOT_INITIAL", format!("this node has not opened group {group} yet"), Retry::Safe))
+    }
+
+    async fn read(&self, group: GroupId, call: Call) -> Result<OpReply, Failure> {
+        let local = self.local(group)?;
+        let op = Arc::new(call.op);
+        let mut pause = Pause::new(call.deadline);
+        loop {
+            // A replica that only starts to follow cannot answer; the leader can.
+            let attempt = if local.is_replica() || call.read_level == ReadLevel::Stale {
+                local.read(&call.env, op.clone(), call.read_level, call.deadline).await
+            } else {
+                let body = ForwardBody::Read { op: (*op).clone(), level: level_code(call.read_level) };
+                self.attempt_elsewhere(&local, self.request(group, &call.env, body, None, &call.request_id), call.deadline).await
+            };
+            match attempt {
+                Attempt::Done(outcome) => return outcome,
+                Attempt::NotLeader(_) | Attempt::Unknown(_) => pause.wait(&local).await?,
+            }
+        }
+    }
+
+    async fn write(&self, group: GroupId, call: &Call, session: SessionSequence) -> Result<OpReply, Failure> {
+        let local = self.local(group)?;
+        let mut pause = Pause::new(call.deadline);
+        let mut doubtful = false;
+        loop {
+            let attempt = if local.is_leader() {
+                let request = WriteRequest { env: call.env.clone(), op: call.op.clone(), session, deadline: call.deadline };
+                local.write(request).await
+            } else {
+                let body = ForwardBody::Write(call.op.clone());
+                let request = self.request(group, &call.env, body, Some(session), &call.request_id);
+                self.attempt_elsewhere(&local, request, call.deadline).await
+            };
+            match attempt {
+                Attempt::Done(outcome) => return outcome.map_err(|failure| doubt(failure, doubtful)),
+                Attempt::NotLeader(_) => {}
+                Attempt::Unknown(_) => doubtful = true,
+            }
+            pause.wait(&local).await.map_err(|failure| doubt(failure, doubtful))?;
+        }
+    }
+
+    fn request(
+        &self,
+        group: GroupId,
+        env: &str,
+        body: ForwardBody,
+        session: Option<SessionSequence>,
+        request_id: &str,
+    ) -> ForwardRequest {
+        ForwardRequest {
+            env: env.to_owned(),
+            group: group.0,
+            body,
+            key_id: None,
+            session: session.map(|name| (name.session, name.sequence)),
+            remaining_ms: 0,
+            request_id: request_id.to_owned(),
+        }
+    }
+
+    /// One attempt on the node that this one takes for the leader.
+    async fn attempt_elsewhere(&self, local: &GroupRuntime, mut request: ForwardRequest, deadline: Instant) -> Attempt<OpReply> {
+        match self.forward_to_leader(local, &mut request, deadline).await {
+            Ok(ForwardResponse::Replied(reply)) => Attempt::Done(Ok(reply)),
+            Ok(ForwardResponse::Failed { code, message, retry }) => settle(failure(code, message, retry)),
+            Ok(ForwardResponse::NotLeader { leader }) => Attempt::NotLeader(leader),
+            Ok(ForwardResponse::SessionOpened { .. }) => Attempt::Unknown("the leader answered something else".to_owned()),
+            Err(attempt) => attempt,
+        }
+    }
+
+    async fn forward_to_leader<T>(
+        &self,
+        local: &GroupRuntime,
+        request: &mut ForwardRequest,
+        deadline: Instant,
+    ) -> Result<ForwardResponse, Attempt<T>> {
+        let Some(leader) = local.leader().filter(|leader| *leader != self.node_id) else {
+            return Err(Attempt::NotLeader(None));
+        };
+        let now = Instant::now();
+        let attempt_deadline = deadline.min(now + ATTEMPT_TIMEOUT);
+        request.remaining_ms = u64::try_from(attempt_deadline.saturating_duration_since(now).as_millis()).unwrap_or(0);
+        self.forward.call(leader, request, attempt_deadline).await.map_err(|error| match error {
+            ForwardError::NotSent(..) => Attempt::NotLeader(None),
+            ForwardError::Unknown(_) => Attempt::Unknown(error.to_string()),
+        })
+    }
+
+    async fn session_opened(&self, group: GroupId, deadline: Instant, request_id: String) -> Result<(u64, u32), Failure> {
+        let local = self.local(group)?;
+        let window = local.session_window();
+        let mut pause = Pause::new(deadline);
+        loop {
+            let attempt = if local.is_leader() {
+                local.open_session(deadline).await
+            } else {
+                let mut request = self.request(group, "", ForwardBody::OpenSession, None, &request_id);
+                match self.forward_to_leader(&local, &mut request, deadline).await {
+                    Ok(ForwardResponse::SessionOpened { session }) => Attempt::Done(Ok(session)),
+                    Ok(ForwardResponse::Failed { code, message, retry }) => settle(failure(code, message, retry)),
+                    Ok(ForwardResponse::NotLeader { leader }) => Attempt::NotLeader(leader),
+                    Ok(ForwardResponse::Replied(_)) => Attempt::Unknown("the leader answered something else".to_owned()),
+                    Err(attempt) => attempt,
+                }
+            };
+            match attempt {
+                Attempt::Done(outcome) => return outcome.map(|session| (session, window)),
+                // A session that was opened without our knowing is simply never used.
+                Attempt::NotLeader(_) | Attempt::Unknown(_) => pause.wait(&local).await?,
+            }
+        }
+    }
+
+    async fn lead(&self, request: ForwardRequest) -> ForwardResponse {
+        let deadline = Instant::now() + Duration::from_millis(request.remaining_ms).min(self.timeout);
+        let group = GroupId(request.group);
+        let Some(local) = self.group(group) else { return ForwardResponse::NotLeader { leader: None } };
+        if !local.is_leader() {
+            return ForwardResponse::NotLeader { leader: local.leader() };
+        }
+        let session = request.session();
+        let outcome = match request.body {
+            ForwardBody::OpenSession => {
+                return match local.open_session(deadline).await {
+                    Attempt::Done(Ok(session)) => ForwardResponse::SessionOpened { session },
+                    Attempt::Done(Err(failure)) => failure.into(),
+                    Attempt::NotLeader(leader) => ForwardResponse::NotLeader { leader },
+                    Attempt::Unknown(reason) => unknown(reason).into(),
+                };
+            }
+            ForwardBody::Write(op) => match session {
+                Some(session) => local.write(WriteRequest { env: request.env, op, session, deadline }).await,
+                None => Attempt::Done(Err(Failure::new("INVALID_PARAM", "a forwarded write needs a session", Retry::Never))),
+            },
+            ForwardBody::Read { op, level: code } => local.read(&request.env, Arc::new(op), level(code), deadline).await,
+        };
+        match outcome {
+            Attempt::Done(Ok(reply)) => ForwardResponse::Replied(reply),
+            Attempt::Done(Err(failure)) => failure.into(),
+            Attempt::NotLeader(leader) => ForwardResponse::NotLeader { leader },
+            Attempt::Unknown(reason) => unknown(reason).into(),
+        }
+    }
+}
+
+fn unknown(reason: String) -> Failure {
+    Failure::new("SERVER_TIMEOUT", reason, Retry::SameSequence)
+}
+
+/// A failure that a leader reported: unknown outcomes are tried again here, everything else is final.
+fn settle<T>(failure: Failure) -> Attempt<T> {
+    match failure.retry {
+        Retry::SameSequence => Attempt::Unknown(failure.message),
+        Retry::Never | Retry::Safe => Attempt::Done(Err(failure)),
+    }
+}
+
+/// A time-out after an attempt of unknown outcome must not read as "nothing happened".
+fn doubt(failure: Failure, doubtful: bool) -> Failure {
+    if doubtful && failure.retry == Retry::Safe { Failure { retry: Retry::SameSequence, ..failure } } else { failure }
+}
+
+/// The pauses between the attempts of one call.
+struct Pause {
+    next: Duration,
+    deadline: Instant,
+}
+
+impl Pause {
+    fn new(deadline: Instant) -> Self {
+        Self { next: RETRY_PAUSE_MIN, deadline }
+    }
+
+    /// Waits for another leader, at most for the pause; fails once the deadline has come.
+    async fn wait(&mut self, group: &GroupRuntime) -> Result<(), Failure> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::new(
+                "SERVER_TIMEOUT",
+                format!("group {} had no leader that could answer in time; try again", group.id()),
+                Retry::Safe,
+            ));
+        }
+        group.leader_changed(self.next.min(left)).await;
+        self.next = (self.next * 2).min(RETRY_PAUSE_MAX);
+        Ok(())
+    }
+}
+
+/// The router as its users see it.
+#[derive(Clone)]
+pub struct RouterHandle(pub Arc<Router>);
+
+impl Execute for RouterHandle {
+    fn execute(&self, call: Call) -> CallFuture {
+        let router = self.0.clone();
+        Box::pin(async move { router.run(call).await })
+    }
+}
+
+impl OpenSessions for RouterHandle {
+    fn open_session(
+        &self,
+        env: String,
+        deadline: Instant,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(u64, u32), Failure>> + Send>> {
+        let router = self.0.clone();
+        Box::pin(async move {
+            let group = router.group_of(&env)?;
+            router.session_opened(group, deadline, String::new()).await
+        })
+    }
+}
+
+impl Leader for RouterHandle {
+    fn lead(&self, request: ForwardRequest) -> std::pin::Pin<Box<dyn Future<Output = ForwardResponse> + Send>> {
+        let router = self.0.clone();
+        Box::pin(async move { router.lead(request).await })
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of whole nodes: real processes, real disks, real connections.
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+mod cluster;
+mod t10_serve;
+mod t50_kill;
