@@ -147,3 +147,16 @@ openraft::declare_raft_types!(
         NodeId = NodeId,
         Node = Peer,
 );
+
+/// `(term, node, index)` of an entry.
+pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
+/// Who leads a term; a log id names the leader that proposed it.
+pub(crate) type LeaderId = openraft::alias::LeaderIdOf<TypeConfig>;
+/// A vote, given or committed.
+pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
+/// One entry of the log.
+pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
+/// Voters and learners of a group.
+pub(crate) type Membership = openraft::Membership<NodeId, Peer>;
+/// A membership with the log id that brought it.
+pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
