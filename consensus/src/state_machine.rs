@@ -49,7 +49,13 @@ pub trait StateMachine: Send + Sync + 'static {
     /// the existing, empty folder `into`. Must not stop `apply`; hard links are welcome.
     fn checkpoint(&self, into: &Path) -> io::Result<()>;
 
-    /// Replaces the whole state with the files of a checkpoint in `from`, which it may move away.
+    /// The `progress` in a checkpoint that [`checkpoint`](Self::checkpoint) wrote; read from its files,
+    /// since the live state has moved on. May leave further plain files there, and must not change the
+    /// content that a restore would see.
+    fn checkpoint_progress(&self, checkpoint: &Path) -> io::Result<Option<Vec<u8>>>;
+
+    /// Replaces the whole state with the files of a checkpoint in `from`, which it may move away but
+    /// must not write to: they share their content with the snapshot that is sent to other nodes.
     /// Atomic: a crash at any point leaves the old or the new state. Durable on return.
     fn restore(&self, from: &Path) -> io::Result<()>;
 }

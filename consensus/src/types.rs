@@ -61,6 +61,22 @@ impl Batch {
         }
     }
 
+    /// Takes over a packed buffer that came from a log or a peer; `None` when it does not hold
+    /// exactly `count` commands.
+    pub(crate) fn from_packed(count: u32, packed: Bytes) -> Option<Self> {
+        let mut rest: &[u8] = &packed;
+        for _ in 0..count {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            rest = after.get(u32::from_le_bytes(*length) as usize..)?;
+        }
+        rest.is_empty().then_some(Self { count, packed })
+    }
+
+    /// The packed buffer that [`Self::from_packed`] takes.
+    pub(crate) fn packed(&self) -> &Bytes {
+        &self.packed
+    }
+
     /// Number of commands.
     pub fn len(&self) -> usize {
         self.count as usize
@@ -131,3 +147,16 @@ openraft::declare_raft_types!(
         NodeId = NodeId,
         Node = Peer,
 );
+
+/// `(term, node, index)` of an entry.
+pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
+/// Who leads a term; a log id names the leader that proposed it.
+pub(crate) type LeaderId = openraft::alias::LeaderIdOf<TypeConfig>;
+/// A vote, given or committed.
+pub(crate) type Vote = openraft::alias::VoteOf<TypeConfig>;
+/// One entry of the log.
+pub(crate) type Entry = openraft::alias::EntryOf<TypeConfig>;
+/// Voters and learners of a group.
+pub(crate) type Membership = openraft::Membership<NodeId, Peer>;
+/// A membership with the log id that brought it.
+pub(crate) type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;

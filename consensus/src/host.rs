@@ -1,0 +1,264 @@
+//! All groups of one node: opens them, serves their peers, stops them in good order.
+//!
+//! Raft runs on the host's own threads. What comes from outside reaches it through bounded queues
+//! only, so neither a burst of requests nor a slow state machine delays a heartbeat.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::{Handle, Runtime};
+use tokio::time::Instant;
+
+use crate::compaction;
+use crate::error::HostError;
+use crate::group::Group;
+use crate::log_engine::LogEngine;
+use crate::metrics::GroupCounters;
+use crate::options::{HostOptions, RaftRuntime};
+use crate::peer_handler;
+use crate::peer_network::{Parties, PeerHandler, PeerRequest, PeerResponse};
+use crate::peer_service::{PeerService, peer_service};
+use crate::raft::{self, RaftHandle};
+use crate::raft_network::{NetworkFactory, PeerContext};
+use crate::snapshot_transfer::SnapshotReceiver;
+use crate::state_adapter::StateAdapter;
+use crate::state_machine::StateMachine;
+use crate::types::{GroupId, NodeId};
+use crate::wire::{Reason, proto, refused};
+
+/// How long a leader gets to hand over before the host stops anyway; an election would take longer.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The groups of one node. Clones are the same host.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<HostInner>,
+}
+
+pub(crate) struct HostInner {
+    options: HostOptions,
+    peers: Arc<PeerContext>,
+    log: LogEngine,
+    groups: RwLock<BTreeMap<GroupId, Group>>,
+    /// Serialises opening and closing of groups.
+    opening: tokio::sync::Mutex<()>,
+    stopped: AtomicBool,
+    runtime: Handle,
+    /// The threads themselves, when they are ours.
+    own_runtime: Mutex<Option<Runtime>>,
+}
+
+impl Drop for HostInner {
+    fn drop(&mut self) {
+        // The last handle may go inside an async task, where a runtime must not be waited for.
+        if let Some(runtime) = self.own_runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Host {
+    /// Starts a host on the log in `log`. Opens no group yet.
+    pub fn start(options: HostOptions, log: LogEngine) -> Result<Self, HostError> {
+        raft::config(GroupId(0), &options.raft, &options.compaction)?;
+        let (runtime, own_runtime) = match options.runtime {
+            RaftRuntime::Current => (Handle::current(), None),
+            RaftRuntime::Own { threads } => {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(threads)
+                    .thread_name(format!("raft-{}", options.node_id))
+                    .enable_all()
+                    .build()?;
+                (runtime.handle().clone(), Some(runtime))
+            }
+        };
+        options.network.run_on(runtime.clone());
+        let peers = Arc::new(PeerContext {
+            cluster: options.cluster_id,
+            node_id: options.node_id,
+            network: options.network.clone(),
+            addresses: RwLock::default(),
+            raft: options.raft.clone(),
+            snapshots: options.snapshots.clone(),
+        });
+        let inner = Arc::new(HostInner {
+            peers,
+            log,
+            groups: RwLock::default(),
+            opening: tokio::sync::Mutex::new(()),
+            stopped: AtomicBool::new(false),
+            own_runtime: Mutex::new(own_runtime),
+            runtime,
+            options,
+        });
+        inner.runtime.spawn(compaction::run(Arc::downgrade(&inner), inner.options.compaction.clone()));
+        Ok(Self { inner })
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.inner.options.node_id
+    }
+
+    /// The runtime that Raft runs on; the place for the server of the peer port.
+    pub fn runtime(&self) -> Handle {
+        self.inner.runtime.clone()
+    }
+
+    /// The service to mount on the peer port. The node owns server, address and TLS.
+    pub fn peer_service(&self) -> PeerService {
+        peer_service(self.peer_handler(), self.inner.runtime.clone())
+    }
+
+    /// What answers peers, for transports other than gRPC.
+    pub fn peer_handler(&self) -> Arc<dyn PeerHandler> {
+        self.inner.clone()
+    }
+
+    /// Overrides the address that memberships give for a node.
+    pub fn set_address(&self, node: NodeId, address: String) {
+        self.inner.peers.addresses.write().insert(node, address);
+    }
+
+    /// Opens a replica: an empty one that waits for its first leader or a bootstrap, or the one that
+    /// this node had before, brought up to the log's committed part.
+    pub async fn open_group(&self, id: GroupId, state: Arc<dyn StateMachine>) -> Result<Group, HostError> {
+        let _opening = self.inner.opening.lock().await;
+        if self.inner.stopped.load(Ordering::Acquire) {
+            return Err(HostError::Stopped);
+        }
+        if self.inner.groups.read().contains_key(&id) {
+            return Err(HostError::AlreadyOpen(id));
+        }
+        let inner = self.inner.clone();
+        let opened = self.inner.runtime.spawn(async move { inner.open(id, state).await });
+        let group = opened.await.map_err(|_| HostError::Stopped)??;
+        self.inner.groups.write().insert(id, group.clone());
+        Ok(group)
+    }
+
+    /// An open group.
+    pub fn group(&self, id: GroupId) -> Option<Group> {
+        self.inner.group(id)
+    }
+
+    /// All open groups, by id.
+    pub fn groups(&self) -> Vec<Group> {
+        self.inner.groups()
+    }
+
+    /// Stops a replica without a hand-over; its data stay.
+    pub async fn close_group(&self, id: GroupId) {
+        let _opening = self.inner.opening.lock().await;
+        let group = self.inner.groups.write().remove(&id);
+        if let Some(group) = group {
+            drop(group.inner.raft.shutdown().await);
+        }
+    }
+
+    /// Hands leadership over, stops all groups and flushes what they hold.
+    pub async fn shutdown(&self) -> Result<(), HostError> {
+        let _opening = self.inner.opening.lock().await;
+        self.inner.stopped.store(true, Ordering::Release);
+        let groups = self.groups();
+        futures::future::join_all(groups.iter().map(hand_over)).await;
+        for group in &groups {
+            drop(group.inner.raft.shutdown().await);
+            group.inner.state.flush().await?;
+        }
+        self.inner.groups.write().clear();
+        self.inner.log.close().await?;
+        Ok(())
+    }
+}
+
+/// Lets the most caught-up voter lead, if this node does.
+async fn hand_over(group: &Group) {
+    let status = group.status();
+    if !status.leadership.here {
+        return;
+    }
+    let successor = status
+        .followers
+        .iter()
+        .filter(|(node, _)| status.members.voters.contains(node))
+        .min_by_key(|(_, follower)| (follower.silent_for.is_none(), follower.lag, follower.silent_for));
+    if let Some((successor, _)) = successor {
+        let deadline = Instant::now() + HANDOVER_TIMEOUT;
+        if let Err(error) = group.transfer_leader(*successor, deadline).await {
+            tracing::info!(group = %group.id(), successor, %error, "stopping without a hand-over");
+        }
+    }
+}
+
+impl HostInner {
+    pub(crate) fn group(&self, id: GroupId) -> Option<Group> {
+        self.groups.read().get(&id).cloned()
+    }
+
+    pub(crate) fn groups(&self) -> Vec<Group> {
+        self.groups.read().values().cloned().collect()
+    }
+
+    async fn open(&self, id: GroupId, state: Arc<dyn StateMachine>) -> Result<Group, HostError> {
+        let options = &self.options;
+        let config = raft::config(id, &options.raft, &options.compaction)?;
+        let log = self.log.group(id);
+        let (adapter, state) = StateAdapter::open(id, state).await?;
+        let receiver = SnapshotReceiver::new(state.clone());
+        let network = NetworkFactory::new(self.peers.clone(), id);
+        let raft = RaftHandle::new(options.node_id, config, network, log, adapter)
+            .await
+            .map_err(|error| HostError::Group { group: id, detail: error.to_string() })?;
+        Ok(Group::assemble(
+            id,
+            raft,
+            state,
+            self.peers.clone(),
+            options.proposals.clone(),
+            receiver,
+            Arc::new(GroupCounters::default()),
+            &self.runtime,
+        ))
+    }
+}
+
+impl PeerHandler for HostInner {
+    fn admit(&self, parties: Parties) -> Result<(), String> {
+        if parties.cluster != self.options.cluster_id {
+            return Err(format!("this node belongs to cluster {}, not {}", self.options.cluster_id, parties.cluster));
+        }
+        if parties.to != self.options.node_id {
+            return Err(format!("this is node {}, not {}", self.options.node_id, parties.to));
+        }
+        // Whoever speaks to us can be spoken to: do not sit out a pause from when it was away.
+        self.options.network.peer_alive(parties.from);
+        let leading: Vec<Group> = self.groups().into_iter().filter(|group| group.inner.raft.is_leader()).collect();
+        self.runtime.spawn(async move {
+            for group in leading {
+                drop(group.inner.raft.trigger().reset_backoff([parties.from]).await);
+            }
+        });
+        Ok(())
+    }
+
+    fn handle(self: Arc<Self>, from: NodeId, request: PeerRequest) -> BoxFuture<'static, PeerResponse> {
+        let PeerRequest(proto::Request { id, group, body }) = request;
+        let group_id = GroupId(group);
+        let Some(group) = self.group(group_id) else {
+            let detail = format!("group {group_id} is not open on node {}", self.options.node_id);
+            let body = Some(refused(Reason::UnknownGroup, detail));
+            return futures::future::ready(PeerResponse(proto::Response { id, body })).boxed();
+        };
+        async move {
+            let body = Some(peer_handler::answer(&group, from, body).await);
+            PeerResponse(proto::Response { id, body })
+        }
+        .boxed()
+    }
+}
