@@ -1,0 +1,78 @@
+//! `database.getDocument` and `database.calculateDocument`, and their older forms.
+
+use yunbase_docdb::op::{FindOp, Op, OpReply};
+
+use super::{Action, query, unexpected_reply, write_found};
+use crate::call::{Failure, Retry};
+use crate::gateway::codes;
+use crate::gateway::envelope::Answer;
+use crate::gateway::params::wrong;
+
+pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
+    let params = &action.params;
+    let collection = params.collection()?;
+    check_query_type(action)?;
+    let offset = params.count("offset")?.unwrap_or(0);
+    // The clients send no limit for zero, so zero and absent mean the same.
+    let limit = params
+        .count("limit")?
+        .filter(|limit| *limit > 0)
+        .unwrap_or(params.limits.find_limit_default);
+    let limit = limit.min(params.limits.find_limit_max);
+    let find = FindOp {
+        filter: query(params)?,
+        projection: params.document("projection")?.unwrap_or_default(),
+        sort: params.order()?,
+        skip: offset,
+        limit: Some(limit),
+        after: Vec::new(),
+    };
+    let OpReply::Found { documents, .. } =
+        action.context.run(Op::Find { collection, find }).await?
+    else {
+        return Err(unexpected_reply());
+    };
+    let mut data = String::from("{\"list\":[");
+    let mut scratch = String::new();
+    for (index, document) in documents.iter().enumerate() {
+        if index > 0 {
+            data.push(',');
+        }
+        write_found(&mut data, &mut scratch, document, action.dialect)?;
+        if data.len() > params.limits.answer_bytes_max {
+            let message = format!(
+                "the result is larger than {} bytes: ask for fewer documents or fields",
+                params.limits.answer_bytes_max
+            );
+            return Err(Failure::new(
+                codes::EXCEED_REQUEST_SIZE_LIMIT,
+                message,
+                Retry::Never,
+            ));
+        }
+    }
+    data.push_str(&format!("],\"offset\":{offset},\"limit\":{limit}}}"));
+    Ok(Answer { data })
+}
+
+pub(super) async fn count(action: &Action<'_>) -> Result<Answer, Failure> {
+    let params = &action.params;
+    let op = Op::Count {
+        collection: params.collection()?,
+        filter: query(params)?,
+    };
+    match action.context.run(op).await? {
+        OpReply::Counted { count } => Ok(Answer {
+            data: format!("{{\"total\":{count}}}"),
+        }),
+        _ => Err(unexpected_reply()),
+    }
+}
+
+/// `DOC` and `WHERE` differ only in the query that the client makes; anything else is a mistake.
+fn check_query_type(action: &Action<'_>) -> Result<(), Failure> {
+    match action.params.text("queryType")?.as_deref() {
+        None | Some("DOC" | "WHERE") => Ok(()),
+        Some(_) => Err(wrong("queryType", "DOC or WHERE")),
+    }
+}

@@ -1,0 +1,14 @@
+//! Error codes of the protocol that arise in the gateway itself, spelt as the clients know them.
+
+pub(crate) const DATABASE_REQUEST_FAILED: &str = "DATABASE_REQUEST_FAILED";
+pub(crate) const DATABASE_DUPLICATE_WRITE: &str = "DATABASE_DUPLICATE_WRITE";
+pub(crate) const EXCEED_CONCURRENT_REQUEST_LIMIT: &str = "EXCEED_CONCURRENT_REQUEST_LIMIT";
+pub(crate) const EXCEED_REQUEST_SIZE_LIMIT: &str = "EXCEED_REQUEST_SIZE_LIMIT";
+pub(crate) const INVALID_ACTION: &str = "INVALID_ACTION";
+pub(crate) const INVALID_ENV: &str = "INVALID_ENV";
+pub(crate) const INVALID_PARAM: &str = "INVALID_PARAM";
+pub(crate) const INVALID_REQUEST_SOURCE: &str = "INVALID_REQUEST_SOURCE";
+pub(crate) const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
+pub(crate) const SERVER_TIMEOUT: &str = "SERVER_TIMEOUT";
+pub(crate) const SIGN_PARAM_INVALID: &str = "SIGN_PARAM_INVALID";
+pub(crate) const SYS_ERR: &str = "SYS_ERR";

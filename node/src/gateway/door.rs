@@ -1,0 +1,139 @@
+//! Around each request: permits, the deadline, the catching of panics, the access log.
+//!
+//! Whatever happens inside, the client gets an answer of the protocol, and by the deadline.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+use axum::http::request::Parts;
+use futures::FutureExt;
+use tokio::sync::Semaphore;
+
+use super::admin::{self, Trace};
+use super::envelope::{Answer, respond};
+use super::{GatewayState, body, codes};
+use crate::call::{Failure, Retry};
+
+/// The gateway's state with its permits.
+pub(super) struct Door {
+    state: GatewayState,
+    requests: Semaphore,
+    body_memory: Arc<Semaphore>,
+}
+
+impl Door {
+    pub(super) fn new(state: GatewayState) -> Self {
+        Self {
+            requests: Semaphore::new(state.limits.requests_in_flight_max),
+            body_memory: Arc::new(Semaphore::new(state.limits.body_bytes_in_flight_max)),
+            state,
+        }
+    }
+
+    /// Carries out one request within its permits and its time.
+    async fn answer(
+        &self,
+        parts: &Parts,
+        body: Body,
+        request_id: &str,
+        trace: &mut Trace,
+    ) -> Result<Answer, Failure> {
+        let limits = &self.state.limits;
+        let began = Instant::now();
+        let Ok(_permit) = self.requests.try_acquire() else {
+            let message = "the server works on as many requests as it may: try again shortly";
+            return Err(Failure::new(
+                codes::EXCEED_CONCURRENT_REQUEST_LIMIT,
+                message,
+                Retry::Safe,
+            ));
+        };
+        let deadline = began + limits.request_deadline;
+        let work = async {
+            let held = body::read(body, limits, &self.body_memory).await?;
+            admin::answer(&self.state, parts, &held.bytes, request_id, deadline, trace).await
+        };
+        let guarded = AssertUnwindSafe(work).catch_unwind();
+        match tokio::time::timeout_at(deadline.into(), guarded).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_panic)) => {
+                tracing::error!(request_id, "a request panicked");
+                let message = format!("the server failed: report the request id {request_id}");
+                Err(Failure::new(codes::SYS_ERR, message, Retry::SameSequence))
+            }
+            Err(_elapsed) => {
+                let message =
+                    "the server did not finish in time: a write may or may not have happened";
+                Err(Failure::new(
+                    codes::SERVER_TIMEOUT,
+                    message,
+                    Retry::SameSequence,
+                ))
+            }
+        }
+    }
+}
+
+/// `POST /admin`.
+pub(super) async fn admin(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
+    let began = Instant::now();
+    let (parts, body) = request.into_parts();
+    let request_id = admin::request_id(&parts, door.state.limits.request_id_bytes_max);
+    let mut trace = Trace::default();
+    let outcome = Box::pin(door.answer(&parts, body, &request_id, &mut trace)).await;
+    log(&outcome, &request_id, &trace, began);
+    respond(&outcome, &request_id, &parts.headers)
+}
+
+/// `POST /web`: the door of apps in browsers, which opens in a later version.
+pub(super) async fn web(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let request_id = admin::request_id(&parts, door.state.limits.request_id_bytes_max);
+    let message = "access for end users is not supported by this version: use a server-side client with a key";
+    let outcome = Err(Failure::new(
+        codes::INVALID_REQUEST_SOURCE,
+        message,
+        Retry::Never,
+    ));
+    respond(&outcome, &request_id, &parts.headers)
+}
+
+/// One line for each request, without any content of it.
+fn log(outcome: &Result<Answer, Failure>, request_id: &str, trace: &Trace, began: Instant) {
+    let (action, env, key) = (
+        trace.action.as_str(),
+        trace.env.as_str(),
+        trace.key_id.as_str(),
+    );
+    let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok(answer) => {
+            let answer_bytes = answer.data.len();
+            tracing::debug!(
+                request_id,
+                action,
+                env,
+                key,
+                duration_us,
+                answer_bytes,
+                "request answered"
+            );
+        }
+        Err(failure) => {
+            let code = failure.code;
+            tracing::info!(
+                request_id,
+                action,
+                env,
+                key,
+                duration_us,
+                code,
+                "request refused"
+            );
+        }
+    }
+}

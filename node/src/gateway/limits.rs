@@ -1,0 +1,70 @@
+//! Every bound of the gateway, in one place.
+
+use std::time::Duration;
+
+/// Bounds of the action protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body. The original documents 1 MiB; a batch of documents deserves more.
+    pub body_bytes_max: usize,
+    /// How much of a body that is too large is read and thrown away, so that the client gets to
+    /// read the refusal instead of a broken connection.
+    pub body_drain_bytes_max: usize,
+    /// All bodies being held at one time; more are refused.
+    pub body_bytes_in_flight_max: usize,
+    /// Time for a body to arrive after its headers.
+    pub body_read_timeout: Duration,
+    /// Sum of the names and values of all headers.
+    pub header_bytes_max: usize,
+    /// Nesting of arrays and objects in JSON.
+    pub json_depth_max: usize,
+    /// Top-level members of a body. The largest action has about twenty.
+    pub body_members_max: usize,
+    /// Largest document or query after decoding. Room for the wrapping of a document of 16 MiB.
+    pub bson_bytes_max: usize,
+    /// Documents in one insert.
+    pub insert_documents_max: usize,
+    /// Documents returned by one read when the client asks for no number.
+    pub find_limit_default: u64,
+    /// Most documents returned by one read; a larger number is lowered, as the clients do.
+    pub find_limit_max: u64,
+    /// Largest answer.
+    pub answer_bytes_max: usize,
+    /// Requests being worked on at one time; more are refused.
+    pub requests_in_flight_max: usize,
+    /// Answer by then: just under the 15 s after which the clients give up.
+    pub request_deadline: Duration,
+    /// Longest life a request may claim for its signature.
+    pub signature_life_max_seconds: u64,
+    /// Difference between the clocks of client and server that is forgiven.
+    pub clock_skew_max_seconds: u64,
+    /// Longest request id taken over from a client.
+    pub request_id_bytes_max: usize,
+    /// Longest collection or environment name that is looked at.
+    pub name_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 8 << 20,
+            body_drain_bytes_max: 32 << 20,
+            body_bytes_in_flight_max: 256 << 20,
+            body_read_timeout: Duration::from_secs(10),
+            header_bytes_max: 32 << 10,
+            json_depth_max: 100,
+            body_members_max: 128,
+            bson_bytes_max: (16 << 20) + (64 << 10),
+            insert_documents_max: 10_000,
+            find_limit_default: 100,
+            find_limit_max: 1000,
+            answer_bytes_max: 64 << 20,
+            requests_in_flight_max: 4096,
+            request_deadline: Duration::from_millis(14_000),
+            signature_life_max_seconds: 3600,
+            clock_skew_max_seconds: 300,
+            request_id_bytes_max: 128,
+            name_bytes_max: 255,
+        }
+    }
+}
