@@ -8,6 +8,7 @@ pub mod op;
 pub mod projection;
 pub mod raw_bson;
 pub mod sort;
+pub mod update;
 pub mod value;
 
 pub use error::{Error, ErrorCode, Result};
