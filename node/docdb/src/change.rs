@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::filter::{Filter, FilterContext};
 use crate::op::OpReply;
 use crate::session::StepProgress;
-use crate::update::{Update, UpdateContext, replacement};
+use crate::update::{Update, UpdateContext, replace};
 use crate::value::malformed;
 use crate::write::{Failure, Writer, wrapped_id};
 
@@ -40,7 +40,7 @@ impl<'a> Parsed<'a> {
     fn after(&self, before: &RawDocument, inserting: bool) -> Result<Option<RawDocumentBuf>> {
         match (&self.target.change, &self.update) {
             (Change::Replace(document), _) => {
-                let after = replacement(before, document)?;
+                let after = replace(Some(before), document)?;
                 Ok((after.as_bytes() != before.as_bytes()).then_some(after))
             }
             (_, Some(update)) => update.apply(before, inserting),
@@ -72,7 +72,7 @@ impl<'a> Parsed<'a> {
         let seed = self.filter.equality_document()?;
         let seed = RawDocumentBuf::try_from(&seed).map_err(malformed)?;
         let document = match &self.target.change {
-            Change::Replace(document) => replacement(&seed, document)?,
+            Change::Replace(document) => replace(Some(&seed), document)?,
             _ => self.after(&seed, true)?.unwrap_or(seed),
         };
         let document = with_id(document, &self.target.upsert_id)?;

@@ -2,6 +2,7 @@
 //!
 //! All of it works on raw BSON without decoding documents, and none of it panics on malformed bytes.
 
+pub(crate) mod arithmetic;
 pub mod check;
 pub mod compare;
 pub mod key;

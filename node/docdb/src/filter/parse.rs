@@ -141,7 +141,7 @@ impl Parser {
     }
 
     /// A value that is not an operator object: a regular expression to match or a value to equal.
-    fn plain(&mut self, field: &str, value: RawBsonRef<'_>) -> Result<Condition> {
+    pub(crate) fn plain(&mut self, field: &str, value: RawBsonRef<'_>) -> Result<Condition> {
         Ok(Condition::Test(match value {
             RawBsonRef::RegularExpression(regex) => Test::Matches(self.pattern(
                 field,

@@ -52,10 +52,6 @@ impl Path {
     pub(crate) fn parts(&self) -> &[Part] {
         &self.parts
     }
-
-    pub(crate) fn first(&self) -> &str {
-        self.text.split('.').next().unwrap_or_default()
-    }
 }
 
 impl fmt::Display for Path {
