@@ -1,7 +1,43 @@
 //! The document database: pure, synchronous, deterministic. Under construction.
 
+mod apply;
+mod catalog;
+mod change;
+pub mod change_log;
+mod codec;
+pub mod command;
+pub mod database;
+mod draft;
 pub mod error;
+mod executor;
+mod explain;
+pub mod expr;
+pub mod filter;
+mod index_build;
+mod index_entries;
+mod keys;
+pub mod kv;
+pub mod limits;
+pub mod memory;
 pub mod op;
+mod planner;
+pub mod projection;
+mod query;
 pub mod raw_bson;
+mod read;
+pub mod rocks;
+pub mod rocks_options;
+mod session;
+pub mod sort;
+mod state;
+pub mod update;
+pub mod value;
+mod write;
+pub mod write_plan;
 
+pub use command::{CommandReply, SessionSequence};
+pub use database::{Database, Entry, Options};
 pub use error::{Error, ErrorCode, Result};
+pub use keys::Position;
+pub use query::Budget;
+pub use write_plan::{Step, WritePlan};

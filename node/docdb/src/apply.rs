@@ -1,0 +1,209 @@
+//! Carries out replicated commands, one after the other, in a draft: who may (session), what happens
+//! (operation), what is remembered (outcome).
+//!
+//! A function of the commands and the state before them: no clock but the stamped one, no randomness,
+//! no iteration order that could differ. A refusal is an answer and leaves no trace but its outcome.
+
+use std::sync::Arc;
+
+use crate::catalog::{self, Collection};
+use crate::change_log::{ChangeKind, ChangeRef};
+use crate::command::{self, Command, CommandReply, StepCounts, WriteOp};
+use crate::draft::Draft;
+use crate::error::{Error, ErrorCode, Result};
+use crate::keys::{self, CollectionId};
+use crate::kv::{Family, StorageResult};
+use crate::limits::{SESSION_WINDOW, STEP_DOCUMENTS_MAX};
+use crate::op::OpReply;
+use crate::session::{self, Seen, StepProgress};
+use crate::state::State;
+use crate::write::{Failure, Writer, wrapped_id};
+use crate::{change, index_build};
+
+/// What the operation of one command needs to know about its place.
+pub(crate) struct Place {
+    pub(crate) log_index: u64,
+    pub(crate) now_ms: i64,
+}
+
+/// An operation's answer, and, for a step that is not the last, how far the whole has come.
+pub(crate) struct Executed {
+    pub(crate) reply: CommandReply,
+    pub(crate) progress: Option<StepProgress>,
+}
+
+impl From<OpReply> for Executed {
+    fn from(reply: OpReply) -> Self {
+        Self { reply: CommandReply::Op(reply), progress: None }
+    }
+}
+
+/// Carries out one encoded command and returns its encoded reply.
+pub(crate) fn command(state: &mut State, draft: &mut Draft<'_>, log_index: u64, payload: &[u8]) -> StorageResult<Vec<u8>> {
+    draft.savepoint();
+    let command = match Command::decode(payload) {
+        Ok(command) => command,
+        Err(error) => return Ok(encode_reply(&Err(error))),
+    };
+    state.tick(command.now_ms);
+    let mut progress = StepProgress::default();
+    if let Some(request) = command.session {
+        match state.sessions.look_up(draft, request)? {
+            Ok(Seen::New) => {}
+            Ok(Seen::InProgress(earlier)) => progress = earlier,
+            Ok(Seen::Finished(reply)) => return Ok(reply),
+            Err(error) => return Ok(encode_reply(&Err(error))),
+        }
+    } else if let WriteOp::WriteStep(step) = &command.op {
+        progress.counts = step.earlier;
+    }
+    let executed = match execute(state, draft, log_index, &command, progress) {
+        Ok(executed) => Ok(executed),
+        Err(Failure::Refused(error)) => {
+            draft.rollback();
+            Err(error)
+        }
+        Err(Failure::Storage(error)) => return Err(error),
+    };
+    let (reply, progress) = match executed {
+        Ok(Executed { reply, progress }) => (Ok(reply), progress),
+        Err(error) => (Err(error), None),
+    };
+    let is_replan = matches!(&reply, Err(error) if error.code == ErrorCode::Replan);
+    let reply = encode_reply(&reply);
+    if let Some(request) = command.session
+        && !is_replan
+    {
+        let clock_ms = state.clock_ms();
+        state.sessions.used(draft, request.session, clock_ms)?;
+        match progress {
+            Some(progress) => session::advance(draft, request, progress)?,
+            None => session::finish(draft, request, &reply)?,
+        }
+    }
+    Ok(reply)
+}
+
+/// A reply too large to encode is itself answered by an error, which always fits.
+fn encode_reply(reply: &Result<CommandReply>) -> Vec<u8> {
+    command::encode_reply(reply).unwrap_or_else(|problem| {
+        let error = Error::new(ErrorCode::ExceedSize, format!("the write was carried out, but its reply is too large: {problem}"));
+        command::encode_reply(&Err(error)).unwrap_or_default()
+    })
+}
+
+fn execute(
+    state: &mut State,
+    draft: &mut Draft<'_>,
+    log_index: u64,
+    command: &Command,
+    progress: StepProgress,
+) -> Result<Executed, Failure> {
+    let place = Place { log_index, now_ms: command.now_ms };
+    let env = command.env.as_str();
+    let find = |state: &State, name: &str| state.catalog.require(env, name).cloned();
+    match &command.op {
+        WriteOp::OpenSession => open_session(state, draft),
+        WriteOp::CreateCollection { collection } => create_collection(state, draft, &place, env, collection),
+        WriteOp::DropCollection { collection } => {
+            let collection = find(state, collection)?;
+            drop_collection(state, draft, &place, &collection)
+        }
+        WriteOp::Insert { collection, documents } => {
+            let collection = find(state, collection)?;
+            let mut writer = Writer::new(draft, state, &collection, place.now_ms);
+            let mut ids = Vec::with_capacity(documents.len());
+            for document in documents {
+                writer.insert(document)?;
+                ids.push(wrapped_id(document)?);
+            }
+            writer.commit(state, place.log_index)?;
+            Ok(OpReply::Inserted { ids }.into())
+        }
+        WriteOp::WriteOne(one) => {
+            let collection = find(state, &one.target.collection)?;
+            let mut writer = Writer::new(draft, state, &collection, place.now_ms);
+            let reply = change::write_one(&mut writer, one, place.now_ms)?;
+            writer.commit(state, place.log_index)?;
+            Ok(reply.into())
+        }
+        WriteOp::WriteStep(step) => {
+            if step.ids.len() > STEP_DOCUMENTS_MAX {
+                return Err(Error::internal("a step names too many documents").into());
+            }
+            let collection = find(state, &step.target.collection)?;
+            let mut writer = Writer::new(draft, state, &collection, place.now_ms);
+            let executed = change::write_step(&mut writer, step, progress, place.now_ms)?;
+            writer.commit(state, place.log_index)?;
+            Ok(executed)
+        }
+        WriteOp::CreateIndex { collection, index } => {
+            let collection = find(state, collection)?;
+            index_build::create(state, draft, &place, &collection, index)
+        }
+        WriteOp::DropIndex { collection, name } => {
+            let collection = find(state, collection)?;
+            index_build::drop_index(state, draft, &collection, name)
+        }
+        WriteOp::BuildIndex { collection, index, cursor } => {
+            index_build::step(state, draft, &place, *collection, *index, cursor)
+        }
+    }
+}
+
+fn open_session(state: &mut State, draft: &mut Draft<'_>) -> Result<Executed, Failure> {
+    let clock_ms = state.clock_ms();
+    state.sessions.check_open(clock_ms)?;
+    let session = state.new_id();
+    state.sessions.open(draft, session, clock_ms)?;
+    let reply = CommandReply::SessionOpened { session, window: SESSION_WINDOW };
+    Ok(Executed { reply, progress: None })
+}
+
+fn create_collection(
+    state: &mut State,
+    draft: &mut Draft<'_>,
+    place: &Place,
+    env: &str,
+    name: &str,
+) -> Result<Executed, Failure> {
+    state.catalog.check_create(env, name)?;
+    let id = CollectionId(state.new_id());
+    state.put_collection(draft, Collection::new(id, env, name, place.now_ms))?;
+    let change = ChangeRef::new(ChangeKind::CreateCollection, env, name, place.now_ms);
+    state.log_change_ref(draft, place.log_index, &change)?;
+    Ok(OpReply::Done.into())
+}
+
+/// Ids are never reused, so deleting the key ranges at once is all there is to it, however large they are.
+fn drop_collection(
+    state: &mut State,
+    draft: &mut Draft<'_>,
+    place: &Place,
+    collection: &Arc<Collection>,
+) -> Result<Executed, Failure> {
+    draft.delete_range(Family::Docs, keys::documents(collection.id));
+    for index in &collection.indexes {
+        draft.delete_range(Family::Index, keys::index_entries(index.id));
+    }
+    state.remove_tally(draft, collection.id);
+    state.remove_collection(draft, collection);
+    let change = ChangeRef::new(ChangeKind::DropCollection, &collection.env, &collection.name, place.now_ms);
+    state.log_change_ref(draft, place.log_index, &change)?;
+    Ok(OpReply::Done.into())
+}
+
+/// The answer to a write to many documents from its totals.
+pub(crate) fn many_reply(change: &command::Change, counts: StepCounts) -> OpReply {
+    match change {
+        command::Change::Remove => OpReply::Removed { removed: counts.matched },
+        command::Change::Update(_) | command::Change::Replace(_) => {
+            OpReply::Updated { matched: counts.matched, modified: counts.modified, upserted_id: None, document: None }
+        }
+    }
+}
+
+/// The collection with this id, if it still exists.
+pub(crate) fn collection_by_id(catalog: &catalog::Catalog, id: CollectionId) -> Option<&Arc<Collection>> {
+    catalog.all().find(|collection| collection.id == id)
+}

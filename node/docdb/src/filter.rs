@@ -1,0 +1,129 @@
+//! Query filters: parsed once into a typed tree, then matched against raw documents without decoding them.
+//!
+//! Semantics are MongoDB's: a condition on a path holds when one of the values the path leads to
+//! satisfies it (`value::path`), negations hold when the negated condition does not, comparisons stay
+//! within one type. The filter also tells the planner what it implies for an index (`bounds`) and an
+//! upsert which fields it fixes (`equality`).
+
+mod bounds;
+mod condition;
+mod equality;
+mod parse;
+pub(crate) mod pattern;
+
+#[cfg(test)]
+mod bounds_test;
+#[cfg(test)]
+mod filter_test;
+#[cfg(test)]
+mod pattern_test;
+
+use bson::{RawBsonRef, RawDocument};
+
+pub use bounds::Interval;
+pub(crate) use condition::{Condition, Test};
+pub(crate) use parse::{Parser, is_operator_document};
+
+use crate::error::Result;
+use crate::expr::Expression;
+use crate::value::Path;
+
+/// What a filter may refer to besides the document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FilterContext {
+    /// The time of the request in milliseconds since 1970, for `$$NOW`.
+    pub now_ms: i64,
+}
+
+/// A parsed filter.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    root: Node,
+}
+
+/// A condition on a whole document.
+#[derive(Debug, Clone)]
+pub(crate) enum Node {
+    /// All hold; empty holds.
+    All(Vec<Node>),
+    /// At least one holds.
+    Any(Vec<Node>),
+    /// None holds.
+    Nor(Vec<Node>),
+    /// A condition on the values at a path.
+    Field {
+        /// Where.
+        path: Path,
+        /// What.
+        condition: Condition,
+    },
+    /// An aggregation expression whose value must be true.
+    Expression(Box<Expression>),
+}
+
+impl Filter {
+    /// Parses a filter as clients send it; refuses what is malformed, unknown or beyond limits.
+    pub fn parse(filter: &RawDocument, context: &FilterContext) -> Result<Self> {
+        crate::value::check_document(filter)?;
+        Ok(Self {
+            root: Parser::new(context.now_ms).document(filter)?,
+        })
+    }
+
+    /// Whether `document` satisfies the filter. Errors come from expressions and regular expressions
+    /// that go over their limits, and from malformed documents.
+    pub fn matches(&self, document: &RawDocument) -> Result<bool> {
+        self.root.matches(document)
+    }
+
+    /// Whether the filter has no conditions and so matches every document.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.root, Node::All(nodes) if nodes.is_empty())
+    }
+
+    /// The only `_id` that can match, when the filter says `_id` equals a value (also inside `$and`).
+    pub fn id_equality(&self) -> Option<RawBsonRef<'_>> {
+        self.root.id_equality()
+    }
+}
+
+impl Node {
+    /// Whether `document` satisfies the node.
+    pub(crate) fn matches(&self, document: &RawDocument) -> Result<bool> {
+        match self {
+            Self::All(nodes) => all(nodes, |node| node.matches(document)),
+            Self::Any(nodes) => any(nodes, |node| node.matches(document)),
+            Self::Nor(nodes) => Ok(!any(nodes, |node| node.matches(document))?),
+            Self::Field { path, condition } => condition.matches_at(document, path),
+            Self::Expression(expression) => expression.is_true(document),
+        }
+    }
+
+    fn id_equality(&self) -> Option<RawBsonRef<'_>> {
+        match self {
+            Self::All(nodes) => nodes.iter().find_map(Self::id_equality),
+            Self::Field { path, condition } if path.as_str() == "_id" => condition.equality(),
+            _ => None,
+        }
+    }
+}
+
+/// `Iterator::all` for fallible conditions.
+pub(crate) fn all<T>(items: &[T], mut holds: impl FnMut(&T) -> Result<bool>) -> Result<bool> {
+    for item in items {
+        if !holds(item)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `Iterator::any` for fallible conditions.
+pub(crate) fn any<T>(items: &[T], mut holds: impl FnMut(&T) -> Result<bool>) -> Result<bool> {
+    for item in items {
+        if holds(item)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,147 @@
+//! Every bound on what one request may ask of the document database, in one place.
+//!
+//! A limit is part of the behaviour that replicas must agree on: changing one here changes what an
+//! apply accepts, so it goes behind the cluster's feature level.
+
+/// Deepest nesting of documents and arrays, as MongoDB allows. Bounds every recursion over BSON.
+pub const NESTING_DEPTH_MAX: usize = 100;
+
+/// Largest document in bytes, as MongoDB allows.
+pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Longest dotted path in components: no document is deeper.
+pub const PATH_PARTS_MAX: usize = NESTING_DEPTH_MAX;
+
+/// Most conditions in one filter. Each costs a path walk per document examined.
+pub const FILTER_NODES_MAX: usize = 4096;
+
+/// Most values in one `$in`, `$nin` or `$all` list. Each may become an index range.
+pub const IN_VALUES_MAX: usize = 65_536;
+
+/// Longest pattern of one regular expression.
+pub const REGEX_PATTERN_BYTES_MAX: usize = 32_764;
+
+/// Steps that one regular expression may backtrack on one string before the query is refused.
+pub const REGEX_BACKTRACK_STEPS_MAX: usize = 100_000;
+
+/// Memory of one compiled regular expression.
+pub const REGEX_COMPILED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most regular expressions in one filter: together they stay within 64 MiB.
+pub const REGEXES_PER_FILTER_MAX: usize = 64;
+
+/// Most changes (operator and path) in one update.
+pub const UPDATE_CHANGES_MAX: usize = 4096;
+
+/// How many null elements an update may add to reach an array index beyond the array's end.
+pub const ARRAY_PADDING_ELEMENTS_MAX: usize = 100_000;
+
+/// Most fields in one projection.
+pub const PROJECTION_FIELDS_MAX: usize = 4096;
+
+/// Most fields in one sort, as MongoDB allows in one compound index.
+pub const SORT_FIELDS_MAX: usize = 32;
+
+/// Most tuples of values considered for one document's sort key when several sort fields lie in one array.
+pub const SORT_TUPLES_MAX: usize = 10_000;
+
+/// Most operators in one aggregation expression.
+pub const EXPRESSION_NODES_MAX: usize = 4096;
+
+/// Steps (operators evaluated, elements visited) of one aggregation expression on one document.
+pub const EXPRESSION_STEPS_MAX: u64 = 1_000_000;
+
+/// Bytes that one evaluation of an aggregation expression may build.
+pub const EXPRESSION_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
+
+/// Largest encoded command, reply or record in bytes: the largest document, twice (an update's images), and room.
+pub const COMMAND_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// Longest name of an environment, collection or index, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Most collections in one environment. All of them are in memory on each replica.
+pub const COLLECTIONS_PER_ENV_MAX: usize = 10_000;
+
+/// Most indexes of one collection, as MongoDB allows. Each costs every write.
+pub const INDEXES_PER_COLLECTION_MAX: usize = 64;
+
+/// Most fields in one index, as MongoDB allows.
+pub const INDEX_FIELDS_MAX: usize = 32;
+
+/// Longest encoded `_id` in bytes: it is part of every index key.
+pub const ID_BYTES_MAX: usize = 2048;
+
+/// Longest encoded fields of one index entry in bytes.
+pub const INDEX_KEY_BYTES_MAX: usize = 16 * 1024;
+
+/// Most entries that one document may have in one index (elements of an array field).
+pub const INDEX_ENTRIES_PER_DOCUMENT_MAX: usize = 10_000;
+
+/// Most documents in one insert.
+pub const INSERT_DOCUMENTS_MAX: usize = 1000;
+
+/// Most documents that one step of a long write (update or remove of many, index build) touches, so
+/// that no single apply stalls its group.
+pub const STEP_DOCUMENTS_MAX: usize = 500;
+
+/// Most bytes of documents that one step of a long write reads; one document may always be taken.
+pub const STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Candidates that a planned single write carries, so that losing the first one to a concurrent
+/// write does not need a new plan.
+pub const CANDIDATES_MAX: usize = 4;
+
+/// How often a single write is planned again before it is refused as too contended.
+pub const REPLANS_MAX: u32 = 32;
+
+/// `_id`s that the plan of a write to many documents collects through an index; beyond it walks the collection.
+pub const PLANNED_IDS_MAX: usize = 100_000;
+
+/// Outcome slots of one session: the last that many mutating requests can be retried.
+pub const SESSION_WINDOW: u16 = 1024;
+
+/// Most sessions of one group.
+pub const SESSIONS_MAX: usize = 10_000;
+
+/// A session that made no request for this long may be evicted.
+pub const SESSION_IDLE_MS_MAX: i64 = 60 * 60 * 1000;
+
+/// Sessions evicted at most by opening one, so that an apply stays short.
+pub const SESSION_EVICTIONS_PER_OPEN_MAX: usize = 16;
+
+/// A session's time of last use is only written when it is this much older, to spare a write a request.
+pub const SESSION_TOUCH_MS: i64 = 60 * 1000;
+
+/// Largest outcome kept for retries; of a larger one only the fact is kept.
+pub const OUTCOME_BYTES_MAX: usize = 64 * 1024;
+
+/// The change log is cut into segments of this size; whole segments are trimmed.
+pub const CHANGE_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes of changes that a group keeps. With a document's images before and after, some 100,000 updates of 1 KiB.
+pub const CHANGE_LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Age of changes that a group keeps.
+pub const CHANGE_LOG_AGE_MS_MAX: i64 = 24 * 60 * 60 * 1000;
+
+/// Documents that one read may examine.
+pub const READ_DOCUMENTS_EXAMINED_MAX: u64 = 1_000_000;
+
+/// Documents that one read may return.
+pub const READ_RESULT_DOCUMENTS_MAX: u64 = 1000;
+
+/// Bytes of documents that one read may return.
+pub const READ_RESULT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Memory that sorting one read may take.
+pub const READ_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Keys that the planner looks at in each index to judge its selectivity.
+pub const PLANNER_PROBE_KEYS_MAX: u64 = 128;
+
+/// Ranges that one index scan may consist of (values of `$in`, products over compound fields).
+pub const PLANNER_RANGES_MAX: usize = 1000;
+
+/// Entries between two looks at the clock.
+pub const DEADLINE_CHECK_ENTRIES: u64 = 128;

@@ -1,0 +1,142 @@
+//! How the state's RocksDB is set up, each unusual setting with its reason, and the memory that all
+//! databases of a node share.
+//!
+//! A node runs one database for each Raft group, nine by default, so what a single one takes when idle
+//! counts nine times; the shared cache and write buffer bound the sum under load.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options, ReadOptions,
+    WriteBufferManager, WriteOptions,
+};
+
+use crate::kv::{Direction, Family, KeyRange};
+
+/// Memory that all state databases of a node share.
+#[derive(Clone)]
+pub struct RocksShared {
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+}
+
+impl RocksShared {
+    /// A block cache of `cache_bytes`, and write buffers that are flushed before they exceed
+    /// `write_buffer_bytes` over all databases.
+    pub fn new(cache_bytes: usize, write_buffer_bytes: usize) -> Self {
+        Self {
+            cache: Cache::new_lru_cache(cache_bytes),
+            // Without stalls: apply must not stop because another group's flush is slow. The bound is
+            // kept by flushing early.
+            write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
+        }
+    }
+
+    /// Bytes in the block cache.
+    pub fn cache_used_bytes(&self) -> usize {
+        self.cache.get_usage()
+    }
+
+    /// Bytes in write buffers of all databases.
+    pub fn write_buffer_used_bytes(&self) -> usize {
+        self.write_buffers.get_usage()
+    }
+}
+
+/// A memtable is flushed at this size. Flushing is cheap (no sync of the log waits for it), and eight
+/// busy groups with four families each must fit under the shared bound.
+const MEMTABLE_BYTES: usize = 8 << 20;
+/// The unit in which a memtable takes memory: the default (an eighth of the memtable) would cost an
+/// idle node 36 MiB for nine databases of four families.
+const ARENA_BLOCK_BYTES: usize = 64 << 10;
+/// Files of one database that stay open; the rest is opened on demand.
+const OPEN_FILES_MAX: i32 = 256;
+/// Documents are read in blocks: larger ones compress better, smaller ones waste less of a point read.
+const BLOCK_BYTES: usize = 8 << 10;
+/// About 1% false positives.
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Reads ahead of a long scan, so that cold files are read in few large requests.
+const SCAN_READAHEAD_BYTES: usize = 256 << 10;
+/// Rewrites every file at least weekly, so that deleted documents leave the disk.
+const PERIODIC_COMPACTION_SECONDS: u64 = 7 * 24 * 3600;
+
+/// Options of the database as a whole.
+pub(crate) fn database_options(shared: &RocksShared) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // There is no write-ahead log. Only a flush that cuts all families at one point keeps documents,
+    // indexes and the progress that names them from different moments apart after a crash.
+    options.set_atomic_flush(true);
+    options.set_write_buffer_manager(&shared.write_buffers);
+    options.set_paranoid_checks(true);
+    // Two threads: one flush and one compaction; more would only compete with the node's own work.
+    options.set_max_background_jobs(2);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    // Deleting obsolete files and freeing memory must not happen on an apply or read thread.
+    options.set_avoid_unnecessary_blocking_io(true);
+    options.set_skip_stats_update_on_db_open(true);
+    options.set_bytes_per_sync(1 << 20);
+    // RocksDB's own text log and statistics are of no use to an operator who does not know RocksDB.
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(2);
+    options.set_stats_dump_period_sec(0);
+    options.set_max_manifest_file_size(4 << 20);
+    options
+}
+
+/// One descriptor for each family, in the order of `Family::ALL`.
+pub(crate) fn families(shared: &RocksShared) -> Vec<ColumnFamilyDescriptor> {
+    Family::ALL
+        .into_iter()
+        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, shared)))
+        .collect()
+}
+
+fn family_options(family: Family, shared: &RocksShared) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&shared.cache);
+    table.set_block_size(BLOCK_BYTES);
+    table.set_format_version(6);
+    // In the cache they are bounded with everything else; pinned, level 0 stays fast.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // Whole keys: documents, unique index entries, session slots and most lookups of insert are point
+    // reads, often of keys that do not exist. A prefix filter would say nothing: every file holds every
+    // collection.
+    if family != Family::Changes {
+        table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+        table.set_optimize_filters_for_memory(true);
+    }
+
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_arena_block_size(ARENA_BLOCK_BYTES);
+    options.set_max_write_buffer_number(3);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_periodic_compaction_seconds(PERIODIC_COMPACTION_SECONDS);
+    match family {
+        Family::Docs => options.set_bottommost_compression_type(DBCompressionType::Zstd),
+        // Written in order, read in order soon after, deleted in order: not worth a dear compression.
+        Family::Changes | Family::Index | Family::Meta => {}
+    }
+    options
+}
+
+/// No write-ahead log: the Raft log is one.
+pub(crate) fn write_options() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options
+}
+
+/// A cursor never leaves `range`.
+pub(crate) fn scan_options(range: &KeyRange, direction: Direction) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(range.start.clone());
+    options.set_iterate_upper_bound(range.end.clone());
+    if direction == Direction::Forward {
+        options.set_readahead_size(SCAN_READAHEAD_BYTES);
+    }
+    options
+}

@@ -1,0 +1,201 @@
+//! Exactly-once: a session remembers the outcomes of its last requests, so a retry after a lost reply
+//! returns the first outcome instead of writing again.
+//!
+//! A request's slot is its sequence number modulo the window. A newer request overwrites the slot, so
+//! outcomes need no deletion of their own. Sessions that were idle for long make room for new ones, in
+//! the order of their last use by stamped time, which is the same on every replica.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Magic};
+use crate::command::{SessionSequence, StepCounts};
+use crate::draft::Draft;
+use crate::error::{Error, ErrorCode, Result};
+use crate::keys;
+use crate::kv::{Direction, Family, StorageError, StorageResult, View};
+use crate::limits::{
+    OUTCOME_BYTES_MAX, SESSION_EVICTIONS_PER_OPEN_MAX, SESSION_IDLE_MS_MAX, SESSION_TOUCH_MS, SESSION_WINDOW, SESSIONS_MAX,
+};
+
+/// What a slot knows about the request that used it last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Slot {
+    sequence: u64,
+    state: SlotState,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum SlotState {
+    /// Some steps of a long write are done.
+    InProgress(StepProgress),
+    /// The encoded reply.
+    Finished(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Done, but the reply was too large to keep.
+    Forgotten,
+}
+
+/// How far a long write has come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StepProgress {
+    /// Encoded `_id` up to which documents are done; empty before the first.
+    #[serde(with = "serde_bytes")]
+    pub(crate) done_to: Vec<u8>,
+    pub(crate) counts: StepCounts,
+}
+
+/// What is known about a request that is about to be carried out.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// Nothing: carry it out.
+    New,
+    /// Part of it is done: go on from there.
+    InProgress(StepProgress),
+    /// It is done: this is its encoded reply.
+    Finished(Vec<u8>),
+}
+
+/// All sessions and when each was used last.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    last_used_ms: BTreeMap<u64, i64>,
+    by_last_use: BTreeSet<(i64, u64)>,
+}
+
+impl Sessions {
+    /// Reads all sessions (not their outcomes).
+    pub(crate) fn load(view: &dyn View) -> StorageResult<Self> {
+        let mut sessions = Self::default();
+        let mut cursor = view.scan(Family::Meta, &keys::sessions(), Direction::Forward);
+        while cursor.advance()? {
+            let session = keys::meta_number(cursor.key())
+                .ok_or_else(|| StorageError::corrupt("a session's key has a wrong length"))?;
+            sessions.note(session, codec::decode_record(Magic::Session, cursor.value())?);
+        }
+        Ok(sessions)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.last_used_ms.len()
+    }
+
+    /// Whether one more session may be opened at `now_ms`.
+    pub(crate) fn check_open(&self, now_ms: i64) -> Result<()> {
+        let evictable = self.by_last_use.first().is_some_and(|&(used, _)| is_idle(used, now_ms));
+        if self.len() >= SESSIONS_MAX && !evictable {
+            return Err(Error::new(
+                ErrorCode::RequestFailed,
+                format!("{SESSIONS_MAX} sessions are in use; try again later"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Opens `session`, evicting some that have been idle. The caller has checked that it may.
+    pub(crate) fn open(&mut self, draft: &mut Draft<'_>, session: u64, now_ms: i64) -> StorageResult<()> {
+        for _ in 0..SESSION_EVICTIONS_PER_OPEN_MAX {
+            match self.by_last_use.first() {
+                Some(&(used, idle)) if is_idle(used, now_ms) => {
+                    self.by_last_use.remove(&(used, idle));
+                    self.last_used_ms.remove(&idle);
+                    draft.delete(Family::Meta, keys::session(idle));
+                    draft.delete_range(Family::Meta, keys::outcomes(idle));
+                }
+                _ => break,
+            }
+        }
+        self.touch(draft, session, now_ms)
+    }
+
+    /// What is known about a request.
+    pub(crate) fn look_up(&self, draft: &Draft<'_>, request: SessionSequence) -> StorageResult<Result<Seen>> {
+        if !self.last_used_ms.contains_key(&request.session) {
+            return Ok(Err(unknown(request.session)));
+        }
+        let record = draft.get(Family::Meta, &slot_key(request))?;
+        interpret(record.as_deref(), request)
+    }
+
+    /// Notes a use of the session, coarsely.
+    pub(crate) fn used(&mut self, draft: &mut Draft<'_>, session: u64, now_ms: i64) -> StorageResult<()> {
+        match self.last_used_ms.get(&session) {
+            Some(last) if now_ms.saturating_sub(*last) < SESSION_TOUCH_MS => Ok(()),
+            _ => self.touch(draft, session, now_ms),
+        }
+    }
+
+    fn touch(&mut self, draft: &mut Draft<'_>, session: u64, now_ms: i64) -> StorageResult<()> {
+        self.note(session, now_ms);
+        draft.put(Family::Meta, keys::session(session), codec::encode_record(Magic::Session, &now_ms)?);
+        Ok(())
+    }
+
+    fn note(&mut self, session: u64, used_ms: i64) {
+        if let Some(before) = self.last_used_ms.insert(session, used_ms) {
+            self.by_last_use.remove(&(before, session));
+        }
+        self.by_last_use.insert((used_ms, session));
+    }
+}
+
+fn is_idle(last_used_ms: i64, now_ms: i64) -> bool {
+    now_ms.saturating_sub(last_used_ms) > SESSION_IDLE_MS_MAX
+}
+
+fn unknown(session: u64) -> Error {
+    Error::new(
+        ErrorCode::SessionExpired,
+        format!("session {session} is unknown or expired; open a new one, the outcome of a retried request is unknown"),
+    )
+}
+
+fn slot_key(request: SessionSequence) -> Vec<u8> {
+    keys::outcome(request.session, (request.sequence % u64::from(SESSION_WINDOW)) as u16)
+}
+
+fn interpret(record: Option<&[u8]>, request: SessionSequence) -> StorageResult<Result<Seen>> {
+    let Some(record) = record else { return Ok(Ok(Seen::New)) };
+    let slot: Slot = codec::decode_record(Magic::Outcome, record)?;
+    Ok(match slot.sequence.cmp(&request.sequence) {
+        std::cmp::Ordering::Less => Ok(Seen::New),
+        std::cmp::Ordering::Greater => Err(Error::new(
+            ErrorCode::SessionExpired,
+            format!(
+                "request {} of session {} is older than the last {SESSION_WINDOW}; its outcome is no longer known",
+                request.sequence, request.session
+            ),
+        )),
+        std::cmp::Ordering::Equal => match slot.state {
+            SlotState::InProgress(progress) => Ok(Seen::InProgress(progress)),
+            SlotState::Finished(reply) => Ok(Seen::Finished(reply)),
+            SlotState::Forgotten => Err(Error::new(
+                ErrorCode::RequestFailed,
+                "the write was carried out before, but its reply was too large to keep; read the documents instead",
+            )),
+        },
+    })
+}
+
+/// What a view knows about a request, without checking that its session exists.
+pub(crate) fn peek(view: &dyn View, request: SessionSequence) -> StorageResult<Result<Seen>> {
+    interpret(view.get(Family::Meta, &slot_key(request))?.as_deref(), request)
+}
+
+/// Keeps the outcome of a finished request.
+pub(crate) fn finish(draft: &mut Draft<'_>, request: SessionSequence, reply: &[u8]) -> StorageResult<()> {
+    let state =
+        if reply.len() <= OUTCOME_BYTES_MAX { SlotState::Finished(reply.to_vec()) } else { SlotState::Forgotten };
+    put_slot(draft, request, state)
+}
+
+/// Keeps how far a long write has come.
+pub(crate) fn advance(draft: &mut Draft<'_>, request: SessionSequence, progress: StepProgress) -> StorageResult<()> {
+    put_slot(draft, request, SlotState::InProgress(progress))
+}
+
+fn put_slot(draft: &mut Draft<'_>, request: SessionSequence, state: SlotState) -> StorageResult<()> {
+    let slot = Slot { sequence: request.sequence, state };
+    draft.put(Family::Meta, slot_key(request), codec::encode_record(Magic::Outcome, &slot)?);
+    Ok(())
+}
