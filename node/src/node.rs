@@ -154,7 +154,17 @@ impl Node {
             DataService::new(execute.clone(), Arc::new(handle), keys.clone(), config.request_timeout).into_server();
         let cluster_service = ClusterService::new(store, map.clone(), peers.clone(), now_ms).into_server();
         let node_health = Arc::new(NodeHealth::new(identity.node_id, router.clone(), map.clone(), host.clone()));
-        let state = gateway::GatewayState::new(execute, keys, &config);
+        let state = gateway::GatewayState {
+            execute,
+            keys,
+            clock: Arc::new(gateway::SystemClock),
+            limits: gateway::Limits {
+                requests_in_flight_max: config.concurrent_requests_max,
+                body_bytes_max: config.body_bytes_max,
+                request_deadline: config.request_timeout,
+                ..gateway::Limits::default()
+            },
+        };
         let web = tonic::service::Routes::new(data_service)
             .add_service(cluster_service)
             .into_axum_router()

@@ -12,6 +12,9 @@ use yunbase_client::proto::{
     ListKeysRequest, ListKeysResponse, StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
 };
 
+use super::exit::Exit;
+use super::target::{Problem, Target};
+
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A connection to one node's management surface.
@@ -21,6 +24,19 @@ pub struct Management {
 }
 
 impl Management {
+    /// Connects to the first node of `target` that answers.
+    pub async fn of(target: &Target) -> Result<Self, Problem> {
+        let (urls, credentials) = target.resolve()?;
+        let mut last = Problem::new(Exit::NotFound, "the target names no node");
+        for url in urls {
+            match Self::connect(&url, credentials.clone()).await {
+                Ok(management) => return Ok(management),
+                Err(status) => last = status.into(),
+            }
+        }
+        Err(last)
+    }
+
     /// Connects to `url`, for example `http://127.0.0.1:7600`.
     pub async fn connect(url: &str, credentials: Credentials) -> Result<Self, Status> {
         let endpoint = Endpoint::from_shared(url.to_owned())

@@ -124,7 +124,7 @@ fn log(outcome: &Result<Answer, Failure>, request_id: &str, trace: &Trace, began
             );
         }
         Err(failure) => {
-            let code = failure.code;
+            let code = failure.code.as_ref();
             tracing::info!(
                 request_id,
                 action,

@@ -43,7 +43,7 @@ pub(crate) fn body_of(outcome: &Result<Answer, Failure>, request_id: &str) -> St
         }
         Err(failure) => {
             out.push_str(r#"{"code":"#);
-            write_json_string(&mut out, failure.code);
+            write_json_string(&mut out, &failure.code);
             out.push_str(r#","message":"#);
             write_json_string(&mut out, &failure.message);
             out.push_str(r#","requestId":"#);

@@ -54,7 +54,7 @@ impl CallContext<'_> {
 /// On `/admin` a duplicate key is the catch-all code: the server-side clients know no other.
 fn on_admin(mut failure: Failure) -> Failure {
     if failure.code == codes::DATABASE_DUPLICATE_WRITE {
-        failure.code = codes::DATABASE_REQUEST_FAILED;
+        failure.code = codes::DATABASE_REQUEST_FAILED.into();
     }
     failure
 }
