@@ -119,11 +119,6 @@ impl Collection {
         self.index_paths.remove(at);
         self.indexes.remove(at)
     }
-
-    /// Indexes with their paths.
-    pub(crate) fn indexed_paths(&self) -> impl Iterator<Item = (&Index, &[Path])> {
-        self.indexes.iter().zip(self.index_paths.iter().map(Vec::as_slice))
-    }
 }
 
 /// Everything that exists, by environment and name.

@@ -101,3 +101,9 @@ impl Error {
 
 /// Result of a database call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<crate::kv::StorageError> for Error {
+    fn from(error: crate::kv::StorageError) -> Self {
+        Self::internal(error)
+    }
+}

@@ -73,7 +73,8 @@ fn combinations(index: &Index, keys: &[Vec<u8>], values: &[Vec<u8>]) -> Result<V
 /// Fields of a compound index may lie in the same array, not in two: the product of two arrays would
 /// make an entry of each pair.
 fn check_parallel(index: &Index, paths: &[Path], earlier: &[usize], path: &Path) -> Result<()> {
-    match earlier.iter().map(|&at| &paths[at]).find(|other| other.first() != path.first()) {
+    let array = |path: &Path| path.as_str().split('.').next().map(str::to_owned);
+    match earlier.iter().map(|&at| &paths[at]).find(|other| array(other) != array(path)) {
         None => Ok(()),
         Some(other) => Err(Error::new(
             ErrorCode::RequestFailed,

@@ -20,11 +20,11 @@ use crate::kv::KeyRange;
 
 /// Identifies a collection for ever: a collection created again gets another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct CollectionId(pub u64);
+pub(crate) struct CollectionId(pub u64);
 
 /// Identifies an index for ever, in the same number space as collections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct IndexId(pub u64);
+pub(crate) struct IndexId(pub u64);
 
 /// Place of a change in the change log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

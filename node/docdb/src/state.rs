@@ -39,10 +39,12 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn load(view: &dyn View) -> StorageResult<Self> {
-        match view.get(Family::Meta, &keys::counters())? {
-            Some(record) => codec::decode_record(Magic::Counters, &record),
-            None => Ok(Self::default()),
-        }
+        Self::read(view.get(Family::Meta, &keys::counters())?)
+    }
+
+    /// The counters in their record; zero when there is none yet.
+    pub(crate) fn read(record: Option<Vec<u8>>) -> StorageResult<Self> {
+        record.map_or_else(|| Ok(Self::default()), |record| codec::decode_record(Magic::Counters, &record))
     }
 }
 

@@ -1,0 +1,125 @@
+//! How a query is carried out, as a document: the plan, its bounds in readable form, what it examined,
+//! and the plans that were not taken.
+
+use bson::{Bson, Document, doc};
+
+use crate::catalog::{Collection, Index};
+use crate::error::{Error, Result};
+use crate::executor;
+use crate::keys;
+use crate::kv::{Direction, KeyRange};
+use crate::op::{Op, OpReply, UpdateOp};
+use crate::planner::{Access, Plan};
+use crate::query::{Query, parse_filter};
+use crate::read::{Snapshot, raw};
+use crate::sort::Sort;
+use crate::value::decode_value;
+
+/// Ranges shown at most; a long `$in` would make the answer unreadable.
+const RANGES_SHOWN_MAX: usize = 20;
+
+/// Explains a find, count, update or remove by carrying out its reading part.
+pub(crate) fn explain(snapshot: &Snapshot<'_>, env: &str, op: &Op) -> Result<OpReply> {
+    let name = op.collection().ok_or_else(|| Error::invalid("only an operation on a collection can be explained"))?;
+    let collection = snapshot.catalog.require(env, name)?;
+    let query = explained_query(snapshot, op)?;
+    let choice = snapshot.choose(collection, &query)?;
+    let (returned, effort) = match op {
+        Op::Find { .. } => {
+            let (found, effort) = executor::find(snapshot.scan(collection, &choice.best, &query), &query)?;
+            (found.documents.len() as u64, effort)
+        }
+        _ => {
+            let effort = snapshot.count_matches(collection, &choice.best, &query)?;
+            (effort.documents_matched, effort)
+        }
+    };
+    let mut plan = describe(collection, &choice.best);
+    plan.insert("sort", sort_text(&query, &choice.best));
+    plan.insert("keysExamined", effort.keys_examined as i64);
+    plan.insert("documentsExamined", effort.documents_examined as i64);
+    plan.insert("documentsMatched", effort.documents_matched as i64);
+    plan.insert("documentsReturned", returned as i64);
+    let others: Vec<_> = choice.others.iter().map(|other| describe(collection, other)).collect();
+    plan.insert("otherPlans", others);
+    Ok(OpReply::Described { documents: vec![raw(&plan)?] })
+}
+
+fn explained_query(snapshot: &Snapshot<'_>, op: &Op) -> Result<Query> {
+    match op {
+        Op::Find { find, .. } => Query::parse(find, snapshot.now_ms),
+        Op::Count { filter, .. } | Op::Remove { filter, .. } => {
+            Query::by_filter(parse_filter(filter, snapshot.now_ms)?)
+        }
+        Op::Update { update: UpdateOp { filter, sort, .. }, .. } => {
+            let mut query = Query::by_filter(parse_filter(filter, snapshot.now_ms)?)?;
+            query.sort = Sort::parse(sort)?;
+            Ok(query)
+        }
+        _ => Err(Error::invalid("only find, count, update and remove can be explained")),
+    }
+}
+
+fn sort_text(query: &Query, plan: &Plan) -> &'static str {
+    match (&plan.access, plan.ordered, query.sort.is_empty()) {
+        (_, false, _) => "in memory",
+        (Access::Index { .. }, true, _) => "by index",
+        (_, true, true) => "by _id",
+        (_, true, false) => "none needed",
+    }
+}
+
+fn describe(collection: &Collection, plan: &Plan) -> Document {
+    let mut document = match &plan.access {
+        Access::Nothing => doc! { "stage": "nothing" },
+        Access::Id(id) => doc! { "stage": "id lookup", "id": decode_value(id, false).map_or(Bson::Null, |(id, _)| id) },
+        Access::Collection => doc! { "stage": "collection scan" },
+        Access::Index { at, ranges } => {
+            let index = &collection.indexes[*at];
+            let bounds: Vec<_> = ranges.iter().take(RANGES_SHOWN_MAX).map(|range| range_text(index, range)).collect();
+            doc! {
+                "stage": "index scan",
+                "index": &index.spec.name,
+                "multikey": index.is_multikey(),
+                "ranges": ranges.len() as i64,
+                "bounds": bounds,
+            }
+        }
+    };
+    document.insert("direction", if plan.direction == Direction::Forward { "forward" } else { "backward" });
+    document.insert("expectedExamined", plan.examined.round() as i64);
+    document.insert("cost", (plan.cost * 10.0).round() / 10.0);
+    document
+}
+
+/// `[a: 1, b: "x" .. a: 1, b: "z")`
+fn range_text(index: &Index, range: &KeyRange) -> String {
+    let prefix = keys::index_prefix(index.id).len();
+    let start = bound_text(index, range.start.get(prefix..).unwrap_or_default());
+    // The end of an index's last range is the beginning of the next index.
+    let is_last = range.end.get(..prefix) != range.start.get(..prefix);
+    let end = if is_last { String::new() } else { bound_text(index, range.end.get(prefix..).unwrap_or_default()) };
+    format!("[{start} .. {end})")
+}
+
+/// The values at the beginning of a key bound; what follows them is a cut inside a value.
+fn bound_text(index: &Index, mut bytes: &[u8]) -> String {
+    let mut parts = Vec::new();
+    for field in &index.spec.fields {
+        if bytes.is_empty() {
+            break;
+        }
+        match decode_value(bytes, field.descending) {
+            Ok((value, length)) => {
+                parts.push(format!("{}: {value}", field.path));
+                bytes = bytes.get(length..).unwrap_or_default();
+            }
+            Err(_) => {
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                parts.push(format!("{}: 0x{hex}", field.path));
+                break;
+            }
+        }
+    }
+    parts.join(", ")
+}

@@ -1,0 +1,237 @@
+//! Chooses how a query is carried out: by `_id`, along an index, or through the whole collection.
+//!
+//! A filter implies ranges of keys for each index; a bounded probe counts how many keys lie in them.
+//! The cost of a plan is what it examines, with a lookup through an index dearer than a step of a
+//! scan, plus what it must sort. Any plan gives the right result: ranges are sound and every document
+//! is matched again.
+
+use crate::catalog::{Collection, Index};
+use crate::error::Result;
+use crate::filter::Interval;
+use crate::keys;
+use crate::kv::{Direction, Family, KeyRange, View, after_prefix};
+use crate::limits::{PLANNER_PROBE_KEYS_MAX, PLANNER_RANGES_MAX};
+use crate::query::Query;
+use crate::sort::SortField;
+use crate::write::encode_id;
+
+/// A document fetched through an index costs a random read; one met in a scan is next to its neighbour.
+const FETCH_COST: f64 = 3.0;
+/// Sorting a match in memory, on top of examining it.
+const SORT_COST: f64 = 0.5;
+/// Share of a collection that a range is taken to hold when the probe ends before it does.
+const RANGE_SHARE: f64 = 0.3;
+/// The same for one equal value.
+const POINT_SHARE: f64 = 0.1;
+
+/// Where documents come from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Access {
+    /// Nothing can match.
+    Nothing,
+    /// The one document with this encoded `_id`.
+    Id(Vec<u8>),
+    /// All documents, in `_id` order.
+    Collection,
+    /// The entries of the index at this position of the catalog that lie in some ranges, ascending.
+    Index { at: usize, ranges: Vec<KeyRange> },
+}
+
+/// How a query is carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) access: Access,
+    pub(crate) direction: Direction,
+    /// Documents come in the order that the query asks for.
+    pub(crate) ordered: bool,
+    /// Entries it is expected to examine.
+    pub(crate) examined: f64,
+    pub(crate) cost: f64,
+}
+
+impl Plan {
+    /// A walk through the whole collection in `_id` order.
+    pub(crate) fn collection_in_id_order() -> Self {
+        Self::free(Access::Collection)
+    }
+
+    fn free(access: Access) -> Self {
+        Self { access, direction: Direction::Forward, ordered: true, examined: 1.0, cost: 0.0 }
+    }
+}
+
+/// The best plan, and the others that were considered.
+pub(crate) struct Choice {
+    pub(crate) best: Plan,
+    pub(crate) others: Vec<Plan>,
+}
+
+/// Plans `query` over a collection of `documents` documents.
+pub(crate) fn choose(view: &dyn View, collection: &Collection, documents: u64, query: &Query) -> Result<Choice> {
+    if let Some(id) = query.filter.id_equality()
+        && let Ok(id) = encode_id(id)
+    {
+        return Ok(Choice { best: Plan::free(Access::Id(id)), others: Vec::new() });
+    }
+    let mut candidates = Vec::new();
+    for (at, index) in collection.indexes.iter().enumerate() {
+        if !index.is_ready() {
+            continue;
+        }
+        let bounds = Bounds::of(index, query);
+        if bounds.ranges.is_empty() {
+            return Ok(Choice { best: Plan::free(Access::Nothing), others: Vec::new() });
+        }
+        let order = bounds.order(index, query);
+        if bounds.is_unbounded && order.is_none() {
+            continue;
+        }
+        let keys = estimate(view, &bounds, documents)?;
+        candidates.push((at, bounds, order, keys));
+    }
+    // The tightest index says how many matches there can be at most.
+    let matches = candidates.iter().map(|(.., keys)| *keys).fold(documents as f64, f64::min).max(1.0);
+    let mut plans = vec![collection_plan(documents as f64, matches, query)];
+    plans.extend(candidates.into_iter().map(|(at, bounds, order, keys)| {
+        let ordered = order.is_some();
+        let examined = if ordered { until_wanted(keys, matches, query) } else { keys };
+        Plan {
+            access: Access::Index { at, ranges: bounds.ranges },
+            direction: order.unwrap_or(Direction::Forward),
+            ordered,
+            examined,
+            cost: examined * FETCH_COST + if ordered { 0.0 } else { keys * SORT_COST },
+        }
+    }));
+    plans.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+    let best = plans.remove(0);
+    Ok(Choice { best, others: plans })
+}
+
+fn collection_plan(documents: f64, matches: f64, query: &Query) -> Plan {
+    let order = match query.sort.fields() {
+        [] => Some(Direction::Forward),
+        [only] if only.path.as_str() == "_id" && only.descending => Some(Direction::Backward),
+        _ => None,
+    };
+    let examined = if order.is_some() { until_wanted(documents, matches, query) } else { documents };
+    Plan {
+        access: Access::Collection,
+        direction: order.unwrap_or(Direction::Forward),
+        ordered: order.is_some(),
+        examined,
+        cost: examined + if order.is_some() { 0.0 } else { matches * SORT_COST },
+    }
+}
+
+/// Entries examined until enough of `matches`, spread evenly over `entries`, have been met.
+fn until_wanted(entries: f64, matches: f64, query: &Query) -> f64 {
+    match query.wanted() {
+        Some(wanted) => (wanted as f64 * (entries / matches).max(1.0)).min(entries),
+        None => entries,
+    }
+}
+
+/// Counts the keys in the ranges, up to a limit; beyond it guesses by the kind of the ranges.
+fn estimate(view: &dyn View, bounds: &Bounds, documents: u64) -> Result<f64> {
+    if bounds.is_unbounded {
+        return Ok(documents as f64);
+    }
+    let mut keys = 0;
+    for range in &bounds.ranges {
+        let mut cursor = view.scan(Family::Index, range, Direction::Forward);
+        while cursor.advance()? {
+            keys += 1;
+            if keys >= PLANNER_PROBE_KEYS_MAX {
+                let share = if bounds.points > 0 { POINT_SHARE } else { RANGE_SHARE };
+                return Ok((documents as f64 * share).max(keys as f64));
+            }
+        }
+    }
+    Ok(keys as f64)
+}
+
+/// The key ranges of one index that hold all matches.
+struct Bounds {
+    /// Ascending, disjoint.
+    ranges: Vec<KeyRange>,
+    /// Leading fields of which only single values remain.
+    points: usize,
+    /// The filter says nothing about the first field.
+    is_unbounded: bool,
+}
+
+impl Bounds {
+    fn of(index: &Index, query: &Query) -> Self {
+        let mut prefixes = vec![keys::index_prefix(index.id)];
+        let mut points = 0;
+        for (position, field) in index.spec.fields.iter().enumerate() {
+            let mut intervals = query.filter.constraints(&field.path, index.multikey[position]);
+            if field.descending {
+                intervals = intervals.iter().rev().map(Interval::descending).collect();
+            }
+            let combined = prefixes.len().saturating_mul(intervals.len());
+            if intervals.iter().any(Interval::is_all) || combined > PLANNER_RANGES_MAX {
+                break;
+            }
+            if !intervals.iter().all(|interval| interval.point) {
+                return Self { ranges: ranges(&prefixes, &intervals), points, is_unbounded: false };
+            }
+            prefixes = prefixes
+                .iter()
+                .flat_map(|prefix| intervals.iter().map(move |point| [prefix.as_slice(), &point.start].concat()))
+                .collect();
+            points += 1;
+        }
+        let mut ranges: Vec<_> = prefixes.iter().map(|prefix| KeyRange::prefix(prefix)).collect();
+        let is_whole_key = points == index.spec.fields.len() && !index.spec.unique;
+        if is_whole_key && ranges.len() == 1 && !query.after.is_empty() && !index.is_multikey() {
+            // Entries of one key are in _id order, so the next page begins right behind the last.
+            ranges[0].start = [prefixes[0].as_slice(), &query.after, &[0]].concat();
+        }
+        Self { ranges, points, is_unbounded: points == 0 }
+    }
+
+    /// The direction in which the entries are in the query's order, if there is one.
+    fn order(&self, index: &Index, query: &Query) -> Option<Direction> {
+        let is_single = self.ranges.len() == 1;
+        let fixed = if is_single { self.points } else { 0 };
+        if query.sort.is_empty() {
+            return (is_single && fixed == index.spec.fields.len()).then_some(Direction::Forward);
+        }
+        if !is_single && self.points > 0 {
+            return None;
+        }
+        // A field with one value orders nothing, unless documents may have more values there.
+        let is_fixed = |sort: &SortField| {
+            index.spec.fields[..fixed]
+                .iter()
+                .zip(&index.multikey)
+                .any(|(field, multikey)| field.path == sort.path.as_str() && !multikey)
+        };
+        let mut following = index.spec.fields.iter().zip(&index.multikey).skip(fixed);
+        let mut direction = None;
+        for sort in query.sort.fields().iter().filter(|sort| !is_fixed(sort)) {
+            let (field, multikey) = following.next()?;
+            if *multikey || field.path != sort.path.as_str() {
+                return None;
+            }
+            let needed = if field.descending == sort.descending { Direction::Forward } else { Direction::Backward };
+            if *direction.get_or_insert(needed) != needed {
+                return None;
+            }
+        }
+        Some(direction.unwrap_or(Direction::Forward))
+    }
+}
+
+fn ranges(prefixes: &[Vec<u8>], intervals: &[Interval]) -> Vec<KeyRange> {
+    let range = |prefix: &[u8], interval: &Interval| KeyRange {
+        start: [prefix, &interval.start].concat(),
+        end: match &interval.end {
+            Some(end) => [prefix, end].concat(),
+            None => after_prefix(prefix),
+        },
+    };
+    prefixes.iter().flat_map(|prefix| intervals.iter().map(move |interval| range(prefix, interval))).collect()
+}

@@ -1,0 +1,173 @@
+//! Reading operations over one consistent view.
+
+use bson::{RawDocument, RawDocumentBuf, doc};
+
+use crate::catalog::{Catalog, Collection, Index, IndexState};
+use crate::error::{Error, Result};
+use crate::executor::{self, Effort, Scan};
+use crate::explain;
+use crate::kv::{KeyRange, View};
+use crate::op::{FindOp, Op, OpReply};
+use crate::planner::{self, Access, Choice, Plan};
+use crate::query::{Budget, Query, parse_filter};
+use crate::state::load_tally;
+use crate::value::malformed;
+
+/// One view with the catalog that belongs to it.
+pub(crate) struct Snapshot<'a> {
+    pub(crate) view: &'a dyn View,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) budget: &'a Budget<'a>,
+    pub(crate) now_ms: i64,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Carries out a reading operation.
+    pub(crate) fn read(&self, env: &str, op: &Op) -> Result<OpReply> {
+        match op {
+            Op::Find { collection, find } => self.find(self.catalog.require(env, collection)?, find),
+            Op::Count { collection, filter } => {
+                let collection = self.catalog.require(env, collection)?;
+                Ok(OpReply::Counted { count: self.count(collection, filter)? })
+            }
+            Op::ListCollections => self.list_collections(env),
+            Op::ListIndexes { collection } => self.list_indexes(self.catalog.require(env, collection)?),
+            Op::Explain(op) => explain::explain(self, env, op),
+            _ => Err(Error::internal("a write reached the reading side")),
+        }
+    }
+
+    fn find(&self, collection: &Collection, find: &FindOp) -> Result<OpReply> {
+        let query = Query::parse(find, self.now_ms)?;
+        let choice = self.choose(collection, &query)?;
+        let (found, _) = executor::find(self.scan(collection, &choice.best, &query), &query)?;
+        Ok(OpReply::Found { documents: found.documents, next: found.next })
+    }
+
+    fn count(&self, collection: &Collection, filter: &RawDocument) -> Result<u64> {
+        if filter.is_empty() {
+            return Ok(load_tally(self.view, collection.id)?.documents);
+        }
+        let query = Query::by_filter(parse_filter(filter, self.now_ms)?)?;
+        let choice = self.choose(collection, &query)?;
+        if let Some(range) = covered_range(collection, &choice.best, filter)? {
+            return executor::count_keys(self.view, range, self.budget);
+        }
+        Ok(self.count_matches(collection, &choice.best, &query)?.documents_matched)
+    }
+
+    pub(crate) fn count_matches(&self, collection: &Collection, plan: &Plan, query: &Query) -> Result<Effort> {
+        let mut scan = self.scan(collection, plan, query);
+        scan.run(&mut |_, _| Ok(true))?;
+        Ok(scan.effort)
+    }
+
+    pub(crate) fn choose(&self, collection: &Collection, query: &Query) -> Result<Choice> {
+        // Planning needs the size of the collection only when there is something to choose from.
+        let documents =
+            if collection.indexes.is_empty() { 0 } else { load_tally(self.view, collection.id)?.documents };
+        planner::choose(self.view, collection, documents, query)
+    }
+
+    pub(crate) fn scan<'s>(&'s self, collection: &'s Collection, plan: &'s Plan, query: &'s Query) -> Scan<'s> {
+        Scan {
+            view: self.view,
+            collection,
+            plan,
+            filter: &query.filter,
+            after: &query.after,
+            budget: self.budget,
+            effort: Effort::default(),
+        }
+    }
+
+    fn list_collections(&self, env: &str) -> Result<OpReply> {
+        let mut documents = Vec::new();
+        for collection in self.catalog.collections(env) {
+            let tally = load_tally(self.view, collection.id)?;
+            let indexes: Vec<_> = collection.indexes.iter().map(index_document).collect();
+            documents.push(raw(&doc! {
+                "name": &*collection.name,
+                "count": tally.documents as i64,
+                "size": tally.bytes as i64,
+                "createdAt": bson::DateTime::from_millis(collection.created_ms),
+                "indexes": indexes,
+            })?);
+        }
+        Ok(OpReply::Described { documents })
+    }
+
+    fn list_indexes(&self, collection: &Collection) -> Result<OpReply> {
+        let documents = collection.indexes.iter().map(|index| raw(&index_document(index))).collect::<Result<_>>()?;
+        Ok(OpReply::Described { documents })
+    }
+}
+
+/// The range whose keys are exactly the matches: each condition is equality of a field with a plain
+/// value, the plan's index holds these fields and no others before them, and no document twice.
+fn covered_range<'p>(collection: &Collection, plan: &'p Plan, filter: &RawDocument) -> Result<Option<&'p KeyRange>> {
+    let Access::Index { at, ranges } = &plan.access else { return Ok(None) };
+    let (index, [range]) = (&collection.indexes[*at], ranges.as_slice()) else { return Ok(None) };
+    if index.is_multikey() {
+        return Ok(None);
+    }
+    let mut conditions = 0;
+    for element in filter.iter() {
+        let (path, value) = element.map_err(malformed)?;
+        let is_plain = matches!(
+            value,
+            bson::RawBsonRef::String(_)
+                | bson::RawBsonRef::Int32(_)
+                | bson::RawBsonRef::Int64(_)
+                | bson::RawBsonRef::Boolean(_)
+                | bson::RawBsonRef::ObjectId(_)
+                | bson::RawBsonRef::DateTime(_)
+        );
+        let is_operator = path.as_str().starts_with('$');
+        if !is_plain || is_operator {
+            return Ok(None);
+        }
+        conditions += 1;
+        if conditions > index.spec.fields.len() {
+            return Ok(None);
+        }
+    }
+    let is_prefix = |name: &str| index.spec.fields[..conditions].iter().any(|field| field.path == name);
+    for element in filter.iter() {
+        if !is_prefix(element.map_err(malformed)?.0.as_str()) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(range))
+}
+
+/// An index as `ListIndexes` and `ListCollections` describe it.
+fn index_document(index: &Index) -> bson::Document {
+    let fields: Vec<_> = index
+        .spec
+        .fields
+        .iter()
+        .map(|field| doc! { "path": &field.path, "direction": if field.descending { -1 } else { 1 } })
+        .collect();
+    let (state, error) = match &index.state {
+        IndexState::Building { .. } => ("building", None),
+        IndexState::Ready => ("ready", None),
+        IndexState::Failed { reason } => ("failed", Some(reason.to_string())),
+    };
+    let mut document = doc! {
+        "name": &index.spec.name,
+        "fields": fields,
+        "unique": index.spec.unique,
+        "multikey": index.is_multikey(),
+        "state": state,
+    };
+    if let Some(error) = error {
+        document.insert("error", error);
+    }
+    document
+}
+
+/// A decoded document as raw bytes.
+pub(crate) fn raw(document: &bson::Document) -> Result<RawDocumentBuf> {
+    RawDocumentBuf::try_from(document).map_err(Error::internal)
+}

@@ -1,0 +1,301 @@
+//! Turns one writing operation into the commands that go through the log: on the leader, beside the
+//! apply thread, over consistent views.
+//!
+//! The node drives it: `next` says what to propose, `feed` takes the reply, until `next` is done. The
+//! view that `next` reads must be as new as a linearizable read on the leader. What is found there is
+//! only a proposal: apply checks each document again, and asks for a new plan when a single write
+//! found nothing. An upsert whose filter does not fix `_id` inserts when nothing matches at its place
+//! in the log by the leader's knowledge; to keep two concurrent ones from both inserting it needs a
+//! unique index, as in MongoDB.
+
+use std::collections::VecDeque;
+
+use bson::RawDocumentBuf;
+use serde_bytes::ByteBuf;
+
+use crate::catalog;
+use crate::command::{
+    Change, Command, CommandReply, SessionSequence, StepCounts, Target, WriteOne, WriteOp, WriteStep, decode_reply,
+};
+use crate::database::Database;
+use crate::error::{Error, ErrorCode, Result};
+use crate::executor::{self, Scan};
+use crate::filter::{Filter, FilterContext};
+use crate::limits::{CANDIDATES_MAX, INSERT_DOCUMENTS_MAX, PLANNED_IDS_MAX, REPLANS_MAX, STEP_BYTES_MAX, STEP_DOCUMENTS_MAX};
+use crate::op::{Op, OpReply};
+use crate::planner::{Access, Plan};
+use crate::query::{Budget, Query};
+use crate::read::Snapshot;
+use crate::session::{self, Seen};
+use crate::sort::Sort;
+use crate::update::{Update, UpdateContext};
+use crate::value::{check_document, malformed};
+use crate::write::{encode_id, encoded_id};
+
+/// What the node does next for a write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Propose this command and feed its reply.
+    Propose(Vec<u8>),
+    /// The write is done.
+    Done(OpReply),
+}
+
+/// A write on its way.
+pub struct WritePlan {
+    env: String,
+    session: Option<SessionSequence>,
+    work: Work,
+    replans: u32,
+    outcome: Option<OpReply>,
+}
+
+enum Work {
+    /// One command, the same whatever is stored.
+    Direct(Box<WriteOp>),
+    /// At most one document, to be found.
+    One { target: Target, sort: RawDocumentBuf, return_document: bool },
+    /// Many documents, in steps.
+    Many { target: Target, progress: ManyProgress },
+}
+
+#[derive(Default)]
+struct ManyProgress {
+    /// The session's own memory of earlier steps has been asked.
+    is_resumed: bool,
+    /// Encoded `_id` up to which all is done; empty before the first step.
+    done_to: Vec<u8>,
+    counts: StepCounts,
+    /// Encoded `_id`s found through an index that are still to do; `None`: walk the collection.
+    found: Option<VecDeque<Vec<u8>>>,
+}
+
+impl WritePlan {
+    /// Begins a write; refuses what is wrong whatever the database holds.
+    pub fn new(env: &str, op: Op, session: Option<SessionSequence>) -> Result<Self> {
+        catalog::check_name("environment", env)?;
+        Ok(Self { env: env.to_owned(), session, work: work(op)?, replans: 0, outcome: None })
+    }
+
+    /// What to do next. `now_ms` is stamped into the command; `expired` says whether the caller has
+    /// stopped waiting.
+    pub fn next(&mut self, database: &Database, now_ms: i64, expired: &dyn Fn() -> bool) -> Result<Step> {
+        if let Some(outcome) = self.outcome.take() {
+            return Ok(Step::Done(outcome));
+        }
+        let budget = Budget::new(expired);
+        let session = self.session;
+        let op = match &mut self.work {
+            Work::Direct(op) => WriteOp::clone(op),
+            Work::One { target, sort, return_document } => {
+                let one = plan_one(database, &self.env, target, sort, *return_document, now_ms, &budget)?;
+                WriteOp::WriteOne(one)
+            }
+            Work::Many { target, progress } => {
+                WriteOp::WriteStep(plan_step(database, &self.env, target, progress, session, now_ms, &budget)?)
+            }
+        };
+        Ok(Step::Propose(Command { env: self.env.clone(), session, now_ms, op }.encode()?))
+    }
+
+    /// Takes the reply of the command that `next` gave, as `Database::apply` returned it.
+    pub fn feed(&mut self, reply: &[u8]) -> Result<()> {
+        match decode_reply(reply) {
+            Ok(CommandReply::Op(reply)) => self.outcome = Some(reply),
+            Ok(CommandReply::StepDone { done_to, counts }) => match &mut self.work {
+                Work::Many { progress, .. } => {
+                    progress.done_to = done_to;
+                    progress.counts = counts;
+                }
+                _ => return Err(Error::internal("a step was answered that was not asked for")),
+            },
+            Ok(CommandReply::SessionOpened { .. }) => {
+                return Err(Error::internal("a session was opened that was not asked for"));
+            }
+            Err(error) if error.code == ErrorCode::Replan => {
+                self.replans += 1;
+                if self.replans > REPLANS_MAX {
+                    return Err(Error::new(
+                        ErrorCode::RequestFailed,
+                        "other writes changed the matching document again and again; try again later",
+                    ));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+fn work(op: Op) -> Result<Work> {
+    let direct = match op {
+        Op::CreateCollection { collection } => WriteOp::CreateCollection { collection },
+        Op::DropCollection { collection } => WriteOp::DropCollection { collection },
+        Op::CreateIndex { collection, index } => WriteOp::CreateIndex { collection, index },
+        Op::DropIndex { collection, name } => WriteOp::DropIndex { collection, name },
+        Op::Insert { collection, documents } => {
+            check_insert(&documents)?;
+            WriteOp::Insert { collection, documents }
+        }
+        Op::Update { collection, update } => {
+            if update.multi && update.replace {
+                return Err(Error::invalid("a replacement is for one document; use update operators for many"));
+            }
+            let change = if update.replace {
+                check_document(&update.update)?;
+                Change::Replace(update.update)
+            } else {
+                Update::parse(&update.update, &UpdateContext { now_ms: 0 })?;
+                Change::Update(update.update)
+            };
+            let target = Target {
+                collection,
+                filter: update.filter,
+                change,
+                upsert: update.upsert,
+                upsert_id: update.upsert_id,
+            };
+            return found_work(target, update.multi, update.sort, update.return_document);
+        }
+        Op::Remove { collection, filter, multi } => {
+            let target =
+                Target { collection, filter, change: Change::Remove, upsert: false, upsert_id: String::new() };
+            return found_work(target, multi, RawDocumentBuf::new(), false);
+        }
+        Op::ListCollections | Op::Find { .. } | Op::Count { .. } | Op::ListIndexes { .. } | Op::Explain(_) => {
+            return Err(Error::internal("a read reached the writing side"));
+        }
+    };
+    Ok(Work::Direct(Box::new(direct)))
+}
+
+/// A write to documents that a filter names: one command when it fixes `_id`.
+fn found_work(target: Target, multi: bool, sort: RawDocumentBuf, return_document: bool) -> Result<Work> {
+    Sort::parse(&sort)?;
+    let filter = Filter::parse(&target.filter, &FilterContext::default())?;
+    if let Some(id) = filter.id_equality() {
+        // An _id that no document can have matches nothing.
+        let candidates = encode_id(id).map(ByteBuf::from).into_iter().collect();
+        let one = WriteOne { target, candidates, complete: true, return_document };
+        return Ok(Work::Direct(Box::new(WriteOp::WriteOne(one))));
+    }
+    if multi {
+        return Ok(Work::Many { target, progress: ManyProgress::default() });
+    }
+    Ok(Work::One { target, sort, return_document })
+}
+
+fn check_insert(documents: &[RawDocumentBuf]) -> Result<()> {
+    if documents.is_empty() || documents.len() > INSERT_DOCUMENTS_MAX {
+        return Err(Error::invalid(format!("an insert takes 1 to {INSERT_DOCUMENTS_MAX} documents, not {}", documents.len())));
+    }
+    for document in documents {
+        check_document(document)?;
+        encoded_id(document)?;
+        for element in document.iter() {
+            let (name, _) = element.map_err(malformed)?;
+            if name.as_str().starts_with('$') {
+                return Err(Error::invalid(format!("the field name '{}' starts with '$'; rename it", name.as_str())));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn plan_one(
+    database: &Database,
+    env: &str,
+    target: &Target,
+    sort: &RawDocumentBuf,
+    return_document: bool,
+    now_ms: i64,
+    budget: &Budget<'_>,
+) -> Result<WriteOne> {
+    let candidates = database.with_snapshot(budget, now_ms, |snapshot| {
+        let collection = snapshot.catalog.require(env, &target.collection)?;
+        let mut query = Query::by_filter(Filter::parse(&target.filter, &FilterContext { now_ms })?)?;
+        query.sort = Sort::parse(sort)?;
+        query.limit = Some(CANDIDATES_MAX as u64);
+        let choice = snapshot.choose(collection, &query)?;
+        let (ids, _) = executor::ids(snapshot.scan(collection, &choice.best, &query), &query, CANDIDATES_MAX as u64)?;
+        Ok(ids)
+    })?;
+    let candidates = candidates.into_iter().map(ByteBuf::from).collect();
+    Ok(WriteOne { target: target.clone(), candidates, complete: false, return_document })
+}
+
+fn plan_step(
+    database: &Database,
+    env: &str,
+    target: &Target,
+    progress: &mut ManyProgress,
+    session: Option<SessionSequence>,
+    now_ms: i64,
+    budget: &Budget<'_>,
+) -> Result<WriteStep> {
+    database.with_snapshot(budget, now_ms, |snapshot| {
+        if let Some(request) = session
+            && !std::mem::replace(&mut progress.is_resumed, true)
+        {
+            match session::peek(snapshot.view, request)? {
+                Ok(Seen::InProgress(earlier)) => {
+                    progress.done_to = earlier.done_to;
+                    progress.counts = earlier.counts;
+                }
+                // The outcome is known: any command under this name returns it.
+                Ok(Seen::Finished(_)) | Err(_) => return Ok(step(target, progress, Vec::new(), true)),
+                Ok(Seen::New) => {}
+            }
+        }
+        let (ids, is_last) = next_ids(snapshot, env, target, progress)?;
+        Ok(step(target, progress, ids, is_last))
+    })
+}
+
+fn step(target: &Target, progress: &ManyProgress, ids: Vec<Vec<u8>>, last: bool) -> WriteStep {
+    let ids = ids.into_iter().map(ByteBuf::from).collect();
+    WriteStep { target: target.clone(), ids, last, earlier: progress.counts }
+}
+
+/// The next documents of a write to many, ascending, and whether they are the last.
+fn next_ids(
+    snapshot: &Snapshot<'_>,
+    env: &str,
+    target: &Target,
+    progress: &mut ManyProgress,
+) -> Result<(Vec<Vec<u8>>, bool)> {
+    let collection = snapshot.catalog.require(env, &target.collection)?;
+    let mut query = Query::by_filter(Filter::parse(&target.filter, &FilterContext { now_ms: snapshot.now_ms })?)?;
+    query.after.clone_from(&progress.done_to);
+    if progress.found.is_none() {
+        let choice = snapshot.choose(collection, &query)?;
+        if !matches!(choice.best.access, Access::Collection) && choice.best.examined <= PLANNED_IDS_MAX as f64 {
+            let scan = snapshot.scan(collection, &choice.best, &query);
+            let (ids, _) = executor::ids(scan, &query, PLANNED_IDS_MAX as u64 + 1)?;
+            progress.found = (ids.len() <= PLANNED_IDS_MAX).then(|| ids.into());
+        }
+    }
+    if let Some(found) = &mut progress.found {
+        let size = found.len().min(STEP_DOCUMENTS_MAX);
+        let ids: Vec<_> = found.drain(..size).collect();
+        return Ok((ids, found.is_empty()));
+    }
+    let plan = Plan::collection_in_id_order();
+    walk(snapshot.scan(collection, &plan, &query))
+}
+
+/// The first matches of a scan in `_id` order, as many as one step may touch.
+fn walk(mut scan: Scan<'_>) -> Result<(Vec<Vec<u8>>, bool)> {
+    let mut ids: Vec<Vec<u8>> = Vec::new();
+    let (mut bytes, mut is_last) = (0, true);
+    scan.run(&mut |id, document| {
+        bytes += document.as_bytes().len();
+        if ids.len() >= STEP_DOCUMENTS_MAX || (bytes > STEP_BYTES_MAX && !ids.is_empty()) {
+            is_last = false;
+            return Ok(false);
+        }
+        ids.push(id.to_vec());
+        Ok(true)
+    })?;
+    Ok((ids, is_last))
+}
