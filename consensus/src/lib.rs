@@ -10,6 +10,13 @@ mod state_machine;
 mod state_machine_store;
 mod types;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod storage_suite_test;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod test_state_machine;
+
 pub use log_engine::{
     LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk,
 };
