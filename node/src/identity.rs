@@ -80,6 +80,11 @@ impl DataDir {
         self.0.join("state").join(group.to_string())
     }
 
+    /// Folder of the groups' snapshots; on the file system of the states, so that files can be linked.
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
+    }
+
     /// Folder of keys and certificates.
     pub fn tls(&self) -> PathBuf {
         self.0.join("tls")

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use yunbase_consensus::{Host, NodeId};
+use yunbase_consensus::{LogEngine, NodeId};
 
 use crate::cluster::map::SharedMap;
 use crate::router::Router;
@@ -21,7 +21,7 @@ pub struct NodeHealth {
     node_id: NodeId,
     router: Arc<Router>,
     map: SharedMap,
-    host: Host,
+    log: LogEngine,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,8 +34,8 @@ type GroupCounter = Family<GroupLabel, Counter>;
 
 impl NodeHealth {
     /// Health of node `node_id`.
-    pub fn new(node_id: NodeId, router: Arc<Router>, map: SharedMap, host: Host) -> Self {
-        Self { node_id, router, map, host }
+    pub fn new(node_id: NodeId, router: Arc<Router>, map: SharedMap, log: LogEngine) -> Self {
+        Self { node_id, router, map, log }
     }
 }
 
@@ -92,7 +92,7 @@ impl NodeHealth {
         let applied = GroupGauge::default();
         let commands = GroupCounter::default();
         let entries = GroupCounter::default();
-        let barriers = GroupCounter::default();
+        let reads = GroupCounter::default();
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         for group in self.router.groups() {
             let label = GroupLabel { group: group.id().0 };
@@ -104,7 +104,7 @@ impl NodeHealth {
             let counted = group.group().metrics();
             commands.get_or_create(&label).inc_by(counted.commands);
             entries.get_or_create(&label).inc_by(counted.entries);
-            barriers.get_or_create(&label).inc_by(counted.barriers);
+            reads.get_or_create(&label).inc_by(counted.reads);
         }
         registry.register("group_leading", "Whether this node leads the group", leading);
         registry.register("group_term", "Raft term of the group", term);
@@ -112,13 +112,16 @@ impl NodeHealth {
         registry.register("group_applied_index", "Last log index applied here", applied);
         registry.register("group_commands", "Commands proposed here", commands);
         registry.register("group_entries", "Log entries that carried them", entries);
-        registry.register("group_read_barriers", "Read barriers established here", barriers);
+        registry.register("group_reads", "Read barriers asked for here", reads);
     }
 
     fn log_metrics(&self, registry: &mut Registry) {
-        let stats = self.host.log_stats();
+        let stats = self.log.stats();
         let syncs = Counter::<u64>::default();
         syncs.inc_by(stats.syncs);
         registry.register("log_syncs", "Times the Raft log was synced to disk", syncs);
+        let entries = Counter::<u64>::default();
+        entries.inc_by(stats.entries);
+        registry.register("log_entries", "Entries written to the Raft log", entries);
     }
 }

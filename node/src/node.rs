@@ -11,8 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use yunbase_consensus::{
-    ClusterId, CompactionOptions, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, ProposalOptions,
-    RaftOptions, RaftRuntime, SnapshotOptions,
+    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, RaftOptions, RaftRuntime,
 };
 use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::rocks_options::RocksShared;
@@ -92,7 +91,8 @@ impl Node {
 
         let map = SharedMap::default();
         let addresses = PeerAddresses::new(certificates.clone(), identity.cluster_id.clone(), map.clone());
-        let host = start_host(&config, &data, &identity, &addresses)?;
+        let log = LogEngine::open(&data.consensus(), LogOptions::default()).context("open the Raft log")?;
+        let host = start_host(&config, &data, &identity, &addresses, log.clone())?;
         let router = {
             let addresses = addresses.clone();
             let pool = ForwardPool::new(Arc::new(move |node| addresses.endpoint(node, None)));
@@ -153,7 +153,7 @@ impl Node {
         let data_service =
             DataService::new(execute.clone(), Arc::new(handle), keys.clone(), config.request_timeout).into_server();
         let cluster_service = ClusterService::new(store, map.clone(), peers.clone(), now_ms).into_server();
-        let node_health = Arc::new(NodeHealth::new(identity.node_id, router.clone(), map.clone(), host.clone()));
+        let node_health = Arc::new(NodeHealth::new(identity.node_id, router.clone(), map.clone(), log));
         let state = gateway::GatewayState {
             execute,
             keys,
@@ -240,8 +240,8 @@ fn start_host(
     data: &DataDir,
     identity: &Identity,
     addresses: &PeerAddresses,
+    log: LogEngine,
 ) -> anyhow::Result<Host> {
-    let log = LogEngine::open(&data.consensus(), LogOptions::default()).context("open the Raft log")?;
     let addresses = addresses.clone();
     let network = GrpcNetwork::new(Arc::new(move |node, address: &str| addresses.endpoint(node, Some(address))));
     let cluster_id: ClusterId = identity.cluster_id.parse().context("read the cluster id")?;
@@ -251,16 +251,9 @@ fn start_host(
         election_max: config.raft_election_max,
         ..RaftOptions::default()
     };
-    let options = HostOptions {
-        node_id: identity.node_id,
-        cluster_id,
-        network: Arc::new(network),
-        raft,
-        proposals: ProposalOptions::default(),
-        compaction: CompactionOptions::default(),
-        snapshots: SnapshotOptions::default(),
-        runtime: RaftRuntime::Own { threads: RAFT_THREADS },
-    };
+    let mut options = HostOptions::new(identity.node_id, cluster_id, Arc::new(network), data.snapshots());
+    options.raft = raft;
+    options.runtime = RaftRuntime::Own { threads: RAFT_THREADS };
     Ok(Host::start(options, log)?)
 }
 

@@ -36,7 +36,7 @@ impl SessionPool {
         let session = cell
             .get_or_try_init(|| async {
                 let (id, window) = open().await?;
-                Ok(Arc::new(NodeSession::new(id, window)))
+                Ok::<_, Failure>(Arc::new(NodeSession::new(id, window)))
             })
             .await?
             .clone();

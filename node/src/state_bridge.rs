@@ -55,6 +55,10 @@ impl StateMachine for DatabaseState {
         self.database.checkpoint(into).map_err(io::Error::other)
     }
 
+    fn checkpoint_progress(&self, checkpoint: &Path) -> io::Result<Option<Vec<u8>>> {
+        self.database.checkpoint_progress(checkpoint).map_err(io::Error::other)
+    }
+
     fn restore(&self, from: &Path) -> io::Result<()> {
         self.database.restore(from).map_err(io::Error::other)?;
         self.applied.send_modify(|version| *version += 1);

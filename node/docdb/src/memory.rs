@@ -105,10 +105,12 @@ impl Store for MemoryStore {
         fs::write(into.join(CHECKPOINT_FILE), body).map_err(|e| StorageError::io("write memory checkpoint", e))
     }
 
+    fn checkpoint_get(&self, folder: &Path, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>> {
+        Ok(read_checkpoint(folder)?[family as usize].get(key).cloned())
+    }
+
     fn restore(&self, from: &Path) -> StorageResult<()> {
-        let body = fs::read(from.join(CHECKPOINT_FILE)).map_err(|e| StorageError::io("read memory checkpoint", e))?;
-        let families = decode(&body).ok_or_else(|| StorageError::corrupt("memory checkpoint fails its checksum"))?;
-        *self.families.write() = families;
+        *self.families.write() = read_checkpoint(from)?;
         Ok(())
     }
 
@@ -117,6 +119,11 @@ impl Store for MemoryStore {
         let bytes = families.iter().flatten().map(|(key, value)| (key.len() + value.len()) as u64).sum();
         Ok(StoreSize { disk_bytes: 0, buffer_bytes: bytes })
     }
+}
+
+fn read_checkpoint(folder: &Path) -> StorageResult<[Map; 4]> {
+    let body = fs::read(folder.join(CHECKPOINT_FILE)).map_err(|e| StorageError::io("read memory checkpoint", e))?;
+    decode(&body).ok_or_else(|| StorageError::corrupt("memory checkpoint fails its checksum"))
 }
 
 /// For each family the number of entries, then each key and value behind its length; BLAKE3 of all that.

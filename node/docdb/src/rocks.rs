@@ -168,6 +168,14 @@ impl Store for RocksStore {
         checkpoint.create_checkpoint(into).map_err(engine("write a checkpoint"))
     }
 
+    fn checkpoint_get(&self, folder: &Path, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>> {
+        let options = rocks_options::database_options(&self.shared);
+        let families = rocks_options::families(&self.shared);
+        let db = DB::open_cf_descriptors_read_only(&options, folder, families, false)
+            .map_err(engine("open a checkpoint"))?;
+        db.get_cf(column(&db, family)?, key).map_err(engine("read a checkpoint"))
+    }
+
     fn restore(&self, from: &Path) -> StorageResult<()> {
         let mut open = self.open.write();
         let (old, new) = (open.number, open.number + 1);

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches as _, Subcommand};
+use clap::{ArgMatches, Args, Command, Subcommand};
 use yunbase_client::proto::{
     CreateEnvironmentRequest, CreateKeyRequest, DeleteKeyRequest, JoinTokenRequest, ListEnvironmentsRequest,
     ListKeysRequest, TransferLeaderRequest,

@@ -14,7 +14,7 @@ pub mod target;
 
 use std::future::Future;
 
-use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
+use clap::{ArgMatches, Args as _, Command};
 
 use exit::Exit;
 

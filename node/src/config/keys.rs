@@ -49,7 +49,7 @@ pub const KEYS: &[Key] = &[
     key("bootstrap_env", "", "environment to create when it is missing"),
     key("bootstrap_secret_id", "", "public half of a secret key to create when it is missing"),
     secret("bootstrap_secret_key", "secret half of that key"),
-    key("log_level", "info", "filter for log lines, for example `info,yunbase_consensus=debug`"),
+    key("log_level", "info,openraft=error", "filter for log lines, for example `info,yunbase_consensus=debug,openraft=warn`"),
     key("log_format", "text", "`text` or `json`"),
     // Two small caches keep an idle node under 60 MiB; a server with memory to spare raises the first.
     key("block_cache_mib", "64", "cache of database blocks, shared by all groups"),

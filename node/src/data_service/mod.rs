@@ -31,7 +31,7 @@ pub trait OpenSessions: Send + Sync + 'static {
         &self,
         env: String,
         deadline: Instant,
-    ) -> Pin<Box<dyn std::future::Future<Output = Result<(u64, u32), Failure>> + Send>>;
+    ) -> Pin<Box<dyn Future<Output = Result<(u64, u32), Failure>> + Send>>;
 }
 
 /// The `Data` service.

@@ -1,6 +1,6 @@
 //! Public protocol messages to operations and back.
 
-use bson::{RawBsonRef, RawDocumentBuf, rawdoc};
+use bson::{RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use yunbase_client::proto;
 use yunbase_docdb::op::{FindOp, IndexField, IndexSpec, Op, OpReply, UpdateOp};
@@ -9,7 +9,7 @@ use crate::call::{Failure, ReadLevel, Retry};
 use crate::identity::random_id;
 
 /// What a request asks for.
-pub enum Asked {
+pub(super) enum Asked {
     /// An operation on the environment.
     Op(Op),
     /// An exactly-once session.
@@ -17,7 +17,7 @@ pub enum Asked {
 }
 
 /// Reads the operation of a request; names what is missing or malformed.
-pub fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
+pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
     use proto::request::Op as Wire;
     Ok(Asked::Op(match op {
         Wire::OpenSession(_) => return Ok(Asked::OpenSession),
@@ -122,7 +122,7 @@ pub fn with_id(document: RawDocumentBuf) -> RawDocumentBuf {
 }
 
 /// The read level of a request.
-pub fn read_level(level: proto::ReadLevel) -> ReadLevel {
+pub(super) fn read_level(level: proto::ReadLevel) -> ReadLevel {
     match level {
         proto::ReadLevel::Linearizable => ReadLevel::Linearizable,
         proto::ReadLevel::Lease => ReadLevel::Lease,
@@ -131,7 +131,7 @@ pub fn read_level(level: proto::ReadLevel) -> ReadLevel {
 }
 
 /// The answer's message.
-pub fn replied(reply: OpReply) -> proto::response::Result {
+pub(super) fn replied(reply: OpReply) -> proto::response::Result {
     use proto::response::Result as Wire;
     match reply {
         OpReply::Done => Wire::Done(proto::Done {}),
@@ -154,7 +154,7 @@ pub fn replied(reply: OpReply) -> proto::response::Result {
 }
 
 /// The failure's message.
-pub fn failed(failure: Failure, request_id: String) -> proto::response::Result {
+pub(super) fn failed(failure: Failure, request_id: String) -> proto::response::Result {
     let retry = match failure.retry {
         Retry::Never => proto::Retry::Never,
         Retry::Safe => proto::Retry::Safe,
@@ -174,7 +174,7 @@ fn bytes(document: RawDocumentBuf) -> Bytes {
 }
 
 /// Size of an answer on the wire, near enough to bound a frame.
-pub fn size_of(response: &proto::Response) -> usize {
+pub(super) fn size_of(response: &proto::Response) -> usize {
     match &response.result {
         Some(proto::response::Result::Found(found)) => found.documents.iter().map(Bytes::len).sum(),
         Some(proto::response::Result::Updated(updated)) => updated.document.as_ref().map_or(0, Bytes::len),
@@ -186,6 +186,7 @@ pub fn size_of(response: &proto::Response) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bson::RawBsonRef;
 
     #[test]
     fn an_id_is_made_only_where_there_is_none() {

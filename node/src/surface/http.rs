@@ -58,7 +58,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mu
     loop {
         let permit = tokio::select! {
             permit = connections.clone().acquire_owned() => permit,
-            _ = stop.wait_for(|stopping| *stopping) => break,
+            () = stopped(&mut stop) => break,
         };
         let Ok(permit) = permit else { break };
         let stream = tokio::select! {
@@ -70,7 +70,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mu
                     continue;
                 }
             },
-            _ = stop.wait_for(|stopping| *stopping) => break,
+            () = stopped(&mut stop) => break,
         };
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "set TCP_NODELAY");
@@ -89,6 +89,12 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, mu
     if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::info!("some clients kept their connections open past the drain time");
     }
+}
+
+/// Returns once the node is stopping.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the node has gone, which comes to the same.
+    let _ = stop.wait_for(|stopping| *stopping).await;
 }
 
 fn builder(limits: HttpLimits) -> auto::Builder<TokioExecutor> {

@@ -17,7 +17,7 @@ const STOP_POLL: Duration = Duration::from_millis(20);
 
 /// How a node process relates to the command that starts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
+pub(super) enum Lifetime {
     /// It ends with the command, however that ends.
     WithParent,
     /// It goes on.
@@ -25,7 +25,7 @@ pub enum Lifetime {
 }
 
 /// Starts node `k`; its output goes to its log file. Returns its process id.
-pub fn start(layout: &Layout, k: u16, lifetime: Lifetime) -> io::Result<u32> {
+pub(super) fn start(layout: &Layout, k: u16, lifetime: Lifetime) -> io::Result<u32> {
     let log = OpenOptions::new().create(true).append(true).open(layout.node_log(k))?;
     let mut command = Command::new(std::env::current_exe()?);
     command
@@ -47,7 +47,7 @@ pub fn start(layout: &Layout, k: u16, lifetime: Lifetime) -> io::Result<u32> {
 }
 
 /// The process id of node `k` while it runs.
-pub fn running(layout: &Layout, k: u16) -> Option<u32> {
+pub(super) fn running(layout: &Layout, k: u16) -> Option<u32> {
     let pid: u32 = std::fs::read_to_string(layout.node_pid(k)).ok()?.trim().parse().ok()?;
     // A process id may have been given to somebody else since: it counts only if it runs this node's config.
     let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -63,7 +63,7 @@ fn is_zombie(pid: u32) -> bool {
 }
 
 /// Asks the processes to stop, waits, and kills what does not.
-pub fn stop(layout: &Layout, nodes: impl IntoIterator<Item = u16> + Clone) {
+pub(super) fn stop(layout: &Layout, nodes: impl IntoIterator<Item = u16> + Clone) {
     let alive = |k: u16| running(layout, k).and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     for pid in nodes.clone().into_iter().filter_map(alive) {
         let _ = kill(pid, Signal::SIGTERM);
@@ -81,7 +81,7 @@ pub fn stop(layout: &Layout, nodes: impl IntoIterator<Item = u16> + Clone) {
 }
 
 /// The last lines of a node's log, for a message about a failed start.
-pub fn log_tail(layout: &Layout, k: u16) -> String {
+pub(super) fn log_tail(layout: &Layout, k: u16) -> String {
     use std::io::{Read as _, Seek as _, SeekFrom};
     const TAIL_BYTES: u64 = 2048;
     let mut text = String::new();

@@ -22,7 +22,7 @@ const READY_POLL: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs `yunbase dev`.
-pub async fn run(args: StartArgs) -> Result<Exit, Problem> {
+pub(super) async fn run(args: StartArgs) -> Result<Exit, Problem> {
     if args.functions.is_some() {
         return Err(Problem::new(Exit::Usage, "--functions: cloud functions are not part of this version yet"));
     }
@@ -166,7 +166,7 @@ fn write_config(layout: &Layout, settings: &Settings, k: u16, env: &str, token: 
 }
 
 /// Waits until node `k` says that it is ready; tells why when it ends or takes too long.
-pub async fn wait_ready(layout: &Layout, settings: &Settings, k: u16) -> Result<(), Problem> {
+pub(super) async fn wait_ready(layout: &Layout, settings: &Settings, k: u16) -> Result<(), Problem> {
     let address = addresses(settings, k)?.http;
     let given_up = Instant::now() + READY_TIMEOUT;
     let mut last = "it does not answer".to_owned();
