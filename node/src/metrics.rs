@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use yunbase_consensus::{LogEngine, NodeId};
 
 use crate::cluster::map::SharedMap;
+use crate::cluster::placement::place;
 use crate::router::Router;
 use crate::surface::health::Health;
 use crate::surface::peer::resident_bytes;
@@ -51,15 +52,23 @@ impl Health for NodeHealth {
         if map.environments.is_empty() || map.keys.is_empty() {
             return Err("the cluster has no environment and key yet; create them with `yunbase env create` and `yunbase key create`".to_owned());
         }
+        let replicas = map.settings.as_ref().map_or(1, |settings| usize::try_from(settings.replicas).unwrap_or(1));
         for group in self.router.groups() {
-            let status = group.status();
-            let member = status.members.voters.contains(&self.node_id) || status.members.learners.contains(&self.node_id);
-            // Of groups that live elsewhere this node needs nothing.
-            if group.leader().is_none() && member {
-                return Err(format!("group {} has no leader", group.id()));
+            let id = group.id();
+            let placement = place(id, &map.candidates(), replicas);
+            if !placement.voters.contains(&self.node_id) && !placement.learners.contains(&self.node_id) {
+                // Of groups that live elsewhere this node needs nothing.
+                continue;
             }
-            if status.members.changing {
-                return Err(format!("group {} is changing its members", group.id()));
+            if group.leader().is_none() {
+                return Err(format!("group {id} has no leader"));
+            }
+            let members = group.status().members;
+            if placement.voters.contains(&self.node_id) && !members.voters.contains(&self.node_id) {
+                return Err(format!("group {id} is still being copied to this node"));
+            }
+            if members.changing {
+                return Err(format!("group {id} is changing its members"));
             }
         }
         Ok(())

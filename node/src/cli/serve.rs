@@ -60,7 +60,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Listened for before the start, so that a stop during a long start is not lost.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let node = Node::start(config).await?;
+    let node = tokio::select! {
+        node = Node::start(config) => node?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
     let reason = tokio::select! {
         _ = interrupt.recv() => "interrupt",
         _ = terminate.recv() => "terminate",

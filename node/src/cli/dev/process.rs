@@ -53,7 +53,8 @@ pub(super) fn running(layout: &Layout, k: u16) -> Option<u32> {
     let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let config = layout.node_config(k);
     let ours = command_line.split(|byte| *byte == 0).any(|argument| argument == config.as_os_str().as_encoded_bytes());
-    (ours && !is_zombie(pid)).then_some(pid)
+    // A process that has only just been started shows no command line yet.
+    ((ours || command_line.is_empty()) && !is_zombie(pid)).then_some(pid)
 }
 
 /// A killed process that its parent has not looked at yet is dead all the same.

@@ -97,6 +97,9 @@ async fn start_all(layout: &Layout, settings: &Settings, env: &str, lifetime: Li
         }
         write_config(layout, settings, k, env, token.as_deref())?;
         let pid = process::start(layout, k, lifetime)?;
+        if token.is_some() {
+            wait_joined(layout, k).await?;
+        }
         nodes.push(DevNode {
             id: k,
             pid,
@@ -130,6 +133,19 @@ fn addresses(settings: &Settings, k: u16) -> Result<Addresses, Problem> {
 /// Whether all nodes have been members before, so that no token is needed.
 fn joined(layout: &Layout, nodes: u16) -> bool {
     (2..=nodes).all(|k| layout.node(k).join("data").join("identity").exists())
+}
+
+/// Waits until node `k` has its id, so that ids follow the order of the nodes.
+async fn wait_joined(layout: &Layout, k: u16) -> Result<(), Problem> {
+    let given_up = Instant::now() + READY_TIMEOUT;
+    while !layout.node(k).join("data").join("identity").exists() {
+        if process::running(layout, k).is_none() || Instant::now() > given_up {
+            let log = process::log_tail(layout, k);
+            return Err(Problem::new(Exit::Failed, format!("node {k} did not join the cluster; its log says:\n{log}")));
+        }
+        tokio::time::sleep(READY_POLL).await;
+    }
+    Ok(())
 }
 
 /// Asks node 1 for the right to join. Only it runs at this moment, so it is also the leader.
