@@ -3,6 +3,8 @@
 //! What to do is a pure function of a group's numbers; a task looks at each group every few seconds.
 //! One group at a time, so that a node never has two snapshots under construction.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -36,13 +38,15 @@ fn plan(status: &GroupStatus, bytes_since_snapshot: u64, options: &CompactionOpt
 
 /// Looks after the groups of a host until it is gone.
 pub(crate) async fn run(host: Weak<HostInner>, options: CompactionOptions) {
-    let mut joint_before = std::collections::BTreeSet::new();
+    let mut joint_before = BTreeSet::new();
+    // Bytes that each group had applied at its last snapshot; a restart counts anew, and so late.
+    let mut at_snapshot = BTreeMap::new();
     loop {
         tokio::time::sleep(options.interval).await;
         let Some(groups) = host.upgrade().map(|host| host.groups()) else { return };
-        let mut joint_now = std::collections::BTreeSet::new();
+        let mut joint_now = BTreeSet::new();
         for group in groups {
-            if let Err(error) = look_after(&group, &options).await {
+            if let Err(error) = look_after(&group, &options, at_snapshot.entry(group.id()).or_default()).await {
                 tracing::error!(group = %group.id(), %error, "state could not be flushed");
             }
             let status = group.status();
@@ -60,10 +64,10 @@ pub(crate) async fn run(host: Weak<HostInner>, options: CompactionOptions) {
     }
 }
 
-async fn look_after(group: &Group, options: &CompactionOptions) -> std::io::Result<()> {
+async fn look_after(group: &Group, options: &CompactionOptions, at_snapshot: &mut u64) -> io::Result<()> {
     let status = group.status();
-    let bytes = group.inner.state.bytes_since_snapshot();
-    let plan = plan(&status, bytes, options);
+    let applied_bytes = group.inner.state.applied_bytes();
+    let plan = plan(&status, applied_bytes.saturating_sub(*at_snapshot), options);
     if plan.flush {
         group.inner.state.flush().await?;
         GroupCounters::add(&group.inner.counters.flushes, 1);
@@ -73,7 +77,9 @@ async fn look_after(group: &Group, options: &CompactionOptions) -> std::io::Resu
         let mut built = group.inner.raft.watch_snapshot_progress();
         if group.trigger_snapshot().await.is_ok() {
             let newer = built.wait_until(|built| built.as_ref().map(|id| id.index) > before);
-            drop(tokio::time::timeout(SNAPSHOT_TIMEOUT, newer).await);
+            if tokio::time::timeout(SNAPSHOT_TIMEOUT, newer).await.is_ok() {
+                *at_snapshot = applied_bytes;
+            }
         }
     }
     Ok(())

@@ -13,15 +13,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{MembershipError, ProposeError, ReadError};
+use crate::log_engine::GroupLog;
 use crate::membership::{self, Members, MembershipChange, MembershipVersion};
 use crate::metrics::{GroupCounters, GroupMetrics};
-use crate::options::ProposalOptions;
+use crate::options::{ProposalOptions, TransferOptions};
 use crate::proposer::{Proposed, Proposer};
 use crate::raft::RaftHandle;
 use crate::raft_network::PeerContext;
 use crate::read_index::{Barrier, ReadIndex};
 use crate::snapshot_transfer::SnapshotReceiver;
-use crate::state_adapter::StateHandle;
+use crate::state_machine_store::StateMachineStore;
 use crate::status::{self, GroupStatus, Leadership};
 use crate::types::{GroupId, NodeId, Peer, TypeConfig};
 
@@ -35,11 +36,23 @@ pub struct Group {
     pub(crate) inner: Arc<GroupInner>,
 }
 
+/// What [`Group::start`] puts together.
+pub(crate) struct GroupParts {
+    pub(crate) id: GroupId,
+    pub(crate) raft: RaftHandle,
+    pub(crate) log: GroupLog,
+    pub(crate) state: StateMachineStore,
+    pub(crate) peers: Arc<PeerContext>,
+    pub(crate) counters: Arc<GroupCounters>,
+}
+
 pub(crate) struct GroupInner {
     pub(crate) id: GroupId,
     pub(crate) raft: RaftHandle,
-    pub(crate) state: StateHandle,
+    pub(crate) log: GroupLog,
+    pub(crate) state: StateMachineStore,
     pub(crate) counters: Arc<GroupCounters>,
+    pub(crate) transfer: TransferOptions,
     pub(crate) receiver: SnapshotReceiver,
     proposer: Proposer,
     reads: ReadIndex,
@@ -47,17 +60,10 @@ pub(crate) struct GroupInner {
 }
 
 impl Group {
-    /// Puts the parts together and starts the tasks that go with them on `runtime`.
-    pub(crate) fn assemble(
-        id: GroupId,
-        raft: RaftHandle,
-        state: StateHandle,
-        peers: Arc<PeerContext>,
-        proposals: ProposalOptions,
-        receiver: SnapshotReceiver,
-        counters: Arc<GroupCounters>,
-        runtime: &Handle,
-    ) -> Self {
+    /// Starts the tasks of a group around its running Raft, on `runtime`.
+    pub(crate) fn start(parts: GroupParts, proposals: ProposalOptions, runtime: &Handle) -> Self {
+        let GroupParts { id, raft, log, state, peers, counters } = parts;
+        let transfer = peers.transfer.clone();
         let (proposer, gathering) = Proposer::new(raft.clone(), proposals, counters.clone());
         runtime.spawn(gathering);
         let (reads, rounds) = ReadIndex::new(id, raft.clone(), peers, counters.clone());
@@ -66,7 +72,9 @@ impl Group {
         }
         let (sender, leadership) = watch::channel(status::leadership(&raft.server_metrics().borrow_watched()));
         runtime.spawn(publish_leadership(raft.server_metrics(), sender));
-        Self { inner: Arc::new(GroupInner { id, raft, state, counters, receiver, proposer, reads, leadership }) }
+        let receiver = SnapshotReceiver::default();
+        let inner = GroupInner { id, raft, log, state, counters, transfer, receiver, proposer, reads, leadership };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The group's id.
@@ -108,7 +116,7 @@ impl Group {
     /// The group as seen from here.
     pub fn status(&self) -> GroupStatus {
         let leadership = self.inner.leadership.borrow().clone();
-        status::status(self.inner.id, &self.inner.raft.metrics().borrow_watched(), leadership, self.inner.state.flushed())
+        status::status(self.inner.id, &self.inner.raft.metrics().borrow_watched(), leadership, self.inner.log.flushed().ok().flatten().map(|id| id.index))
     }
 
     /// Counters since the group was opened.

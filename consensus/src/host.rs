@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::compaction;
 use crate::error::HostError;
-use crate::group::Group;
+use crate::group::{Group, GroupParts};
 use crate::log_engine::LogEngine;
 use crate::metrics::GroupCounters;
 use crate::options::{HostOptions, RaftRuntime};
@@ -25,9 +25,8 @@ use crate::peer_network::{Parties, PeerHandler, PeerRequest, PeerResponse};
 use crate::peer_service::{PeerService, peer_service};
 use crate::raft::{self, RaftHandle};
 use crate::raft_network::{NetworkFactory, PeerContext};
-use crate::snapshot_transfer::SnapshotReceiver;
-use crate::state_adapter::StateAdapter;
 use crate::state_machine::StateMachine;
+use crate::state_machine_store::StateMachineStore;
 use crate::types::{GroupId, NodeId};
 use crate::wire::{Reason, proto, refused};
 
@@ -84,7 +83,7 @@ impl Host {
             network: options.network.clone(),
             addresses: RwLock::default(),
             raft: options.raft.clone(),
-            snapshots: options.snapshots.clone(),
+            transfer: options.transfer.clone(),
         });
         let inner = Arc::new(HostInner {
             peers,
@@ -209,22 +208,19 @@ impl HostInner {
         let options = &self.options;
         let config = raft::config(id, &options.raft, &options.compaction)?;
         let log = self.log.group(id);
-        let (adapter, state) = StateAdapter::open(id, state).await?;
-        let receiver = SnapshotReceiver::new(state.clone());
-        let network = NetworkFactory::new(self.peers.clone(), id);
-        let raft = RaftHandle::new(options.node_id, config, network, log, adapter)
+        let opening = {
+            let (log, apply, snapshots) = (log.clone(), options.apply.clone(), options.snapshots.clone());
+            let folder = options.snapshot_dir.join(id.0.to_string());
+            move || StateMachineStore::open(log, state, folder, apply, snapshots)
+        };
+        let state = tokio::task::spawn_blocking(opening).await.map_err(std::io::Error::other)??;
+        let counters = Arc::new(GroupCounters::default());
+        let network = NetworkFactory::new(self.peers.clone(), id, counters.clone());
+        let raft = RaftHandle::new(options.node_id, config, network, log.clone(), state.clone())
             .await
             .map_err(|error| HostError::Group { group: id, detail: error.to_string() })?;
-        Ok(Group::assemble(
-            id,
-            raft,
-            state,
-            self.peers.clone(),
-            options.proposals.clone(),
-            receiver,
-            Arc::new(GroupCounters::default()),
-            &self.runtime,
-        ))
+        let parts = GroupParts { id, raft, log, state, peers: self.peers.clone(), counters };
+        Ok(Group::start(parts, options.proposals.clone(), &self.runtime))
     }
 }
 

@@ -1,9 +1,12 @@
 //! Every limit and timing of a host, in one place, each with the reason for its default.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::peer_network::{ClusterId, PeerNetwork};
+use crate::snapshot::SnapshotOptions;
+use crate::state_machine_store::ApplyOptions;
 use crate::types::NodeId;
 
 /// Timing of elections and heartbeats, and how much goes into one append.
@@ -101,25 +104,25 @@ impl Default for CompactionOptions {
     }
 }
 
-/// How snapshots travel.
+/// How snapshots travel. How fast they are read is bounded by [`SnapshotOptions`].
 #[derive(Debug, Clone)]
-pub struct SnapshotOptions {
+pub struct TransferOptions {
     /// Parts on their way at once; with parts of 1 MiB this is the memory a transfer takes on each side.
     pub parts_in_flight: usize,
-    /// Most bytes a second that this node sends for one snapshot; 0 for no bound.
-    pub bytes_per_second: u64,
-    /// How long the receiver may take to store one part.
+    /// Missing parts named in one answer; the sender asks again when it has sent those.
+    pub parts_per_offer: usize,
+    /// How long the receiver may take to answer an offer, or to store one part.
     pub part_timeout: Duration,
     /// How long the receiver may take to verify and install a complete snapshot.
     pub install_timeout: Duration,
 }
 
-impl Default for SnapshotOptions {
+impl Default for TransferOptions {
     fn default() -> Self {
         Self {
             parts_in_flight: 4,
-            bytes_per_second: 0,
-            part_timeout: Duration::from_secs(10),
+            parts_per_offer: 4096,
+            part_timeout: Duration::from_secs(30),
             install_timeout: Duration::from_secs(300),
         }
     }
@@ -152,8 +155,33 @@ pub struct HostOptions {
     pub proposals: ProposalOptions,
     /// Flush, snapshot, purge.
     pub compaction: CompactionOptions,
-    /// Transfer of snapshots.
+    /// Size of one call of the state machine.
+    pub apply: ApplyOptions,
+    /// Building and reading snapshots.
     pub snapshots: SnapshotOptions,
+    /// Sending and receiving snapshots.
+    pub transfer: TransferOptions,
+    /// Folder for the groups' snapshots, a folder each; on the file system of the states.
+    pub snapshot_dir: PathBuf,
     /// Where Raft runs.
     pub runtime: RaftRuntime,
+}
+
+impl HostOptions {
+    /// Defaults for everything that has one.
+    pub fn new(node_id: NodeId, cluster_id: ClusterId, network: Arc<dyn PeerNetwork>, snapshot_dir: PathBuf) -> Self {
+        Self {
+            node_id,
+            cluster_id,
+            network,
+            raft: RaftOptions::default(),
+            proposals: ProposalOptions::default(),
+            compaction: CompactionOptions::default(),
+            apply: ApplyOptions::default(),
+            snapshots: SnapshotOptions::default(),
+            transfer: TransferOptions::default(),
+            snapshot_dir,
+            runtime: RaftRuntime::Own { threads: 2 },
+        }
+    }
 }

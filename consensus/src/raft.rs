@@ -6,11 +6,11 @@ use openraft::{Config, Raft, SnapshotPolicy};
 
 use crate::error::HostError;
 use crate::options::{CompactionOptions, RaftOptions};
-use crate::state_adapter::StateAdapter;
+use crate::state_machine_store::StateMachineStore;
 use crate::types::{GroupId, TypeConfig};
 
 /// The running Raft of one group.
-pub(crate) type RaftHandle = Raft<TypeConfig, StateAdapter>;
+pub(crate) type RaftHandle = Raft<TypeConfig, StateMachineStore>;
 
 /// Messages that may wait for one group's core: appends, votes, proposals. Each is bounded at its
 /// source; this only has to be larger than their sum.

@@ -21,12 +21,13 @@ use openraft::raft::{
 use openraft::{OptionalSend, RPCTypes};
 use parking_lot::RwLock;
 
+use crate::metrics::GroupCounters;
 use crate::peer_network::{ClusterId, Lane, Parties, PeerError, PeerNetwork, PeerRequest};
 use crate::snapshot::SnapshotData;
 use crate::snapshot_transfer;
 use crate::types::{GroupId, NodeId, Peer, TypeConfig};
 use crate::wire::{self, Malformed, RequestBody, ResponseBody, proto};
-use crate::{RaftOptions, SnapshotOptions};
+use crate::{RaftOptions, TransferOptions};
 
 type RpcError = RPCError<TypeConfig>;
 
@@ -38,7 +39,7 @@ pub(crate) struct PeerContext {
     /// Addresses that override those of the membership: for a node that moved.
     pub(crate) addresses: RwLock<HashMap<NodeId, String>>,
     pub(crate) raft: RaftOptions,
-    pub(crate) snapshots: SnapshotOptions,
+    pub(crate) transfer: TransferOptions,
 }
 
 /// One member of one group, as seen from here.
@@ -46,22 +47,29 @@ pub(crate) struct PeerContext {
 pub(crate) struct GroupPeer {
     context: Arc<PeerContext>,
     group: GroupId,
+    counters: Arc<GroupCounters>,
     target: NodeId,
     /// From the membership; used unless the context knows better.
     address: String,
 }
 
 impl GroupPeer {
-    pub(crate) fn new(context: Arc<PeerContext>, group: GroupId, target: NodeId, peer: &Peer) -> Self {
-        Self { context, group, target, address: peer.address.clone() }
+    pub(crate) fn new(
+        context: Arc<PeerContext>,
+        group: GroupId,
+        counters: Arc<GroupCounters>,
+        target: NodeId,
+        peer: &Peer,
+    ) -> Self {
+        Self { context, group, counters, target, address: peer.address.clone() }
     }
 
-    pub(crate) fn options(&self) -> &SnapshotOptions {
-        &self.context.snapshots
+    pub(crate) fn counters(&self) -> &GroupCounters {
+        &self.counters
     }
 
-    pub(crate) fn target(&self) -> NodeId {
-        self.target
+    pub(crate) fn transfer(&self) -> &TransferOptions {
+        &self.context.transfer
     }
 
     /// Sends at once; the future waits for the answer.
@@ -141,15 +149,17 @@ fn unexpected(answer: &ResponseBody) -> RpcError {
 pub(crate) struct NetworkFactory {
     context: Arc<PeerContext>,
     group: GroupId,
+    counters: Arc<GroupCounters>,
 }
 
 impl NetworkFactory {
-    pub(crate) fn new(context: Arc<PeerContext>, group: GroupId) -> Self {
-        Self { context, group }
+    pub(crate) fn new(context: Arc<PeerContext>, group: GroupId, counters: Arc<GroupCounters>) -> Self {
+        Self { context, group, counters }
     }
 
     fn client(&self, target: NodeId, peer: &Peer, append_lane: Lane) -> GroupNetwork {
-        GroupNetwork { peer: GroupPeer::new(self.context.clone(), self.group, target, peer), append_lane }
+        let peer = GroupPeer::new(self.context.clone(), self.group, self.counters.clone(), target, peer);
+        GroupNetwork { peer, append_lane }
     }
 }
 

@@ -71,9 +71,9 @@ impl ReadIndex {
         let mut tasks = Vec::new();
         for lease in [false, true] {
             let (sender, waiting) = mpsc::channel(ROUND_MAX_READS);
-            let round = Round { group, raft: raft.clone(), peers: peers.clone(), lease };
+            let round = Round { group, raft: raft.clone(), peers: peers.clone(), counters: counters.clone(), lease };
             rounds.insert(lease, sender);
-            tasks.push(run_rounds(round, waiting, counters.clone()));
+            tasks.push(run_rounds(round, waiting));
         }
         (Self { raft, counters, rounds }, tasks)
     }
@@ -150,7 +150,6 @@ impl ReadIndex {
 async fn run_rounds(
     round: Round,
     mut waiting: mpsc::Receiver<oneshot::Sender<RoundResult>>,
-    counters: Arc<GroupCounters>,
 ) {
     let mut waiters = Vec::new();
     while waiting.recv_many(&mut waiters, ROUND_MAX_READS).await > 0 {
@@ -158,7 +157,7 @@ async fn run_rounds(
         if waiters.is_empty() {
             continue;
         }
-        GroupCounters::add(&counters.read_rounds, 1);
+        GroupCounters::add(&round.counters.read_rounds, 1);
         let result = round.run().await;
         for waiter in waiters.drain(..) {
             drop(waiter.send(result.clone()));
@@ -171,6 +170,7 @@ struct Round {
     group: GroupId,
     raft: RaftHandle,
     peers: Arc<PeerContext>,
+    counters: Arc<GroupCounters>,
     lease: bool,
 }
 
@@ -203,7 +203,7 @@ impl Round {
         if leader == self.peers.node_id {
             return Err(RoundError::Transient("this node is about to lead".to_owned()));
         }
-        let leader = GroupPeer::new(self.peers.clone(), self.group, leader, peer);
+        let leader = GroupPeer::new(self.peers.clone(), self.group, self.counters.clone(), leader, peer);
         let request = RequestBody::ReadIndex(proto::ReadIndex { lease: self.lease });
         match leader.call(Lane::Control, request, ROUND_TIMEOUT).await {
             Ok(ResponseBody::ReadIndex(reply)) => Ok(reply.index),

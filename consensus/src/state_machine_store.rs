@@ -7,6 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
@@ -56,6 +57,8 @@ struct Shared {
     options: ApplyOptions,
     /// What the state reflects, as of the last apply or restore that returned.
     progress: Mutex<Progress>,
+    /// Bytes of commands applied since this was opened.
+    applied_bytes: AtomicU64,
     log: GroupLog,
     snapshots: SnapshotStore,
     thread: BlockingThread,
@@ -84,6 +87,7 @@ impl StateMachineStore {
                 state_machine,
                 options,
                 progress,
+                applied_bytes: AtomicU64::new(0),
                 log,
                 snapshots,
                 thread,
@@ -94,6 +98,11 @@ impl StateMachineStore {
     /// The group's snapshots: to send the current one, to receive one.
     pub(crate) fn snapshots(&self) -> &SnapshotStore {
         &self.shared.snapshots
+    }
+
+    /// Bytes of commands applied since this was opened.
+    pub(crate) fn applied_bytes(&self) -> u64 {
+        self.shared.applied_bytes.load(Ordering::Relaxed)
     }
 
     /// Makes everything applied so far durable and lets the log be purged up to there.
@@ -151,6 +160,8 @@ impl Shared {
             return Err(io::Error::other(message));
         }
         *self.progress.lock() = progress;
+        self.applied_bytes
+            .fetch_add(piece.bytes as u64, Ordering::Relaxed);
         piece.answer(replies);
         Ok(())
     }
