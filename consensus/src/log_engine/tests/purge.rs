@@ -1,0 +1,101 @@
+//! Purging removes entries from view at once, and from disk only once the state has them durably.
+
+use openraft::storage::RaftLogStorage;
+
+use super::*;
+use crate::log_engine::disk::LogDisk;
+
+fn on_disk(disk: &MemoryDisk) -> Vec<u64> {
+    disk.read_entries(G1, 0, u64::MAX, usize::MAX)
+        .unwrap()
+        .iter()
+        .map(|entry| entry.index)
+        .collect()
+}
+
+#[tokio::test]
+async fn entries_stay_on_disk_until_the_state_is_flushed() {
+    let disk = Arc::new(MemoryDisk::default());
+    let engine = LogEngine::in_memory(disk.clone(), &LogOptions::default()).unwrap();
+    let mut log = engine.group(G1);
+    append(&mut log, 1, 0..10).await;
+
+    log.purge(log_id(1, 7)).await.unwrap();
+    assert_eq!(indexes(&mut log).await, [8, 9]);
+    assert_eq!(
+        log.get_log_state().await.unwrap().last_purged_log_id,
+        Some(log_id(1, 7))
+    );
+    assert_eq!(on_disk(&disk), (0..10).collect::<Vec<_>>());
+
+    log.set_flushed(Some(log_id(1, 4))).unwrap();
+    assert_eq!(on_disk(&disk), [5, 6, 7, 8, 9]);
+    log.sync().await.unwrap();
+
+    // A crash brings back what was not flushed, and nothing else.
+    disk.crash(0);
+    let engine = LogEngine::in_memory(disk.clone(), &LogOptions::default()).unwrap();
+    let mut log = engine.group(G1);
+    assert_eq!(
+        log.get_log_state().await.unwrap().last_purged_log_id,
+        Some(log_id(1, 4))
+    );
+    assert_eq!(indexes(&mut log).await, [5, 6, 7, 8, 9]);
+
+    log.set_flushed(Some(log_id(1, 100))).unwrap();
+    assert_eq!(
+        on_disk(&disk),
+        [5, 6, 7, 8, 9],
+        "nothing is removed that Raft did not purge"
+    );
+    log.purge(log_id(1, 9)).await.unwrap();
+    assert_eq!(on_disk(&disk), []);
+    append(&mut log, 2, [10, 11]).await;
+    assert_eq!(indexes(&mut log).await, [10, 11]);
+}
+
+/// A snapshot that ends beyond the log replaces it; the snapshot is durable before.
+#[tokio::test]
+async fn a_purge_beyond_the_end_empties_the_log() {
+    let disk = Arc::new(MemoryDisk::default());
+    let engine = LogEngine::in_memory(disk.clone(), &LogOptions::default()).unwrap();
+    let mut log = engine.group(G1);
+    append(&mut log, 1, 0..10).await;
+    log.purge(log_id(3, 20)).await.unwrap();
+    assert_eq!((on_disk(&disk), indexes(&mut log).await), (vec![], vec![]));
+    assert_eq!(last(&mut log).await, Some(log_id(3, 20)));
+    append(&mut log, 3, [21]).await;
+    let engine = LogEngine::in_memory(disk, &LogOptions::default()).unwrap();
+    let mut log = engine.group(G1);
+    assert_eq!(
+        (indexes(&mut log).await, last(&mut log).await),
+        (vec![21], Some(log_id(3, 21)))
+    );
+}
+
+#[tokio::test]
+async fn purges_on_rocksdb_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let engine = open(dir.path());
+        let mut log = engine.group(G1);
+        append(&mut log, 1, 0..100).await;
+        append(&mut engine.group(G2), 1, 0..3).await;
+        log.set_flushed(Some(log_id(1, 99))).unwrap();
+        for upto in [10, 11, 50] {
+            log.purge(log_id(1, upto)).await.unwrap();
+        }
+        assert_eq!(
+            log.group.lock().unwrap().purged_on_disk(),
+            Some(log_id(1, 50))
+        );
+        engine.close().await.unwrap();
+    }
+    let engine = open(dir.path());
+    assert_eq!(engine.groups(), [G1, G2]);
+    assert_eq!(
+        indexes(&mut engine.group(G1)).await,
+        (51..100).collect::<Vec<_>>()
+    );
+    assert_eq!(indexes(&mut engine.group(G2)).await, [0, 1, 2]);
+}
