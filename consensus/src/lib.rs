@@ -28,6 +28,13 @@ mod status;
 mod types;
 mod wire;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod storage_suite_test;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod test_state_machine;
+
 pub use error::{HostError, LeaderHint, MembershipError, ProposeError, ReadError, UnknownReason};
 pub use group::Group;
 pub use grpc_network::{EndpointFactory, GrpcNetwork, plain_endpoints};
