@@ -12,6 +12,9 @@ mod types;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod crash_test;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod storage_suite_test;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
