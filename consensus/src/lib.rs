@@ -30,6 +30,9 @@ mod wire;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod crash_test;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod storage_suite_test;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -79,6 +79,9 @@ impl StateMachineStore {
         let snapshots =
             SnapshotStore::open(snapshot_dir, group, progress.last_applied, snapshot_options)?;
         log.set_flushed(progress.last_applied)?;
+        if let Some(applied) = progress.last_applied {
+            log.catch_up_to(applied)?;
+        }
         let thread = BlockingThread::spawn(format!("apply-{group}"))?;
         let progress = Mutex::new(progress);
         Ok(Self {
