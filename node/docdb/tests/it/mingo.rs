@@ -15,7 +15,9 @@ use yunbase_docdb::projection::Projection;
 use yunbase_docdb::sort::Sort;
 use yunbase_docdb::update::{Update, UpdateContext};
 
-use crate::generate::{document, filter, projection, raw, rng, sort, update};
+use crate::generate::{
+    document, filter, plain_projection, raw, rng, scalar_sort, typed_document, typed_update,
+};
 use deviations::explain;
 use oracle::{Answer, ask, plain_json, same};
 
@@ -24,8 +26,10 @@ const FILTERS: usize = 16_000;
 const UPDATES: usize = 8_000;
 const PROJECTIONS: usize = 4_000;
 const SORTS: usize = 4_000;
+/// The table must not hide more than this.
+const EXPLAINED_PERCENT_MAX: usize = 6;
 /// Differences printed.
-const SHOWN: usize = 60;
+const SHOWN: usize = 12;
 
 /// One question with our answer to it.
 pub struct Case {
@@ -33,18 +37,14 @@ pub struct Case {
     pub ours: Answer,
 }
 
-fn documents(rng: &mut StdRng, count: i32) -> Vec<Document> {
-    (0..count)
-        .map(|id| {
-            let mut whole = doc! { "_id": id };
-            whole.extend(document(rng));
-            whole
-        })
-        .collect()
+fn with_id(id: i32, document: Document) -> Document {
+    let mut whole = doc! { "_id": id };
+    whole.extend(document);
+    whole
 }
 
 fn filter_case(rng: &mut StdRng) -> Case {
-    let documents = documents(rng, 1);
+    let documents = [with_id(0, document(rng))];
     let query = filter(rng, 2);
     let ours = Filter::parse(&raw(&query), &FilterContext::default()).and_then(|filter| {
         let matched = documents
@@ -55,14 +55,14 @@ fn filter_case(rng: &mut StdRng) -> Case {
         ))
     });
     Case {
-        question: doc! { "kind": "filter", "documents": documents, "filter": query },
+        question: doc! { "kind": "filter", "documents": documents.to_vec(), "filter": query },
         ours: ours.into(),
     }
 }
 
 fn update_case(rng: &mut StdRng) -> Case {
-    let document = documents(rng, 1).remove(0);
-    let change = update(rng);
+    let document = with_id(0, typed_document(rng));
+    let change = typed_update(rng);
     let ours = Update::parse(&raw(&change), &UpdateContext::default())
         .and_then(|update| update.apply(&raw(&document), false))
         .map(|after| match after {
@@ -76,8 +76,8 @@ fn update_case(rng: &mut StdRng) -> Case {
 }
 
 fn projection_case(rng: &mut StdRng) -> Case {
-    let document = documents(rng, 1).remove(0);
-    let projection = projection(rng);
+    let document = with_id(0, document(rng));
+    let projection = plain_projection(rng);
     let ours = Projection::parse(&raw(&projection))
         .and_then(|projection| projection.apply(&raw(&document)))
         .map(|after| Bson::Document(Document::try_from(after).unwrap()));
@@ -88,8 +88,8 @@ fn projection_case(rng: &mut StdRng) -> Case {
 }
 
 fn sort_case(rng: &mut StdRng) -> Case {
-    let documents = documents(rng, 5);
-    let order = sort(rng);
+    let documents: Vec<Document> = (0..5).map(|id| with_id(id, typed_document(rng))).collect();
+    let order = scalar_sort(rng);
     let ours = Sort::parse(&raw(&order)).and_then(|sort| {
         let mut keyed = Vec::new();
         for document in &documents {
@@ -135,8 +135,9 @@ fn compare_with_mingo(cases: &[Case]) {
             None => differences.push(describe(case, theirs)),
         }
     }
+    let listed: usize = explained.values().sum();
     assert!(
-        differences.is_empty(),
+        differences.is_empty() && listed * 100 <= cases.len() * EXPLAINED_PERCENT_MAX,
         "seed {SEED}: {} of {} cases differ without a listed reason (listed: {explained:?}):\n{}",
         differences.len(),
         cases.len(),
