@@ -86,11 +86,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of class `code`.
     pub fn new(code: &'static str, message: impl Into<String>, retry: Retry) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            retry,
-        }
+        Self { code, message: message.into(), retry }
     }
 }
 
