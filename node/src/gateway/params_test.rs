@@ -20,11 +20,11 @@ fn with<T>(body: &str, read: impl FnOnce(&Params<'_>) -> T) -> T {
 fn absent_null_and_empty_are_the_same() {
     for body in ["{}", r#"{"query":null}"#, r#"{"query":""}"#] {
         with(body, |params| {
-            assert_eq!(params.document("query").unwrap(), None)
+            assert_eq!(params.document("query").unwrap(), None);
         });
     }
     with(r#"{"query":"{}"}"#, |params| {
-        assert_eq!(params.document("query").unwrap(), Some(rawdoc! {}))
+        assert_eq!(params.document("query").unwrap(), Some(rawdoc! {}));
     });
 }
 
@@ -36,7 +36,7 @@ fn queries_are_strings_or_objects() {
         r#"{"query":{"a":1}}"#,
     ] {
         with(body, |params| {
-            assert_eq!(params.document("query").unwrap().unwrap(), expected)
+            assert_eq!(params.document("query").unwrap().unwrap(), expected);
         });
     }
     for body in [
@@ -81,7 +81,7 @@ fn orders_keep_their_sequence() {
 fn counts_are_whole() {
     for (raw, expected) in [("0", 0), ("12", 12), ("1e2", 100), ("5.0", 5)] {
         with(&format!(r#"{{"limit":{raw}}}"#), |params| {
-            assert_eq!(params.count("limit").unwrap(), Some(expected))
+            assert_eq!(params.count("limit").unwrap(), Some(expected));
         });
     }
     for raw in ["-1", "1.5", "\"5\"", "{}", "1e300", "true"] {
@@ -104,7 +104,7 @@ fn documents_come_alone_or_in_an_array() {
         r#"{"data":"{\"a\":1}"}"#,
     ] {
         with(body, |params| {
-            assert_eq!(params.documents("data").unwrap(), expected)
+            assert_eq!(params.documents("data").unwrap(), expected);
         });
     }
     for body in [

@@ -1,1 +1,646 @@
+//! The router as clients see it: requests in, envelopes out, and what reaches the node between.
+#![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use bson::{RawDocumentBuf, rawdoc};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use yunbase_docdb::op::{FindOp, Op, UpdateOp};
+
+use super::stand_in::{Frozen, NOW_UNIX_MS, StandIn};
+use super::{GatewayState, Limits, router};
+use crate::call::{Caller, ReadLevel};
+
+const KEY: &str = "Bearer AKIDEXAMPLE.SKEXAMPLE";
+
+async fn post(
+    node: &Arc<StandIn>,
+    limits: Limits,
+    request: Request<Body>,
+) -> (StatusCode, HeaderMap, Value) {
+    let response = router(node.state(limits)).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    (
+        parts.status,
+        parts.headers,
+        serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    )
+}
+
+fn request(key: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post("/admin?env=env-1&seqId=seq-1")
+        .header("authorization", key)
+        .body(body.into())
+        .unwrap()
+}
+
+/// Sends one action as the administrator and returns the answer without its envelope's id.
+async fn act(node: &Arc<StandIn>, mut body: Value) -> Value {
+    body.as_object_mut()
+        .unwrap()
+        .entry("envName")
+        .or_insert(json!("env-1"));
+    let (status, _, mut answer) =
+        post(node, Limits::default(), request(KEY, body.to_string())).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(answer["requestId"], "seq-1", "{answer}");
+    answer.as_object_mut().unwrap().remove("requestId");
+    answer
+}
+
+async fn code_of(node: &Arc<StandIn>, body: Value) -> String {
+    let shown = body.to_string();
+    let answer = act(node, body).await;
+    assert!(
+        answer["message"]
+            .as_str()
+            .is_some_and(|message| !message.is_empty()),
+        "{shown} -> {answer}"
+    );
+    answer["code"].as_str().unwrap().to_owned()
+}
+
+fn node() -> Arc<StandIn> {
+    Arc::new(StandIn::default())
+}
+
+#[tokio::test]
+async fn a_call_carries_who_where_and_until_when() {
+    let node = node();
+    act(
+        &node,
+        json!({"action": "database.addCollection", "collectionName": "todo"}),
+    )
+    .await;
+    let call = node.calls.lock()[0].clone();
+    assert_eq!(
+        call.caller,
+        Caller::Administrator {
+            key_id: "AKIDEXAMPLE".into()
+        }
+    );
+    assert_eq!(
+        (call.env.as_str(), call.request_id.as_str()),
+        ("env-1", "seq-1")
+    );
+    assert_eq!(
+        (call.read_level, call.session),
+        (ReadLevel::Linearizable, None)
+    );
+    assert_eq!(
+        call.op,
+        Op::CreateCollection {
+            collection: "todo".into()
+        }
+    );
+    assert!(call.deadline > std::time::Instant::now());
+}
+
+#[tokio::test]
+async fn ids_and_traces_come_back() {
+    let node = node();
+    let body =
+        json!({"action": "database.calculateDocument", "collectionName": "c", "envName": "env-1"})
+            .to_string();
+    let mut with_header = request(KEY, body.clone());
+    with_header
+        .headers_mut()
+        .insert("x-request-id", "mine".parse().unwrap());
+    with_header
+        .headers_mut()
+        .insert("x-tcb-trace", "trace-1".parse().unwrap());
+    let (_, headers, answer) = post(&node, Limits::default(), with_header).await;
+    assert_eq!(answer["requestId"], "mine");
+    assert_eq!(headers["x-request-id"], "mine");
+    assert_eq!(headers["x-tcb-trace"], "trace-1");
+    let bare = Request::post("/admin")
+        .header("authorization", KEY)
+        .body(Body::from(body))
+        .unwrap();
+    let (_, _, answer) = post(&node, Limits::default(), bare).await;
+    assert_eq!(answer["requestId"].as_str().unwrap().len(), 24);
+}
+
+#[tokio::test]
+async fn environments_are_settled_at_the_door() {
+    let node = node();
+    let with = |key: &str, env: Value| {
+        let mut body = json!({"action": "database.calculateDocument", "collectionName": "c"});
+        body["envName"] = env;
+        Request::post("/admin")
+            .header("authorization", key)
+            .body(Body::from(body.to_string()))
+            .unwrap()
+    };
+    let limited = "Bearer AKIDLIMITED.SKLIMITED";
+    for (key, env, expected) in [
+        (KEY, json!("env-2"), Value::Null),
+        (KEY, json!("nowhere"), json!("INVALID_ENV")),
+        (KEY, json!(""), json!("INVALID_ENV")),
+        (KEY, json!(5), json!("INVALID_PARAM")),
+        (limited, json!("env-2"), Value::Null),
+        (limited, json!(""), Value::Null),
+        (limited, json!("env-1"), json!("PERMISSION_DENIED")),
+        (limited, json!("nowhere"), json!("PERMISSION_DENIED")),
+        (
+            "Bearer AKIDLIMITED.wrong",
+            json!("env-2"),
+            json!("SIGN_PARAM_INVALID"),
+        ),
+    ] {
+        let (status, _, answer) = post(&node, Limits::default(), with(key, env.clone())).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(answer["code"], expected, "{key} {env}");
+    }
+    assert_eq!(
+        node.calls
+            .lock()
+            .iter()
+            .map(|call| call.env.as_str())
+            .collect::<Vec<_>>(),
+        ["env-2"; 3]
+    );
+}
+
+#[tokio::test]
+async fn inserts_make_ids_and_put_them_first() {
+    let node = node();
+    let body = json!({"action": "database.insertDocument", "collectionName": "todo", "data": [
+        r#"{"n":{"$numberInt":"1"},"at":{"$tcb_server_date":{"offset":{"$numberInt":"5"}}}}"#,
+        r#"{"n":{"$numberInt":"2"},"_id":"b"}"#,
+        r#"{"_id":{"$numberInt":"3"}}"#,
+    ]});
+    let answer = act(&node, body).await;
+    let ids = answer["data"]["insertedIds"].as_array().unwrap();
+    assert_eq!(ids[1..], [json!("b"), json!(3)]);
+    let made = ids[0].as_str().unwrap();
+    assert!(
+        made.len() == 32 && made.starts_with("018bcfe569f4"),
+        "{made}"
+    );
+    let Op::Insert { documents, .. } = node.last_op() else {
+        panic!()
+    };
+    let at = bson::DateTime::from_millis(NOW_UNIX_MS + 5);
+    assert_eq!(documents[0], rawdoc! { "_id": made, "n": 1, "at": at });
+    assert_eq!(documents[1], rawdoc! { "_id": "b", "n": 2 });
+    let again = json!({"action": "database.insertDocument", "collectionName": "todo", "data": [r#"{"_id":"b"}"#]});
+    assert_eq!(code_of(&node, again).await, "DATABASE_REQUEST_FAILED");
+    let absent =
+        json!({"action": "database.insertDocument", "collectionName": "absent", "data": ["{}"]});
+    assert_eq!(
+        code_of(&node, absent).await,
+        "DATABASE_COLLECTION_NOT_EXIST"
+    );
+}
+
+#[tokio::test]
+async fn ids_are_strings_or_numbers() {
+    for id in [
+        r#"{"$oid":"0123456789abcdef01234567"}"#,
+        "null",
+        "true",
+        "[]",
+        "{}",
+        r#""""#,
+        r#"{"$numberDouble":"NaN"}"#,
+        r#"{"$date":5}"#,
+        r#"{"$regex":"a"}"#,
+    ] {
+        let data = format!(r#"{{"_id":{id}}}"#);
+        let body =
+            json!({"action": "database.insertDocument", "collectionName": "todo", "data": [data]});
+        assert_eq!(code_of(&node(), body).await, "INVALID_PARAM", "{id}");
+    }
+}
+
+#[tokio::test]
+async fn the_older_insert_takes_objects() {
+    let node = node();
+    let body = json!({"action": "database.addDocument", "collectionName": "c", "data": {"at": {"$date": 5}}, "_id": "x"});
+    let answer = act(&node, body).await;
+    assert_eq!(answer["data"], json!({"insertedIds": ["x"], "_id": "x"}));
+    let Op::Insert { documents, .. } = node.last_op() else {
+        panic!()
+    };
+    assert_eq!(
+        documents,
+        [rawdoc! { "_id": "x", "at": bson::DateTime::from_millis(5) }]
+    );
+    for (id, stored) in [
+        (json!(7), rawdoc! { "_id": 7 }),
+        (json!(1.5), rawdoc! { "_id": 1.5 }),
+    ] {
+        act(
+            &node,
+            json!({"action": "database.addDocument", "collectionName": "c", "data": {}, "_id": id}),
+        )
+        .await;
+        let Op::Insert { documents, .. } = node.last_op() else {
+            panic!()
+        };
+        assert_eq!(documents, [stored]);
+    }
+    let two = json!({"action": "database.addDocument", "collectionName": "c", "data": [{}, {}], "_id": "x"});
+    assert_eq!(code_of(&node, two).await, "INVALID_PARAM");
+}
+
+#[tokio::test]
+async fn finds_have_limits_and_defaults() {
+    let node = node();
+    act(&node, json!({"action": "database.insertDocument", "collectionName": "c", "data": [r#"{"_id":"a","n":1.5}"#]})).await;
+    let all = [
+        ("query", json!("")),
+        ("query", json!(r#"{"_id":"a"}"#)),
+        ("queryType", json!("DOC")),
+        ("limit", json!(0)),
+        ("multi", json!(false)),
+    ];
+    for (name, value) in all {
+        let mut body = json!({"action": "database.getDocument", "collectionName": "c"});
+        body[name] = value;
+        let answer = act(&node, body).await;
+        assert_eq!(
+            answer["data"],
+            json!({"list": [r#"{"_id":"a","n":{"$numberDouble":"1.5"}}"#], "offset": 0, "limit": 100})
+        );
+    }
+    let body = json!({"action": "database.queryDocument", "collectionName": "c", "query": {"a": {"$gt": 1}}, "offset": 3, "limit": 5000,
+        "projection": {"a": 1}, "order": [{"field": "a", "direction": "desc"}]});
+    let answer = act(&node, body).await;
+    assert_eq!(
+        answer["data"],
+        json!({"list": [{"_id": "a", "n": 1.5}], "offset": 3, "limit": 1000})
+    );
+    let expected = FindOp {
+        filter: rawdoc! { "a": { "$gt": 1 } },
+        projection: rawdoc! { "a": 1 },
+        sort: rawdoc! { "a": -1 },
+        skip: 3,
+        limit: Some(1000),
+        after: vec![],
+    };
+    assert_eq!(
+        node.last_op(),
+        Op::Find {
+            collection: "c".into(),
+            find: expected
+        }
+    );
+    let small = Limits {
+        answer_bytes_max: 8,
+        ..Limits::default()
+    };
+    let body = json!({"action": "database.getDocument", "collectionName": "c", "envName": "env-1"})
+        .to_string();
+    let (_, _, answer) = post(&node, small, request(KEY, body)).await;
+    assert_eq!(answer["code"], "EXCEED_REQUEST_SIZE_LIMIT");
+}
+
+fn update(node: &StandIn) -> UpdateOp {
+    match node.last_op() {
+        Op::Update { update, .. } => update,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn modify(query: &str, data: &str, flags: [bool; 3]) -> Value {
+    let [merge, multi, upsert] = flags;
+    json!({"action": "database.modifyDocument", "collectionName": "c", "query": query, "data": data, "merge": merge, "multi": multi, "upsert": upsert})
+}
+
+#[tokio::test]
+async fn merge_tells_updates_from_replacements() {
+    let node = node();
+    let answer = act(
+        &node,
+        modify(
+            "{}",
+            r#"{"$inc":{"n":{"$numberInt":"1"}}}"#,
+            [true, true, false],
+        ),
+    )
+    .await;
+    assert_eq!(answer["data"], json!({"updated": 1}));
+    let sent = update(&node);
+    assert_eq!(
+        (sent.replace, sent.multi, sent.upsert),
+        (false, true, false)
+    );
+    assert_eq!(sent.update, rawdoc! { "$inc": { "n": 1 } });
+
+    let answer = act(
+        &node,
+        modify(r#"{"_id":"x"}"#, r#"{"n":1}"#, [false, false, true]),
+    )
+    .await;
+    assert_eq!(answer["data"], json!({"updated": 1, "upsert_id": "new"}));
+    let sent = update(&node);
+    assert_eq!((sent.replace, sent.multi, sent.upsert), (true, false, true));
+    assert_eq!(
+        (sent.filter, sent.update),
+        (rawdoc! { "_id": "x" }, rawdoc! { "n": 1 })
+    );
+
+    act(&node, modify(r#"{"_id":"x"}"#, "{}", [false, false, true])).await;
+    assert_eq!(
+        update(&node).update,
+        RawDocumentBuf::new(),
+        "set({{}}) empties the document"
+    );
+
+    act(&node, modify("{}", r#"{"a.b":1}"#, [true, true, false])).await;
+    assert_eq!(update(&node).update, rawdoc! { "$set": { "a.b": 1 } });
+
+    let older = json!({"action": "database.updateDocument", "collectionName": "c", "query": {"_id": "x"}, "data": {"n": 1}, "merge": false, "multi": false, "upsert": true});
+    assert_eq!(
+        act(&node, older).await["data"],
+        json!({"updated": 1, "upsert_id": "new", "upserted_id": "new"})
+    );
+}
+
+#[tokio::test]
+async fn an_empty_update_changes_nothing() {
+    let node = node();
+    let answer = act(&node, modify(r#"{"_id":"x"}"#, "{}", [true, false, false])).await;
+    assert_eq!(answer["data"], json!({"updated": 0}));
+    assert!(node.calls.lock().iter().all(|call| call.op.is_read()));
+}
+
+#[tokio::test]
+async fn updates_that_make_no_sense_are_refused() {
+    for (data, flags) in [
+        (r#"{"$set":{"_id":"y"}}"#, [true, true, false]),
+        (r#"{"$set":{"_id.x":"y"}}"#, [true, true, false]),
+        (r#"{"$unset":{"_id":""}}"#, [true, true, false]),
+        (r#"{"$rename":{"a":"_id"}}"#, [true, true, false]),
+        (r#"{"_id":"y"}"#, [true, true, false]),
+        (r#"{"$set":{"a":1},"b":2}"#, [true, true, false]),
+        (r#"{"$set":{"a":1}}"#, [false, false, true]),
+        (r#"{"_id":"y"}"#, [false, false, true]),
+        (r#"{"a":1}"#, [false, true, false]),
+        ("", [true, true, false]),
+    ] {
+        assert_eq!(
+            code_of(&node(), modify("{}", data, flags)).await,
+            "INVALID_PARAM",
+            "{data}"
+        );
+    }
+    let upsert = modify("{}", r#"{"$setOnInsert":{"_id":"y"}}"#, [true, false, true]);
+    assert_eq!(act(&node(), upsert).await["data"]["updated"], 1);
+}
+
+#[tokio::test]
+async fn an_update_may_return_its_document() {
+    let node = node();
+    let body = json!({"action": "database.modifyAndReturnDoc", "collectionName": "c", "queryType": "WHERE", "query": "{}", "data": r#"{"$inc":{"n":1}}"#});
+    let answer = act(&node, body).await;
+    assert_eq!(
+        answer["data"],
+        json!({"updated": 1, "doc": r#"{"_id":"x","n":{"$numberInt":"1"}}"#})
+    );
+    assert!(update(&node).return_document);
+}
+
+#[tokio::test]
+async fn removes_and_counts_take_the_query_as_it_is() {
+    let node = node();
+    for (action, answer, op) in [
+        (
+            "removeDocument",
+            json!({"deleted": 1}),
+            Op::Remove {
+                collection: "c".into(),
+                filter: rawdoc! { "a": 1 },
+                multi: true,
+            },
+        ),
+        (
+            "deleteDocument",
+            json!({"deleted": 1}),
+            Op::Remove {
+                collection: "c".into(),
+                filter: rawdoc! { "a": 1 },
+                multi: true,
+            },
+        ),
+        (
+            "calculateDocument",
+            json!({"total": 0}),
+            Op::Count {
+                collection: "c".into(),
+                filter: rawdoc! { "a": 1 },
+            },
+        ),
+        (
+            "countDocument",
+            json!({"total": 0}),
+            Op::Count {
+                collection: "c".into(),
+                filter: rawdoc! { "a": 1 },
+            },
+        ),
+    ] {
+        let body = json!({"action": format!("database.{action}"), "collectionName": "c", "query": {"a": 1}, "multi": true});
+        assert_eq!(act(&node, body).await["data"], answer, "{action}");
+        assert_eq!(node.last_op(), op);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_yet_says_so() {
+    let node = node();
+    for action in [
+        "database.startTransaction",
+        "database.aggregateDocuments",
+        "storage.getUploadMetadata",
+        "functions.invokeFunction",
+        "auth.wsWebSign",
+        "nonsense",
+    ] {
+        let answer = act(&node, json!({"action": action, "collectionName": "c"})).await;
+        assert_eq!(answer["code"], "INVALID_ACTION");
+        assert!(
+            answer["message"].as_str().unwrap().contains(action),
+            "{answer}"
+        );
+    }
+    let within = json!({"action": "database.insertDocument", "collectionName": "c", "data": ["{}"], "transactionId": "t"});
+    assert_eq!(code_of(&node, within).await, "INVALID_ACTION");
+    let other =
+        json!({"action": "database.getDocument", "collectionName": "c", "database": "other"});
+    assert_eq!(code_of(&node, other).await, "INVALID_PARAM");
+    let multipart = Request::post("/admin")
+        .header("authorization", KEY)
+        .header("content-type", "multipart/form-data; boundary=x")
+        .body(Body::from("--x--"))
+        .unwrap();
+    assert_eq!(
+        post(&node, Limits::default(), multipart).await.2["code"],
+        "INVALID_PARAM"
+    );
+    let web = Request::post("/web").body(Body::from("{}")).unwrap();
+    let (status, _, answer) = post(&node, Limits::default(), web).await;
+    assert_eq!(
+        (status, &answer["code"]),
+        (StatusCode::OK, &json!("INVALID_REQUEST_SOURCE"))
+    );
+    assert!(node.calls.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer() {
+    let body = json!({"action": "database.getDocument", "collectionName": "panic"});
+    assert_eq!(code_of(&node(), body).await, "SYS_ERR");
+}
+
+#[tokio::test]
+async fn a_slow_node_is_answered_for() {
+    let limits = Limits {
+        request_deadline: Duration::from_millis(30),
+        ..Limits::default()
+    };
+    let body =
+        json!({"action": "database.getDocument", "collectionName": "slow", "envName": "env-1"})
+            .to_string();
+    let (status, _, answer) = post(&node(), limits, request(KEY, body)).await;
+    assert_eq!(
+        (status, &answer["code"]),
+        (StatusCode::OK, &json!("SERVER_TIMEOUT"))
+    );
+}
+
+#[tokio::test]
+async fn too_much_at_once_is_refused() {
+    let limits = Limits {
+        requests_in_flight_max: 1,
+        request_deadline: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let app = router(node().state(limits));
+    let body = || {
+        json!({"action": "database.getDocument", "collectionName": "slow", "envName": "env-1"})
+            .to_string()
+    };
+    let (one, other) = tokio::join!(
+        app.clone().oneshot(request(KEY, body())),
+        app.oneshot(request(KEY, body()))
+    );
+    let mut codes = Vec::new();
+    for response in [one, other] {
+        let bytes = response
+            .unwrap()
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes();
+        codes.push(
+            serde_json::from_slice::<Value>(&bytes).unwrap()["code"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    codes.sort();
+    assert_eq!(codes, ["EXCEED_CONCURRENT_REQUEST_LIMIT", "SERVER_TIMEOUT"]);
+}
+
+#[tokio::test]
+async fn large_requests_are_refused_in_the_protocol() {
+    let limits = Limits {
+        body_bytes_max: 1000,
+        header_bytes_max: 500,
+        ..Limits::default()
+    };
+    let (status, _, answer) = post(&node(), limits.clone(), request(KEY, "x".repeat(2000))).await;
+    assert_eq!(
+        (status, &answer["code"]),
+        (StatusCode::OK, &json!("EXCEED_REQUEST_SIZE_LIMIT"))
+    );
+    let mut wide = request(KEY, "{}");
+    wide.headers_mut()
+        .insert("x-filler", "x".repeat(600).parse().unwrap());
+    assert_eq!(
+        post(&node(), limits, wide).await.2["code"],
+        "EXCEED_REQUEST_SIZE_LIMIT"
+    );
+}
+
+#[tokio::test]
+async fn other_methods_and_paths_are_not_the_protocol() {
+    for (method, path, status) in [("GET", "/admin", 405), ("POST", "/nowhere", 404)] {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(
+            post(&node(), Limits::default(), request).await.0.as_u16(),
+            status
+        );
+    }
+}
+
+/// Requests as the unmodified packages sent them go through to the node, and mean the same from all of them.
+#[tokio::test]
+async fn recorded_requests_of_the_packages_are_carried_out() {
+    let recorded: Vec<Value> =
+        serde_json::from_str(include_str!("testdata/requests.json")).unwrap();
+    for request in recorded {
+        let node = node();
+        let clock = Arc::new(Frozen(request["receivedAtUnixMs"].as_i64().unwrap()));
+        let app = router(GatewayState {
+            clock,
+            ..node.state(Limits::default())
+        });
+        let mut sent = Request::post(request["url"].as_str().unwrap());
+        for (name, value) in request["headers"].as_object().unwrap() {
+            sent = sent.header(name, value.as_str().unwrap());
+        }
+        let body = request["body"].as_str().unwrap().to_owned();
+        let response = app
+            .oneshot(sent.body(Body::from(body)).unwrap())
+            .await
+            .unwrap();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        let client = &request["client"];
+        assert_eq!(answer["code"], Value::Null, "{client}: {answer}");
+        match node.last_op() {
+            Op::Insert {
+                collection,
+                documents,
+            } => {
+                assert_eq!(collection, "compat");
+                let id = documents[0].get_str("_id").unwrap();
+                let at = bson::DateTime::from_millis(5);
+                assert_eq!(
+                    documents[0],
+                    rawdoc! { "_id": id, "t": " \u{fc}n\u{ef} ", "n": 1.5, "d": at },
+                    "{client}"
+                );
+            }
+            Op::Find { find, .. } => {
+                let regex = bson::Regex {
+                    pattern: bson::raw::cstr!("x").into(),
+                    options: bson::raw::cstr!("i").into(),
+                };
+                assert_eq!(
+                    find.filter,
+                    rawdoc! { "a": { "$gt": 1 }, "r": regex },
+                    "{client}"
+                );
+                assert_eq!(find.limit, Some(3));
+            }
+            other => panic!("{client}: {other:?}"),
+        }
+    }
+}

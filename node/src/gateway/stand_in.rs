@@ -26,7 +26,7 @@ impl StandIn {
         GatewayState {
             execute: self.clone(),
             keys: Arc::new(Keys),
-            clock: Arc::new(Frozen),
+            clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,
         }
     }
@@ -144,10 +144,10 @@ impl KeyDirectory for Keys {
     }
 }
 
-pub(super) struct Frozen;
+pub(super) struct Frozen(pub(super) i64);
 
 impl Clock for Frozen {
     fn now_unix_ms(&self) -> i64 {
-        NOW_UNIX_MS
+        self.0
     }
 }

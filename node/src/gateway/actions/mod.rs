@@ -158,7 +158,7 @@ fn write_found(
 ) -> Result<(), Failure> {
     match dialect {
         Dialect::Json => {
-            ejson::write_document(out, document, dialect).map_err(|error| unreadable(&error))?
+            ejson::write_document(out, document, dialect).map_err(|error| unreadable(&error))?;
         }
         Dialect::Canonical => {
             scratch.clear();

@@ -113,30 +113,27 @@ impl Writer {
         ElementType::String
     }
 
-    fn scalar(&mut self, scalar: Scalar) -> ElementType {
+    fn scalar(&mut self, scalar: &Scalar) -> ElementType {
         let out = &mut self.out;
         match scalar {
             Scalar::Int32(value) => out.extend_from_slice(&value.to_le_bytes()),
             Scalar::Int64(value) | Scalar::DateTime(value) => {
-                out.extend_from_slice(&value.to_le_bytes())
+                out.extend_from_slice(&value.to_le_bytes());
             }
             Scalar::Double(value) => out.extend_from_slice(&value.to_le_bytes()),
-            Scalar::Decimal128(bytes) => out.extend_from_slice(&bytes),
-            Scalar::ObjectId(bytes) => out.extend_from_slice(&bytes),
+            Scalar::Decimal128(bytes) => out.extend_from_slice(bytes),
+            Scalar::ObjectId(bytes) => out.extend_from_slice(bytes),
             Scalar::Timestamp { time, increment } => {
                 out.extend_from_slice(&increment.to_le_bytes());
                 out.extend_from_slice(&time.to_le_bytes());
             }
-            Scalar::Binary { subtype, ref bytes } => {
+            Scalar::Binary { subtype, bytes } => {
                 let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
                 out.extend_from_slice(&length.to_le_bytes());
-                out.push(subtype);
+                out.push(*subtype);
                 out.extend_from_slice(bytes);
             }
-            Scalar::Regex {
-                ref pattern,
-                ref options,
-            } => {
+            Scalar::Regex { pattern, options } => {
                 for text in [pattern, options] {
                     out.extend_from_slice(text.as_bytes());
                     out.push(0);
@@ -196,7 +193,7 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_i64<E>(self, value: i64) -> Result<ElementType, E> {
         let scalar = i32::try_from(value).map_or(Scalar::Int64(value), Scalar::Int32);
-        Ok(self.writer.scalar(scalar))
+        Ok(self.writer.scalar(&scalar))
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<ElementType, E> {
@@ -207,7 +204,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<ElementType, E> {
-        Ok(self.writer.scalar(Scalar::Double(value)))
+        Ok(self.writer.scalar(&Scalar::Double(value)))
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ElementType, E> {
@@ -265,7 +262,7 @@ impl<'de> Visitor<'de> for Value<'_> {
             return Ok(ElementType::EmbeddedDocument);
         };
         writer.out.truncate(start);
-        Ok(writer.scalar(scalar))
+        Ok(writer.scalar(&scalar))
     }
 }
 

@@ -107,7 +107,7 @@ fn any(
         }
         // The rest has one notation in all dialects, and bson knows it.
         rare => {
-            out.push_str(&serde_json::to_string(&rare).map_err(|error| Error(error.to_string()))?)
+            out.push_str(&serde_json::to_string(&rare).map_err(|error| Error(error.to_string()))?);
         }
     }
     Ok(())

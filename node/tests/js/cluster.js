@@ -1,0 +1,58 @@
+'use strict';
+// The cluster under test and the official packages against it.
+//
+// Every `db()` talks to the next node in turn, so that one test reads through one node what it wrote through another.
+
+const { createRequire } = require('node:module');
+const { readFileSync } = require('node:fs');
+const path = require('node:path');
+
+const devFile = process.env.YUNBASE_DEV_JSON;
+if (!devFile) throw new Error('set YUNBASE_DEV_JSON to the dev.json of a running cluster');
+const dev = JSON.parse(readFileSync(devFile, 'utf8'));
+
+const packages = createRequire(path.resolve(process.env.YUNBASE_NPM_DIR || __dirname, 'package.json'));
+
+let turn = 0;
+const nextUrl = () => `${dev.http[turn++ % dev.http.length]}/admin`;
+
+/** Options of `init` for the next node in turn. */
+function options(extra) {
+  return { env: dev.env, secretId: dev.secretId, secretKey: dev.secretKey, serviceUrl: nextUrl(), ...extra };
+}
+
+const sdk = packages('@cloudbase/node-sdk');
+const nodes = dev.http.map(() => sdk.init(options()).database());
+
+/** The database through the next node in turn. */
+const db = () => nodes[turn++ % nodes.length];
+
+let collections = 0;
+const run = `${Date.now().toString(36)}${process.pid.toString(36)}`;
+
+/** A name that no other test uses. */
+const newName = () => `compat_${run}_${++collections}`;
+
+/** A new collection that holds `documents`; each access goes to the next node. */
+async function collection(documents = []) {
+  const name = newName();
+  await db().createCollection(name);
+  const access = () => db().collection(name);
+  access.collectionName = name;
+  if (documents.length > 0) await access().add(documents);
+  return access;
+}
+
+/** The failure of a call that must fail, however the package reports it. */
+async function failure(promise) {
+  let outcome;
+  try {
+    outcome = await promise;
+  } catch (error) {
+    return error;
+  }
+  if (outcome && outcome.code) return outcome;
+  throw new Error(`expected a failure, got ${JSON.stringify(outcome)}`);
+}
+
+module.exports = { collection, db, dev, failure, newName, nextUrl, options, packages, sdk, _: nodes[0].command };

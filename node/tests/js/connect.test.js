@@ -1,0 +1,89 @@
+'use strict';
+const test = require('node:test');
+const assert = require('node:assert/strict');
+const { collection, db, dev, failure, newName, nextUrl, options, packages, sdk } = require('./cluster');
+
+test('CN01 init with a key pair and serviceUrl reaches every node', async () => {
+  const todo = await collection();
+  for (const url of dev.http) {
+    const app = sdk.init(options({ serviceUrl: `${url}/admin` }));
+    const { id } = await app.database().collection(todo.collectionName).add({ from: url });
+    assert.equal(typeof id, 'string');
+  }
+  assert.equal((await todo().count()).total, dev.http.length);
+});
+
+test('CN01 a wrong or unknown key is refused, and so is none', async () => {
+  const name = newName();
+  for (const wrong of [{ secretKey: 'wrong' }, { secretId: 'unknown' }, { secretId: 'undefined', secretKey: 'undefined' }]) {
+    const error = await failure(sdk.init(options(wrong)).database().collection(name).get());
+    assert.equal(error.code, 'SIGN_PARAM_INVALID');
+    assert.ok(!error.message.includes(dev.secretKey));
+  }
+});
+
+test('CN01 an unknown environment is refused', async () => {
+  const error = await failure(sdk.init(options({ env: 'no-such-env' })).database().collection('c').get());
+  assert.ok(['INVALID_ENV', 'PERMISSION_DENIED'].includes(error.code), error.code);
+});
+
+test('CN04 wx-server-sdk: init for all services or per service', async () => {
+  const todo = await collection();
+  for (const env of [dev.env, { database: dev.env, default: dev.env }]) {
+    const cloud = packages('wx-server-sdk');
+    cloud.init(options({ env }));
+    const added = await cloud.database().collection(todo.collectionName).add({ data: { a: 1 } });
+    assert.equal(added.errMsg, 'collection.add:ok');
+    assert.match(added._id, /^[0-9a-f]{32}$/);
+  }
+});
+
+test('CN10 a session token that belongs to no key is refused', async () => {
+  const error = await failure(sdk.init(options({ sessionToken: 'stolen' })).database().collection('c').get());
+  assert.equal(error.code, 'SIGN_PARAM_INVALID');
+});
+
+test('CN11 an API key opens /admin', async () => {
+  const todo = await collection([{ _id: 'a' }]);
+  const withKey = (accessKey) => sdk.init({ env: dev.env, serviceUrl: nextUrl(), accessKey }).database();
+  const read = await withKey(`${dev.secretId}.${dev.secretKey}`).collection(todo.collectionName).get();
+  assert.deepEqual(read.data, [{ _id: 'a' }]);
+  const error = await failure(withKey(`${dev.secretId}.wrong`).collection(todo.collectionName).get());
+  assert.equal(error.code, 'SIGN_PARAM_INVALID');
+});
+
+test('EV01 every answer carries a requestId', async () => {
+  const todo = await collection();
+  for (const call of [() => todo().add({ a: 1 }), () => todo().get(), () => todo().count(), () => todo().where({}).remove()]) {
+    assert.match((await call()).requestId, /./);
+  }
+  assert.match((await failure(db().collection(newName()).get())).requestId, /./);
+});
+
+test('EV02 error codes are the clients\' own; wx-server-sdk turns them into numbers', async () => {
+  const error = await failure(db().collection(newName()).add({ a: 1 }));
+  assert.equal(error.code, 'DATABASE_COLLECTION_NOT_EXIST');
+  const cloud = packages('wx-server-sdk-3');
+  cloud.init(options());
+  const numbered = await failure(cloud.database().collection(newName()).add({ data: { a: 1 } }));
+  assert.equal(numbered.errCode, -502005);
+});
+
+test('EV03 failures are HTTP 200', async () => {
+  for (const body of ['', '{', '[]', '{"action":"database.getDocument"}', '['.repeat(5000)]) {
+    const response = await fetch(nextUrl(), { method: 'POST', body });
+    assert.equal(response.status, 200);
+    const answer = await response.json();
+    assert.equal(typeof answer.code, 'string');
+    assert.ok(answer.requestId);
+  }
+});
+
+test('EV06 reading, counting, changing and removing in an unknown collection is an error', async () => {
+  const unknown = () => db().collection(newName());
+  const calls = [
+    unknown().get(), unknown().count(), unknown().where({ a: 1 }).update({ a: 2 }), unknown().doc('a').set({ a: 1 }),
+    unknown().where({ a: 1 }).remove(), unknown().doc('a').get(), unknown().add({ a: 1 }),
+  ];
+  for (const call of calls) assert.equal((await failure(call)).code, 'DATABASE_COLLECTION_NOT_EXIST');
+});

@@ -1,0 +1,61 @@
+'use strict';
+const test = require('node:test');
+const assert = require('node:assert/strict');
+const { collection, db, dev, failure, newName, options, sdk, _ } = require('./cluster');
+
+test('DB01 collections may have unicode and dotted names', async () => {
+  for (const suffix of ['_数据', '.part', '-dash']) {
+    const name = newName() + suffix;
+    await db().createCollection(name);
+    await db().collection(name).add({ _id: 'a' });
+    assert.equal((await db().collection(name).count()).total, 1);
+  }
+});
+
+test('DB02 createCollection, and again', async () => {
+  const name = newName();
+  assert.ok((await db().createCollection(name)).requestId);
+  assert.equal((await failure(db().createCollection(name))).code, 'DATABASE_COLLECTION_ALREADY_EXIST');
+});
+
+test('DB03 command, aggregate and project build without a request', () => {
+  assert.ok(_.gt(1) && _.aggregate.sum('$a') && _.project.slice(1));
+});
+
+test('DB04 serverDate with and without offset, one time for a whole request', async () => {
+  const todo = await collection();
+  const before = Date.now();
+  await todo().add([{ _id: 'a', at: db().serverDate(), later: db().serverDate({ offset: 60000 }) }, { _id: 'b', at: db().serverDate() }]);
+  const [a, b] = (await todo().orderBy('_id', 'asc').get()).data;
+  assert.ok(a.at instanceof Date);
+  assert.ok(a.at >= before - 5000 && a.at <= Date.now() + 5000, a.at.toISOString());
+  assert.equal(a.later - a.at, 60000);
+  assert.equal(a.at.getTime(), b.at.getTime());
+  assert.equal((await todo().where({ at: _.lt(db().serverDate({ offset: 3600000 })) }).count()).total, 2);
+});
+
+test('DB05 regular expressions: native, db.RegExp, flags g u y ignored', async () => {
+  const todo = await collection([{ _id: 'a', s: 'Hello' }, { _id: 'b', s: 'first\nhello' }, { _id: 'c', s: 'bye' }]);
+  const ids = async (s) => (await todo().where({ s }).orderBy('_id', 'asc').get()).data.map((one) => one._id);
+  assert.deepEqual(await ids(/^hello/), []);
+  assert.deepEqual(await ids(/^hello/i), ['a']);
+  assert.deepEqual(await ids(/^hello/gim), ['a', 'b']);
+  assert.deepEqual(await ids(db().RegExp({ regexp: '^hello', options: 'im' })), ['a', 'b']);
+  assert.deepEqual(await ids(db().RegExp({ regexp: 'first.hello', options: 's' })), ['b']);
+});
+
+test('DB09 transactions are refused by name', async () => {
+  assert.equal((await failure(db().startTransaction())).code, 'INVALID_ACTION');
+});
+
+test('DB10 runCommands is not part of this package', () => {
+  assert.equal(typeof db().runCommands, 'undefined');
+});
+
+test('DB11 another database than the environment\'s own is refused', async () => {
+  const todo = await collection([{ _id: 'a' }]);
+  const other = sdk.init(options()).database({ instance: 'other', database: 'other' });
+  assert.equal((await failure(other.collection(todo.collectionName).get())).code, 'INVALID_PARAM');
+  const own = sdk.init(options()).database({ instance: '(default)', database: dev.env });
+  assert.equal((await own.collection(todo.collectionName).get()).data.length, 1);
+});
