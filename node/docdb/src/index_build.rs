@@ -28,7 +28,6 @@ pub(crate) fn create(
     collection: &Arc<Collection>,
     spec: &IndexSpec,
 ) -> Result<Executed, Failure> {
-    catalog::check_index(collection, spec)?;
     if let Some(at) = collection.index_named(&spec.name) {
         return if collection.indexes[at].spec == *spec && collection.indexes[at].is_maintained() {
             Ok(OpReply::Done.into())
@@ -39,6 +38,7 @@ pub(crate) fn create(
             )))
         };
     }
+    catalog::check_index(collection, spec)?;
     let index = Index {
         id: IndexId(state.new_id()),
         spec: spec.clone(),
