@@ -258,9 +258,20 @@ fn collect_condition(condition: &Condition, path: &Path, found: &mut Vec<Ranges>
             if path.parts().last().is_some_and(|part| part.index.is_none()) =>
         {
             let mut element = Vec::new();
-            collect_condition(inner, path, &mut element);
+            collect_element(inner, &mut element);
             found.push(combine(element, false));
         }
+        Condition::Test(test) => found.push(ranges_of(test)),
+    }
+}
+
+/// What one element of an array satisfies by itself. Its own elements are not indexed.
+fn collect_element(condition: &Condition, found: &mut Vec<Ranges>) {
+    match condition {
+        Condition::All(conditions) => conditions
+            .iter()
+            .for_each(|condition| collect_element(condition, found)),
+        Condition::Not(_) => {}
         Condition::Test(test) => found.push(ranges_of(test)),
     }
 }

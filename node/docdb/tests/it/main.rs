@@ -1,12 +1,10 @@
-//! The engine from outside: commands in, replies and reads out, over both stores.
+//! Integration tests of the document database, one binary.
+
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bounds;
+mod engine;
+mod garbage;
 mod generate;
-mod harness;
-mod t10_documents;
-mod t20_sessions;
-mod t30_indexes;
-mod t35_plans;
-mod t40_changes;
-mod t50_stores;
-mod t60_replicas;
+mod key_order;
+mod mingo;

@@ -6,30 +6,65 @@ use yunbase_docdb::memory::MemoryStore;
 use yunbase_docdb::op::{Op, UpdateOp};
 use yunbase_docdb::{Options, Position};
 
-use crate::harness::{self, Db, memory, raw, update};
+use super::harness::{self, Db, memory, raw, update};
 
 const EVERYTHING: (usize, usize) = (usize::MAX, usize::MAX);
 
 fn kinds(db: &Db, after: Position) -> Vec<ChangeKind> {
-    let read = db.database.changes(after, EVERYTHING.0, EVERYTHING.1).unwrap();
+    let read = db
+        .database
+        .changes(after, EVERYTHING.0, EVERYTHING.1)
+        .unwrap();
     assert!(read.changes.is_sorted_by(|(a, _), (b, _)| a < b));
-    read.changes.into_iter().map(|(_, change)| change.kind).collect()
+    read.changes
+        .into_iter()
+        .map(|(_, change)| change.kind)
+        .collect()
 }
 
 #[test]
 fn every_change_is_logged_in_order_with_both_images() {
     let db = memory();
     db.create("c");
-    db.insert("c", &[doc! { "_id": 1, "n": 1 }, doc! { "_id": 2, "n": 1 }]).unwrap();
+    db.insert("c", &[doc! { "_id": 1, "n": 1 }, doc! { "_id": 2, "n": 1 }])
+        .unwrap();
     let middle = db.database.last_change().unwrap();
-    db.update("c", UpdateOp { multi: true, ..update(doc! { "n": 1 }, doc! { "$inc": { "n": 1 } }) }).unwrap();
-    db.update("c", update(doc! { "_id": 1 }, doc! { "$set": { "n": 2 } })).unwrap();
-    db.update("c", UpdateOp { replace: true, ..update(doc! { "_id": 1 }, doc! { "m": 1 }) }).unwrap();
+    db.update(
+        "c",
+        UpdateOp {
+            multi: true,
+            ..update(doc! { "n": 1 }, doc! { "$inc": { "n": 1 } })
+        },
+    )
+    .unwrap();
+    db.update("c", update(doc! { "_id": 1 }, doc! { "$set": { "n": 2 } }))
+        .unwrap();
+    db.update(
+        "c",
+        UpdateOp {
+            replace: true,
+            ..update(doc! { "_id": 1 }, doc! { "m": 1 })
+        },
+    )
+    .unwrap();
     db.remove("c", doc! { "_id": 2 }, false);
-    db.insert("c", &[doc! { "_id": 3 }, doc! { "_id": 1 }]).unwrap_err();
-    db.write(Op::DropCollection { collection: "c".into() }).unwrap();
+    db.insert("c", &[doc! { "_id": 3 }, doc! { "_id": 1 }])
+        .unwrap_err();
+    db.write(Op::DropCollection {
+        collection: "c".into(),
+    })
+    .unwrap();
     use ChangeKind as K;
-    let all = [K::CreateCollection, K::Insert, K::Insert, K::Update, K::Update, K::Replace, K::Remove, K::DropCollection];
+    let all = [
+        K::CreateCollection,
+        K::Insert,
+        K::Insert,
+        K::Update,
+        K::Update,
+        K::Replace,
+        K::Remove,
+        K::DropCollection,
+    ];
     assert_eq!(kinds(&db, Position::default()), all);
     assert_eq!(kinds(&db, middle), all[3..]);
     let read = db.database.changes(middle, 1, 1).unwrap();
@@ -39,8 +74,22 @@ fn every_change_is_logged_in_order_with_both_images() {
     assert_eq!(change.before, Some(raw(&doc! { "_id": 1, "n": 1 })));
     assert_eq!(change.after, Some(raw(&doc! { "_id": 1, "n": 2 })));
     assert_eq!(change.id(), Some(bson::RawBsonRef::Int32(1)));
-    assert_eq!((change.env.as_str(), change.collection.as_str(), change.now_ms), ("env-1", "c", db.now()));
-    assert_eq!(db.database.changes(read.next, EVERYTHING.0, EVERYTHING.1).unwrap().changes.len(), 4);
+    assert_eq!(
+        (
+            change.env.as_str(),
+            change.collection.as_str(),
+            change.now_ms
+        ),
+        ("env-1", "c", db.now())
+    );
+    assert_eq!(
+        db.database
+            .changes(read.next, EVERYTHING.0, EVERYTHING.1)
+            .unwrap()
+            .changes
+            .len(),
+        4
+    );
 }
 
 #[test]
@@ -52,21 +101,38 @@ fn one_entry_numbers_the_changes_of_all_its_commands_even_when_applied_in_parts(
         .map(|i| {
             let op = harness::insert("c", &[doc! { "_id": i }, doc! { "_id": i + 10 }]);
             let mut plan = yunbase_docdb::WritePlan::new("env-1", op, None).unwrap();
-            let yunbase_docdb::Step::Propose(command) = db.propose(&mut plan).unwrap() else { panic!() };
+            let yunbase_docdb::Step::Propose(command) = db.propose(&mut plan).unwrap() else {
+                panic!()
+            };
             command
         })
         .collect();
     for (position, payload) in commands.iter().enumerate() {
-        let entry = yunbase_docdb::Entry { log_index: 9, position: position as u32, payload };
+        let entry = yunbase_docdb::Entry {
+            log_index: 9,
+            position: position as u32,
+            payload,
+        };
         db.database.apply(&[entry], b"p").unwrap();
     }
-    let changes = db.database.changes(after, EVERYTHING.0, EVERYTHING.1).unwrap().changes;
-    let positions: Vec<_> = changes.iter().map(|(position, _)| (position.log_index, position.op)).collect();
+    let changes = db
+        .database
+        .changes(after, EVERYTHING.0, EVERYTHING.1)
+        .unwrap()
+        .changes;
+    let positions: Vec<_> = changes
+        .iter()
+        .map(|(position, _)| (position.log_index, position.op))
+        .collect();
     assert_eq!(positions, [(9, 0), (9, 1), (9, 2), (9, 3), (9, 4), (9, 5)]);
 }
 
 fn bounded(bytes_max: u64, age_ms_max: i64) -> Db {
-    let retention = Retention { bytes_max, age_ms_max, segment_bytes: 1000 };
+    let retention = Retention {
+        bytes_max,
+        age_ms_max,
+        segment_bytes: 1000,
+    };
     let db = harness::open(Box::new(MemoryStore::new()), Options { retention });
     db.create("c");
     db
@@ -74,7 +140,8 @@ fn bounded(bytes_max: u64, age_ms_max: i64) -> Db {
 
 fn fill(db: &Db, ids: std::ops::Range<i32>) {
     for id in ids {
-        db.insert("c", &[doc! { "_id": id, "text": "x".repeat(100) }]).unwrap();
+        db.insert("c", &[doc! { "_id": id, "text": "x".repeat(100) }])
+            .unwrap();
     }
 }
 
@@ -88,8 +155,15 @@ fn old_changes_are_trimmed_by_bytes_and_a_late_reader_is_told() {
         Err(ChangesError::TooOld { oldest }) => oldest,
         other => panic!("{other:?}"),
     };
-    let kept = db.database.changes(oldest, EVERYTHING.0, EVERYTHING.1).unwrap();
-    let newest: Vec<_> = kept.changes.iter().map(|(_, change)| image(change.after.as_ref())).collect();
+    let kept = db
+        .database
+        .changes(oldest, EVERYTHING.0, EVERYTHING.1)
+        .unwrap();
+    let newest: Vec<_> = kept
+        .changes
+        .iter()
+        .map(|(_, change)| image(change.after.as_ref()))
+        .collect();
     assert_eq!(newest.last().unwrap().get_i32("_id").unwrap(), 199);
     assert_eq!(newest[0].get_i32("_id").unwrap(), 200 - newest.len() as i32);
 }
@@ -106,6 +180,9 @@ fn old_changes_are_trimmed_by_age_at_the_next_write() {
     let newest = db.database.last_change().unwrap();
     db.advance_ms(2000);
     fill(&db, 50..80);
-    assert!(matches!(db.database.changes(Position::default(), 1, 1), Err(ChangesError::TooOld { .. })));
+    assert!(matches!(
+        db.database.changes(Position::default(), 1, 1),
+        Err(ChangesError::TooOld { .. })
+    ));
     assert_eq!(kinds(&db, newest).len(), 30);
 }

@@ -10,11 +10,12 @@ use yunbase_docdb::memory::MemoryStore;
 use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::{Database, Options};
 
-use crate::harness::{Db, memory, rocks, shared};
+use super::harness::{Db, memory, rocks, shared};
 
 fn fill(db: &Db, from: i32, to: i32) {
     for id in from..to {
-        db.insert("c", &[doc! { "_id": id, "n": id, "text": "x".repeat(50) }]).unwrap();
+        db.insert("c", &[doc! { "_id": id, "n": id, "text": "x".repeat(50) }])
+            .unwrap();
     }
 }
 
@@ -43,9 +44,18 @@ fn assert_consistent(db: &Db) -> u64 {
     let log_index = db.log_index.load(std::sync::atomic::Ordering::Relaxed);
     let expected = log_index.saturating_sub(2);
     assert_eq!(db.count("c", doc! {}), expected);
-    assert_eq!(db.find("c", doc! { "n": { "$gte": 0 } }).len() as u64, expected);
-    assert_eq!(db.count("c", doc! { "text": { "$exists": true } }), expected);
-    assert_eq!(db.database.last_change().unwrap().log_index, if expected == 0 { 1 } else { log_index });
+    assert_eq!(
+        db.find("c", doc! { "n": { "$gte": 0 } }).len() as u64,
+        expected
+    );
+    assert_eq!(
+        db.count("c", doc! { "text": { "$exists": true } }),
+        expected
+    );
+    assert_eq!(
+        db.database.last_change().unwrap().log_index,
+        if expected == 0 { 1 } else { log_index }
+    );
     log_index
 }
 
@@ -64,9 +74,15 @@ fn a_crash_leaves_an_earlier_state_and_after_a_flush_exactly_that_one() {
     let reopened = rocks(&crashed);
     assert!((102..=252).contains(&assert_consistent(&reopened)));
     // Replaying from there gives the live state again.
-    let from = reopened.log_index.load(std::sync::atomic::Ordering::Relaxed) as i32 - 2;
+    let from = reopened
+        .log_index
+        .load(std::sync::atomic::Ordering::Relaxed) as i32
+        - 2;
     fill(&reopened, from, 250);
-    assert_eq!(reopened.database.digest().unwrap(), db.database.digest().unwrap());
+    assert_eq!(
+        reopened.database.digest().unwrap(),
+        db.database.digest().unwrap()
+    );
 }
 
 #[test]
@@ -81,8 +97,14 @@ fn a_closed_database_opens_as_it_was() {
     let db = rocks(folder.path());
     assert_eq!(db.database.digest().unwrap(), digest);
     let again = db.database.stats().unwrap();
-    assert_eq!((again.documents, again.document_bytes, again.last_change), (20, stats.document_bytes, stats.last_change));
-    assert_eq!((again.sessions, again.change_log_bytes), (1, stats.change_log_bytes));
+    assert_eq!(
+        (again.documents, again.document_bytes, again.last_change),
+        (20, stats.document_bytes, stats.last_change)
+    );
+    assert_eq!(
+        (again.sessions, again.change_log_bytes),
+        (1, stats.change_log_bytes)
+    );
     assert!(db.open_session() > session);
 }
 
@@ -96,18 +118,27 @@ fn checkpoint_and_restore(source: &Db, target: &Db, folder: &Path) {
         source.database.checkpoint(&copy).unwrap();
         writer.join().unwrap();
     });
-    assert!(fs::read_dir(&copy).unwrap().all(|entry| entry.unwrap().file_type().unwrap().is_file()));
+    assert!(
+        fs::read_dir(&copy)
+            .unwrap()
+            .all(|entry| entry.unwrap().file_type().unwrap().is_file())
+    );
     target.create("other");
     target.database.restore(&copy).unwrap();
     let progress = target.database.progress().unwrap().unwrap();
     let log_index = u64::from_le_bytes(progress.try_into().unwrap());
-    target.log_index.store(log_index, std::sync::atomic::Ordering::Relaxed);
+    target
+        .log_index
+        .store(log_index, std::sync::atomic::Ordering::Relaxed);
     assert!(log_index >= 52);
     let documents = log_index as i32 - 2;
     assert_eq!(target.count("c", doc! {}), documents as u64);
     assert_eq!(target.database.digest().unwrap() == digest, documents == 50);
     fill(target, documents, 150);
-    assert_eq!(target.database.digest().unwrap(), source.database.digest().unwrap());
+    assert_eq!(
+        target.database.digest().unwrap(),
+        source.database.digest().unwrap()
+    );
 }
 
 #[test]
@@ -119,7 +150,13 @@ fn a_checkpoint_taken_beside_writes_restores_one_moment() {
     let digest = target.database.digest().unwrap();
     target.database.flush().unwrap();
     drop(target);
-    assert_eq!(rocks(&folder.path().join("target")).database.digest().unwrap(), digest);
+    assert_eq!(
+        rocks(&folder.path().join("target"))
+            .database
+            .digest()
+            .unwrap(),
+        digest
+    );
     let states = fs::read_dir(folder.path().join("target")).unwrap().count();
     assert_eq!(states, 2, "one state folder and the pointer");
 }
@@ -141,9 +178,15 @@ fn a_damaged_checkpoint_is_refused_and_the_old_state_stays_on_disk() {
     fs::create_dir(&copy).unwrap();
     fs::write(copy.join("CURRENT"), "MANIFEST-000099\n").unwrap();
     assert!(db.database.restore(&copy).is_err());
-    assert!(db.database.apply(&[], b"x").is_err(), "closed until it is opened again");
+    assert!(
+        db.database.apply(&[], b"x").is_err(),
+        "closed until it is opened again"
+    );
     drop(db);
-    assert_eq!(rocks(&folder.path().join("db")).database.digest().unwrap(), digest);
+    assert_eq!(
+        rocks(&folder.path().join("db")).database.digest().unwrap(),
+        digest
+    );
     let memory_copy = folder.path().join("memory");
     fs::create_dir(&memory_copy).unwrap();
     fs::write(memory_copy.join("memory.kv"), [7; 100]).unwrap();
@@ -169,11 +212,15 @@ fn nine_idle_databases_stay_small() {
     let shared = shared();
     let databases: Vec<_> = (0..9)
         .map(|number| {
-            let store = RocksStore::open(&folder.path().join(number.to_string()), shared.clone()).unwrap();
+            let store =
+                RocksStore::open(&folder.path().join(number.to_string()), shared.clone()).unwrap();
             Database::open(Box::new(store), Options::default()).unwrap()
         })
         .collect();
-    let buffers: u64 = databases.iter().map(|database| database.stats().unwrap().store.buffer_bytes).sum();
+    let buffers: u64 = databases
+        .iter()
+        .map(|database| database.stats().unwrap().store.buffer_bytes)
+        .sum();
     assert!(buffers < 1 << 20, "{buffers} bytes");
     assert!(shared.cache_used_bytes() + shared.write_buffer_used_bytes() < 4 << 20);
 }

@@ -1,0 +1,254 @@
+//! Where mingo is known to differ from MongoDB, and why ours is MongoDB's way.
+
+use bson::{Bson, Document};
+
+use yunbase_docdb::value::equal;
+
+use super::Case;
+use super::oracle::Answer;
+use crate::generate::raw_value;
+
+/// A known difference: cases it may explain, and the reason.
+struct Deviation {
+    name: &'static str,
+    #[allow(dead_code, reason = "the table is documentation")]
+    reason: &'static str,
+    applies: fn(&Case, &Answer) -> bool,
+}
+
+const DEVIATIONS: [Deviation; 10] = [
+    Deviation {
+        name: "order of null, arrays and objects",
+        reason: "mingo does not let $lte/$gte null match missing fields, sorts arrays and field names before it \
+                 compares them, and compares single elements with an array operand",
+        applies: |case, _| {
+            has_condition(case, |condition| {
+                matches!(condition.operator, "$lt" | "$lte" | "$gt" | "$gte")
+                    && matches!(
+                        condition.operand,
+                        Bson::Null | Bson::Array(_) | Bson::Document(_)
+                    )
+            })
+        },
+    },
+    Deviation {
+        name: "$mod of what is not a number",
+        reason: "mingo divides booleans, dates and strings as JavaScript does; MongoDB only numbers",
+        applies: |case, _| has_condition(case, |condition| condition.operator == "$mod"),
+    },
+    Deviation {
+        name: "$type of elements",
+        reason: "mingo looks at an array itself, MongoDB also at its elements",
+        applies: |case, _| has_condition(case, |condition| condition.operator == "$type"),
+    },
+    Deviation {
+        name: "$all of null",
+        reason: "in MongoDB $all: [null] is $eq: null, which matches a missing field",
+        applies: |case, _| {
+            has_condition(case, |condition| {
+                condition.operator == "$all"
+                    && condition
+                        .operand
+                        .as_array()
+                        .is_some_and(|list| list.contains(&Bson::Null))
+            })
+        },
+    },
+    Deviation {
+        name: "paths through arrays",
+        reason: "mingo resolves a path through an array to one flattened array: elements without the field are lost, \
+                 an empty result counts as a value, nested arrays are entered; MongoDB tries each element that is an \
+                 object by itself and enters no nested array",
+        applies: |case, _| {
+            has_condition(case, |condition| {
+                crosses_array(document(case), &condition.path)
+            })
+        },
+    },
+    Deviation {
+        name: "nested arrays",
+        reason: "mingo flattens an array in an array when it looks for a value or a pattern; MongoDB enters only one level",
+        applies: |case, _| {
+            has_condition(case, |condition| {
+                value_at(document(case), &condition.path).is_some_and(holds_array_in_array)
+            })
+        },
+    },
+    Deviation {
+        name: "$in of an array",
+        reason: "mingo looks for the field's elements in the list only; MongoDB also for the whole array",
+        applies: |case, _| {
+            has_condition(case, |condition| {
+                matches!(condition.operator, "$in" | "$nin")
+                    && condition
+                        .operand
+                        .as_array()
+                        .is_some_and(|list| list.iter().any(|value| value.as_array().is_some()))
+            })
+        },
+    },
+    Deviation {
+        name: "modifiers of $push to a missing field",
+        reason: "mingo ignores $sort and $slice when the field does not exist",
+        applies: |case, _| {
+            changes(case, "$push").any(|(path, operand)| {
+                operand.as_document().is_some_and(|operand| {
+                    operand.contains_key("$sort") || operand.contains_key("$slice")
+                }) && value_at(document(case), path).is_none()
+            })
+        },
+    },
+    Deviation {
+        name: "duplicates and $addToSet",
+        reason: "mingo removes duplicates that were in the array before or adds nothing to such an array, and keeps \
+                 duplicates of $each in a new one",
+        applies: |case, _| {
+            changes(case, "$addToSet").any(|(path, operand)| {
+                let listed = operand
+                    .as_document()
+                    .is_some_and(|operand| operand.contains_key("$each"));
+                listed || value_at(document(case), path).is_some_and(holds_duplicates)
+            })
+        },
+    },
+    Deviation {
+        name: "exclusion inside nested arrays",
+        reason: "mingo does not enter arrays in arrays when it excludes a field, and fails on null elements",
+        applies: |case, _| {
+            case.question
+                .get_document("projection")
+                .is_ok_and(|projection| {
+                    projection.iter().any(|(path, value)| {
+                        *value == Bson::Int32(0)
+                            && path.contains('.')
+                            && crosses_array(document(case), path)
+                    })
+                })
+        },
+    },
+];
+
+/// The name of the listed reason for a difference.
+pub fn explain(case: &Case, theirs: &Answer) -> Option<&'static str> {
+    DEVIATIONS
+        .iter()
+        .find(|deviation| (deviation.applies)(case, theirs))
+        .map(|deviation| deviation.name)
+}
+
+/// One operator of a filter, with the path from the document's root.
+struct Condition<'a> {
+    path: String,
+    operator: &'a str,
+    operand: &'a Bson,
+}
+
+fn has_condition(case: &Case, holds: impl Fn(&Condition<'_>) -> bool) -> bool {
+    let mut conditions = Vec::new();
+    if let Ok(filter) = case.question.get_document("filter") {
+        collect(filter, "", &mut conditions);
+    }
+    conditions.iter().any(holds)
+}
+
+fn collect<'a>(filter: &'a Document, prefix: &str, conditions: &mut Vec<Condition<'a>>) {
+    for (key, value) in filter {
+        if matches!(&**key, "$and" | "$or" | "$nor") {
+            for branch in value.as_array().into_iter().flatten() {
+                collect(branch.as_document().unwrap(), prefix, conditions);
+            }
+            continue;
+        }
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match value {
+            Bson::Document(operators) if operators.keys().any(|name| name.starts_with('$')) => {
+                collect_operators(operators, &path, conditions);
+            }
+            operand => conditions.push(Condition {
+                path,
+                operator: "$eq",
+                operand,
+            }),
+        }
+    }
+}
+
+fn collect_operators<'a>(operators: &'a Document, path: &str, conditions: &mut Vec<Condition<'a>>) {
+    for (operator, operand) in operators {
+        conditions.push(Condition {
+            path: path.to_owned(),
+            operator,
+            operand,
+        });
+        if let Bson::Document(inner) = operand {
+            match &**operator {
+                "$elemMatch"
+                    if inner.keys().any(|key| {
+                        !key.starts_with('$') || matches!(&**key, "$and" | "$or" | "$nor")
+                    }) =>
+                {
+                    collect(inner, path, conditions);
+                }
+                "$elemMatch" | "$not" => collect_operators(inner, path, conditions),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn changes<'a>(case: &'a Case, operator: &str) -> impl Iterator<Item = (&'a String, &'a Bson)> {
+    let change = case
+        .question
+        .get_document("change")
+        .and_then(|change| change.get_document(operator));
+    change.into_iter().flatten()
+}
+
+fn document(case: &Case) -> &Document {
+    match case.question.get_array("documents") {
+        Ok(documents) => documents[0].as_document().unwrap(),
+        Err(_) => case.question.get_document("document").unwrap(),
+    }
+}
+
+/// The value at a path of fields.
+fn value_at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
+    let mut parts = path.split('.');
+    let mut value = document.get(parts.next()?)?;
+    for part in parts {
+        value = value.as_document()?.get(part)?;
+    }
+    Some(value)
+}
+
+/// Whether an array lies on the path before its end.
+fn crosses_array(document: &Document, path: &str) -> bool {
+    path.match_indices('.')
+        .any(|(at, _)| matches!(value_at(document, &path[..at]), Some(Bson::Array(_))))
+}
+
+fn holds_array_in_array(value: &Bson) -> bool {
+    value.as_array().is_some_and(|array| {
+        array
+            .iter()
+            .any(|element| matches!(element, Bson::Array(_)))
+    })
+}
+
+fn holds_duplicates(value: &Bson) -> bool {
+    let elements: Vec<_> = value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(raw_value)
+        .collect();
+    elements.iter().enumerate().any(|(i, a)| {
+        elements[..i]
+            .iter()
+            .any(|b| equal(a.as_raw_bson_ref(), b.as_raw_bson_ref()))
+    })
+}
