@@ -34,12 +34,20 @@ pub(crate) struct Executed {
 
 impl From<OpReply> for Executed {
     fn from(reply: OpReply) -> Self {
-        Self { reply: CommandReply::Op(reply), progress: None }
+        Self {
+            reply: CommandReply::Op(reply),
+            progress: None,
+        }
     }
 }
 
 /// Carries out one encoded command and returns its encoded reply.
-pub(crate) fn command(state: &mut State, draft: &mut Draft<'_>, log_index: u64, payload: &[u8]) -> StorageResult<Vec<u8>> {
+pub(crate) fn command(
+    state: &mut State,
+    draft: &mut Draft<'_>,
+    log_index: u64,
+    payload: &[u8],
+) -> StorageResult<Vec<u8>> {
     draft.savepoint();
     let command = match Command::decode(payload) {
         Ok(command) => command,
@@ -87,7 +95,10 @@ pub(crate) fn command(state: &mut State, draft: &mut Draft<'_>, log_index: u64, 
 /// A reply too large to encode is itself answered by an error, which always fits.
 fn encode_reply(reply: &Result<CommandReply>) -> Vec<u8> {
     command::encode_reply(reply).unwrap_or_else(|problem| {
-        let error = Error::new(ErrorCode::ExceedSize, format!("the write was carried out, but its reply is too large: {problem}"));
+        let error = Error::new(
+            ErrorCode::ExceedSize,
+            format!("the write was carried out, but its reply is too large: {problem}"),
+        );
         command::encode_reply(&Err(error)).unwrap_or_default()
     })
 }
@@ -99,17 +110,25 @@ fn execute(
     command: &Command,
     progress: StepProgress,
 ) -> Result<Executed, Failure> {
-    let place = Place { log_index, now_ms: command.now_ms };
+    let place = Place {
+        log_index,
+        now_ms: command.now_ms,
+    };
     let env = command.env.as_str();
     let find = |state: &State, name: &str| state.catalog.require(env, name).cloned();
     match &command.op {
         WriteOp::OpenSession => open_session(state, draft),
-        WriteOp::CreateCollection { collection } => create_collection(state, draft, &place, env, collection),
+        WriteOp::CreateCollection { collection } => {
+            create_collection(state, draft, &place, env, collection)
+        }
         WriteOp::DropCollection { collection } => {
             let collection = find(state, collection)?;
             drop_collection(state, draft, &place, &collection)
         }
-        WriteOp::Insert { collection, documents } => {
+        WriteOp::Insert {
+            collection,
+            documents,
+        } => {
             let collection = find(state, collection)?;
             let mut writer = Writer::new(draft, state, &collection, place.now_ms);
             let mut ids = Vec::with_capacity(documents.len());
@@ -145,9 +164,11 @@ fn execute(
             let collection = find(state, collection)?;
             index_build::drop_index(state, draft, &collection, name)
         }
-        WriteOp::BuildIndex { collection, index, cursor } => {
-            index_build::step(state, draft, &place, *collection, *index, cursor)
-        }
+        WriteOp::BuildIndex {
+            collection,
+            index,
+            cursor,
+        } => index_build::step(state, draft, &place, *collection, *index, cursor),
     }
 }
 
@@ -156,8 +177,14 @@ fn open_session(state: &mut State, draft: &mut Draft<'_>) -> Result<Executed, Fa
     state.sessions.check_open(clock_ms)?;
     let session = state.new_id();
     state.sessions.open(draft, session, clock_ms)?;
-    let reply = CommandReply::SessionOpened { session, window: SESSION_WINDOW };
-    Ok(Executed { reply, progress: None })
+    let reply = CommandReply::SessionOpened {
+        session,
+        window: SESSION_WINDOW,
+    };
+    Ok(Executed {
+        reply,
+        progress: None,
+    })
 }
 
 fn create_collection(
@@ -188,7 +215,12 @@ fn drop_collection(
     }
     state.remove_tally(draft, collection.id);
     state.remove_collection(draft, collection);
-    let change = ChangeRef::new(ChangeKind::DropCollection, &collection.env, &collection.name, place.now_ms);
+    let change = ChangeRef::new(
+        ChangeKind::DropCollection,
+        &collection.env,
+        &collection.name,
+        place.now_ms,
+    );
     state.log_change_ref(draft, place.log_index, &change)?;
     Ok(OpReply::Done.into())
 }
@@ -196,14 +228,22 @@ fn drop_collection(
 /// The answer to a write to many documents from its totals.
 pub(crate) fn many_reply(change: &command::Change, counts: StepCounts) -> OpReply {
     match change {
-        command::Change::Remove => OpReply::Removed { removed: counts.matched },
-        command::Change::Update(_) | command::Change::Replace(_) => {
-            OpReply::Updated { matched: counts.matched, modified: counts.modified, upserted_id: None, document: None }
-        }
+        command::Change::Remove => OpReply::Removed {
+            removed: counts.matched,
+        },
+        command::Change::Update(_) | command::Change::Replace(_) => OpReply::Updated {
+            matched: counts.matched,
+            modified: counts.modified,
+            upserted_id: None,
+            document: None,
+        },
     }
 }
 
 /// The collection with this id, if it still exists.
-pub(crate) fn collection_by_id(catalog: &catalog::Catalog, id: CollectionId) -> Option<&Arc<Collection>> {
+pub(crate) fn collection_by_id(
+    catalog: &catalog::Catalog,
+    id: CollectionId,
+) -> Option<&Arc<Collection>> {
     catalog.all().find(|collection| collection.id == id)
 }

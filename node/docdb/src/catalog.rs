@@ -13,7 +13,9 @@ use crate::codec::{self, Magic};
 use crate::error::{Error, ErrorCode, Result};
 use crate::keys::{self, CollectionId, IndexId};
 use crate::kv::{Direction, Family, StorageResult, View};
-use crate::limits::{COLLECTIONS_PER_ENV_MAX, INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX, NAME_BYTES_MAX};
+use crate::limits::{
+    COLLECTIONS_PER_ENV_MAX, INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX, NAME_BYTES_MAX,
+};
 use crate::op::IndexSpec;
 use crate::value::Path;
 
@@ -81,13 +83,22 @@ pub(crate) struct Collection {
 
 impl Collection {
     pub(crate) fn new(id: CollectionId, env: &str, name: &str, created_ms: i64) -> Self {
-        Self { id, env: env.into(), name: name.into(), created_ms, indexes: Vec::new(), index_paths: Vec::new() }
+        Self {
+            id,
+            env: env.into(),
+            name: name.into(),
+            created_ms,
+            indexes: Vec::new(),
+            index_paths: Vec::new(),
+        }
     }
 
     fn from_record(id: CollectionId, record: CollectionRecord) -> StorageResult<Self> {
         let mut collection = Self::new(id, &record.env, &record.name, record.created_ms);
         for index in record.indexes {
-            collection.push_index(index).map_err(|error| crate::kv::StorageError::corrupt(error.message))?;
+            collection
+                .push_index(index)
+                .map_err(|error| crate::kv::StorageError::corrupt(error.message))?;
         }
         Ok(collection)
     }
@@ -105,11 +116,18 @@ impl Collection {
 
     /// The position of the index of this name.
     pub(crate) fn index_named(&self, name: &str) -> Option<usize> {
-        self.indexes.iter().position(|index| index.spec.name == name)
+        self.indexes
+            .iter()
+            .position(|index| index.spec.name == name)
     }
 
     pub(crate) fn push_index(&mut self, index: Index) -> Result<()> {
-        let paths = index.spec.fields.iter().map(|field| Path::parse(&field.path)).collect::<Result<_>>()?;
+        let paths = index
+            .spec
+            .fields
+            .iter()
+            .map(|field| Path::parse(&field.path))
+            .collect::<Result<_>>()?;
         self.indexes.push(index);
         self.index_paths.push(paths);
         Ok(())
@@ -133,8 +151,9 @@ impl Catalog {
         let mut catalog = Self::default();
         let mut cursor = view.scan(Family::Meta, &keys::collections(), Direction::Forward);
         while cursor.advance()? {
-            let id = keys::meta_number(cursor.key())
-                .ok_or_else(|| crate::kv::StorageError::corrupt("a collection's key has a wrong length"))?;
+            let id = keys::meta_number(cursor.key()).ok_or_else(|| {
+                crate::kv::StorageError::corrupt("a collection's key has a wrong length")
+            })?;
             let record = codec::decode_record(Magic::Collection, cursor.value())?;
             catalog.put(Collection::from_record(CollectionId(id), record)?);
         }
@@ -146,7 +165,9 @@ impl Catalog {
         self.get(env, name).ok_or_else(|| {
             Error::new(
                 ErrorCode::CollectionNotExist,
-                format!("collection '{name}' does not exist in environment '{env}'; create it first"),
+                format!(
+                    "collection '{name}' does not exist in environment '{env}'; create it first"
+                ),
             )
         })
     }
@@ -190,10 +211,16 @@ impl Catalog {
                 format!("collection '{name}' exists already in environment '{env}'"),
             ));
         }
-        if self.envs.get(env).is_some_and(|collections| collections.len() >= COLLECTIONS_PER_ENV_MAX) {
+        if self
+            .envs
+            .get(env)
+            .is_some_and(|collections| collections.len() >= COLLECTIONS_PER_ENV_MAX)
+        {
             return Err(Error::new(
                 ErrorCode::CollectionExceedLimit,
-                format!("environment '{env}' has {COLLECTIONS_PER_ENV_MAX} collections, the most there may be; drop one"),
+                format!(
+                    "environment '{env}' has {COLLECTIONS_PER_ENV_MAX} collections, the most there may be; drop one"
+                ),
             ));
         }
         Ok(())
@@ -213,7 +240,9 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!("the {what} name {problem}; choose another")))
+    Err(Error::invalid(format!(
+        "the {what} name {problem}; choose another"
+    )))
 }
 
 /// Whether an index of this definition may exist.
@@ -222,19 +251,39 @@ pub(crate) fn check_index(collection: &Collection, spec: &IndexSpec) -> Result<(
     if collection.indexes.len() >= INDEXES_PER_COLLECTION_MAX {
         return Err(Error::new(
             ErrorCode::CollectionExceedLimit,
-            format!("collection '{}' has {INDEXES_PER_COLLECTION_MAX} indexes, the most there may be; drop one", collection.name),
+            format!(
+                "collection '{}' has {INDEXES_PER_COLLECTION_MAX} indexes, the most there may be; drop one",
+                collection.name
+            ),
         ));
     }
     if spec.fields.is_empty() || spec.fields.len() > INDEX_FIELDS_MAX {
-        return Err(Error::invalid(format!("index '{}' must have 1 to {INDEX_FIELDS_MAX} fields", spec.name)));
+        return Err(Error::invalid(format!(
+            "index '{}' must have 1 to {INDEX_FIELDS_MAX} fields",
+            spec.name
+        )));
     }
     for (position, field) in spec.fields.iter().enumerate() {
-        if field.path.is_empty() || field.path.split('.').any(|part| part.is_empty() || part.starts_with('$')) {
-            return Err(Error::invalid(format!("index '{}' has the field path '{}'; name a field", spec.name, field.path)));
+        if field.path.is_empty()
+            || field
+                .path
+                .split('.')
+                .any(|part| part.is_empty() || part.starts_with('$'))
+        {
+            return Err(Error::invalid(format!(
+                "index '{}' has the field path '{}'; name a field",
+                spec.name, field.path
+            )));
         }
         Path::parse(&field.path)?;
-        if spec.fields[..position].iter().any(|earlier| earlier.path == field.path) {
-            return Err(Error::invalid(format!("index '{}' names the field '{}' twice", spec.name, field.path)));
+        if spec.fields[..position]
+            .iter()
+            .any(|earlier| earlier.path == field.path)
+        {
+            return Err(Error::invalid(format!(
+                "index '{}' names the field '{}' twice",
+                spec.name, field.path
+            )));
         }
     }
     Ok(())

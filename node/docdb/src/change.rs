@@ -33,7 +33,11 @@ impl<'a> Parsed<'a> {
             Change::Update(update) => Some(Update::parse(update, &UpdateContext { now_ms })?),
             Change::Replace(_) | Change::Remove => None,
         };
-        Ok(Self { target, filter: Filter::parse(&target.filter, &FilterContext { now_ms })?, update })
+        Ok(Self {
+            target,
+            filter: Filter::parse(&target.filter, &FilterContext { now_ms })?,
+            update,
+        })
     }
 
     /// The document after the change; `None`: unchanged.
@@ -49,11 +53,19 @@ impl<'a> Parsed<'a> {
     }
 
     /// Changes a document that matches.
-    fn carry_out(&self, writer: &mut Writer<'_, '_>, id: &[u8], before: RawDocumentBuf) -> Result<Changed, Failure> {
+    fn carry_out(
+        &self,
+        writer: &mut Writer<'_, '_>,
+        id: &[u8],
+        before: RawDocumentBuf,
+    ) -> Result<Changed, Failure> {
         let kind = match self.target.change {
             Change::Remove => {
                 writer.remove(id, &before)?;
-                return Ok(Changed { modified: true, after: None });
+                return Ok(Changed {
+                    modified: true,
+                    after: None,
+                });
             }
             Change::Update(_) => ChangeKind::Update,
             Change::Replace(_) => ChangeKind::Replace,
@@ -61,9 +73,15 @@ impl<'a> Parsed<'a> {
         match self.after(&before, false)? {
             Some(after) => {
                 writer.change(kind, id, &before, &after)?;
-                Ok(Changed { modified: true, after: Some(after) })
+                Ok(Changed {
+                    modified: true,
+                    after: Some(after),
+                })
             }
-            None => Ok(Changed { modified: false, after: Some(before) }),
+            None => Ok(Changed {
+                modified: false,
+                after: Some(before),
+            }),
         }
     }
 
@@ -87,7 +105,9 @@ fn with_id(document: RawDocumentBuf, id: &str) -> Result<RawDocumentBuf> {
         return Ok(document);
     }
     if id.is_empty() {
-        return Err(Error::invalid("the upsert names no _id for a new document; give one"));
+        return Err(Error::invalid(
+            "the upsert names no _id for a new document; give one",
+        ));
     }
     let mut out = RawDocumentBuf::new();
     out.append(bson::cstr!("_id"), id);
@@ -99,19 +119,35 @@ fn with_id(document: RawDocumentBuf, id: &str) -> Result<RawDocumentBuf> {
 }
 
 /// Changes the first candidate that still matches.
-pub(crate) fn write_one(writer: &mut Writer<'_, '_>, one: &WriteOne, now_ms: i64) -> Result<OpReply, Failure> {
+pub(crate) fn write_one(
+    writer: &mut Writer<'_, '_>,
+    one: &WriteOne,
+    now_ms: i64,
+) -> Result<OpReply, Failure> {
     let parsed = Parsed::new(&one.target, now_ms)?;
     for id in &one.candidates {
-        let Some(before) = writer.get(id)? else { continue };
+        let Some(before) = writer.get(id)? else {
+            continue;
+        };
         if parsed.filter.matches(&before)? {
             let changed = parsed.carry_out(writer, id, before)?;
-            let counts = StepCounts { matched: 1, modified: u64::from(changed.modified) };
-            return Ok(with_document(many_reply(&one.target.change, counts), changed.after.filter(|_| one.return_document)));
+            let counts = StepCounts {
+                matched: 1,
+                modified: u64::from(changed.modified),
+            };
+            return Ok(with_document(
+                many_reply(&one.target.change, counts),
+                changed.after.filter(|_| one.return_document),
+            ));
         }
     }
     if !one.complete && !one.candidates.is_empty() {
         // Another document may match now: only the leader can look for it.
-        return Err(Error::new(ErrorCode::Replan, "the documents found for the write no longer match").into());
+        return Err(Error::new(
+            ErrorCode::Replan,
+            "the documents found for the write no longer match",
+        )
+        .into());
     }
     if !one.target.upsert {
         return Ok(many_reply(&one.target.change, StepCounts::default()));
@@ -143,8 +179,14 @@ pub(crate) fn write_step(
         progress.done_to.clone_from(id);
     }
     if !step.last {
-        let reply = CommandReply::StepDone { done_to: progress.done_to.clone(), counts: progress.counts };
-        return Ok(Executed { reply, progress: Some(progress) });
+        let reply = CommandReply::StepDone {
+            done_to: progress.done_to.clone(),
+            counts: progress.counts,
+        };
+        return Ok(Executed {
+            reply,
+            progress: Some(progress),
+        });
     }
     if step.target.upsert && progress.counts.matched == 0 {
         let inserted = parsed.upsert(writer)?;
@@ -155,14 +197,26 @@ pub(crate) fn write_step(
 
 fn with_document(reply: OpReply, document: Option<RawDocumentBuf>) -> OpReply {
     match reply {
-        OpReply::Updated { matched, modified, upserted_id, .. } => {
-            OpReply::Updated { matched, modified, upserted_id, document }
-        }
+        OpReply::Updated {
+            matched,
+            modified,
+            upserted_id,
+            ..
+        } => OpReply::Updated {
+            matched,
+            modified,
+            upserted_id,
+            document,
+        },
         other => other,
     }
 }
 
-fn upserted_reply(counts: StepCounts, inserted: &RawDocumentBuf, return_document: bool) -> Result<OpReply> {
+fn upserted_reply(
+    counts: StepCounts,
+    inserted: &RawDocumentBuf,
+    return_document: bool,
+) -> Result<OpReply> {
     Ok(OpReply::Updated {
         matched: counts.matched,
         modified: counts.modified,

@@ -55,7 +55,10 @@ pub struct Change {
 impl Change {
     /// The `_id` of the document concerned; `None` for changes of a whole collection.
     pub fn id(&self) -> Option<bson::RawBsonRef<'_>> {
-        self.after.as_ref().or(self.before.as_ref()).and_then(|document| document.get("_id").ok().flatten())
+        self.after
+            .as_ref()
+            .or(self.before.as_ref())
+            .and_then(|document| document.get("_id").ok().flatten())
     }
 }
 
@@ -72,10 +75,21 @@ pub(crate) struct ChangeRef<'a> {
 
 impl<'a> ChangeRef<'a> {
     pub(crate) fn new(kind: ChangeKind, env: &'a str, collection: &'a str, now_ms: i64) -> Self {
-        Self { kind, env, collection, now_ms, before: None, after: None }
+        Self {
+            kind,
+            env,
+            collection,
+            now_ms,
+            before: None,
+            after: None,
+        }
     }
 
-    pub(crate) fn images(mut self, before: Option<&'a RawDocument>, after: Option<&'a RawDocument>) -> Self {
+    pub(crate) fn images(
+        mut self,
+        before: Option<&'a RawDocument>,
+        after: Option<&'a RawDocument>,
+    ) -> Self {
         self.before = before.map(|document| serde_bytes::Bytes::new(document.as_bytes()));
         self.after = after.map(|document| serde_bytes::Bytes::new(document.as_bytes()));
         self
@@ -151,7 +165,14 @@ impl ChangeLog {
                 open.last = position;
                 open.last_ms = now_ms;
             }
-            _ => self.segments.push_back((position, Segment { last: position, last_ms: now_ms, bytes })),
+            _ => self.segments.push_back((
+                position,
+                Segment {
+                    last: position,
+                    last_ms: now_ms,
+                    bytes,
+                },
+            )),
         }
         self.first_unsaved = self.first_unsaved.min(self.segments.len() - 1);
         self.bytes += bytes;
@@ -159,7 +180,12 @@ impl ChangeLog {
     }
 
     /// Deletes what is beyond the retention at `now_ms`. Returns the last change that is gone now.
-    pub(crate) fn trim(&mut self, draft: &mut Draft<'_>, now_ms: i64, retention: Retention) -> Option<Position> {
+    pub(crate) fn trim(
+        &mut self,
+        draft: &mut Draft<'_>,
+        now_ms: i64,
+        retention: Retention,
+    ) -> Option<Position> {
         let mut trimmed = None;
         while self.segments.len() > 1 {
             let (start, oldest) = self.segments[0];
@@ -180,7 +206,11 @@ impl ChangeLog {
     /// Writes the records of segments that have changed.
     pub(crate) fn save(&mut self, draft: &mut Draft<'_>) -> StorageResult<()> {
         for (start, segment) in self.segments.iter().skip(self.first_unsaved) {
-            draft.put(Family::Meta, keys::segment(*start), codec::encode_record(Magic::Segment, segment)?);
+            draft.put(
+                Family::Meta,
+                keys::segment(*start),
+                codec::encode_record(Magic::Segment, segment)?,
+            );
         }
         self.first_unsaved = self.segments.len();
         Ok(())
@@ -191,7 +221,9 @@ impl ChangeLog {
 #[derive(Debug, thiserror::Error)]
 pub enum ChangesError {
     /// Changes behind the position are gone. Read the documents anew and resume from [`Changes::next`] of a fresh read.
-    #[error("changes behind the position are no longer kept; the oldest position to resume after is {oldest:?}")]
+    #[error(
+        "changes behind the position are no longer kept; the oldest position to resume after is {oldest:?}"
+    )]
     TooOld {
         /// The smallest position that can be resumed after.
         oldest: Position,
@@ -223,9 +255,17 @@ pub(crate) fn read(
     if after < trimmed_to {
         return Err(ChangesError::TooOld { oldest: trimmed_to });
     }
-    let mut read = Changes { changes: Vec::new(), next: after, has_more: false };
+    let mut read = Changes {
+        changes: Vec::new(),
+        next: after,
+        has_more: false,
+    };
     let mut bytes = 0;
-    let mut cursor = view.scan(Family::Changes, &keys::changes(after.next(), Position::MAX), Direction::Forward);
+    let mut cursor = view.scan(
+        Family::Changes,
+        &keys::changes(after.next(), Position::MAX),
+        Direction::Forward,
+    );
     while cursor.advance()? {
         bytes += cursor.value().len();
         if read.changes.len() >= count_max || (bytes > bytes_max && !read.changes.is_empty()) {
@@ -234,7 +274,10 @@ pub(crate) fn read(
         }
         let position = keys::change_position(cursor.key())
             .ok_or_else(|| StorageError::corrupt("a change's key has a wrong length"))?;
-        read.changes.push((position, codec::decode_record(Magic::Change, cursor.value())?));
+        read.changes.push((
+            position,
+            codec::decode_record(Magic::Change, cursor.value())?,
+        ));
         read.next = position;
     }
     Ok(read)

@@ -41,16 +41,23 @@ pub(crate) enum DecodeError {
 }
 
 fn options() -> impl bincode::Options {
-    bincode::DefaultOptions::new().with_fixint_encoding().reject_trailing_bytes()
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .reject_trailing_bytes()
 }
 
 /// Writes `value` behind its header. Fails only beyond the size limit.
 pub(crate) fn encode<T: Serialize>(magic: Magic, value: &T) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(&[magic as u8, VERSION]);
-    options().serialize_into(&mut out, value).map_err(|error| error.to_string())?;
+    options()
+        .serialize_into(&mut out, value)
+        .map_err(|error| error.to_string())?;
     if out.len() > COMMAND_BYTES_MAX {
-        return Err(format!("{} bytes are more than {COMMAND_BYTES_MAX}; send less at once", out.len()));
+        return Err(format!(
+            "{} bytes are more than {COMMAND_BYTES_MAX}; send less at once",
+            out.len()
+        ));
     }
     Ok(out)
 }
@@ -58,11 +65,14 @@ pub(crate) fn encode<T: Serialize>(magic: Magic, value: &T) -> Result<Vec<u8>, S
 /// Reads what [`encode`] wrote.
 pub(crate) fn decode<T: DeserializeOwned>(magic: Magic, bytes: &[u8]) -> Result<T, DecodeError> {
     match bytes {
-        [kind, VERSION, body @ ..] if *kind == magic as u8 => {
-            options().with_limit(COMMAND_BYTES_MAX as u64).deserialize(body).map_err(|error| DecodeError::Body(error.to_string()))
-        }
+        [kind, VERSION, body @ ..] if *kind == magic as u8 => options()
+            .with_limit(COMMAND_BYTES_MAX as u64)
+            .deserialize(body)
+            .map_err(|error| DecodeError::Body(error.to_string())),
         [kind, version, ..] if *kind == magic as u8 => Err(DecodeError::Version(*version)),
-        _ => Err(DecodeError::Magic { expected: magic as u8 }),
+        _ => Err(DecodeError::Magic {
+            expected: magic as u8,
+        }),
     }
 }
 
@@ -73,7 +83,8 @@ pub(crate) fn encode_record<T: Serialize>(magic: Magic, value: &T) -> StorageRes
 
 /// Reads a record of our own making; failure means a damaged store.
 pub(crate) fn decode_record<T: DeserializeOwned>(magic: Magic, bytes: &[u8]) -> StorageResult<T> {
-    decode(magic, bytes).map_err(|error| StorageError::Corrupt(format!("{magic:?} record: {error}")))
+    decode(magic, bytes)
+        .map_err(|error| StorageError::Corrupt(format!("{magic:?} record: {error}")))
 }
 
 #[cfg(test)]
@@ -90,11 +101,23 @@ mod tests {
     #[test]
     fn foreign_and_damaged_bytes_are_refused() {
         let bytes = encode(Magic::Tally, &7u32).unwrap();
-        assert_eq!(decode::<u32>(Magic::Command, &bytes), Err(DecodeError::Magic { expected: 0xc1 }));
-        assert_eq!(decode::<u32>(Magic::Tally, &[0xc4, 9, 0, 0, 0, 0]), Err(DecodeError::Version(9)));
-        assert!(matches!(decode::<u32>(Magic::Tally, &bytes[..5]), Err(DecodeError::Body(_))));
+        assert_eq!(
+            decode::<u32>(Magic::Command, &bytes),
+            Err(DecodeError::Magic { expected: 0xc1 })
+        );
+        assert_eq!(
+            decode::<u32>(Magic::Tally, &[0xc4, 9, 0, 0, 0, 0]),
+            Err(DecodeError::Version(9))
+        );
+        assert!(matches!(
+            decode::<u32>(Magic::Tally, &bytes[..5]),
+            Err(DecodeError::Body(_))
+        ));
         let long = [bytes.as_slice(), &[0]].concat();
-        assert!(matches!(decode::<u32>(Magic::Tally, &long), Err(DecodeError::Body(_))));
+        assert!(matches!(
+            decode::<u32>(Magic::Tally, &long),
+            Err(DecodeError::Body(_))
+        ));
         assert!(decode::<u32>(Magic::Tally, &[]).is_err());
         // A length that promises more than there is must not allocate it.
         let mut lying = vec![0xc4, 1];

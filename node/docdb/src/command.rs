@@ -36,12 +36,16 @@ pub(crate) struct Command {
 impl Command {
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         codec::encode(Magic::Command, self).map_err(|problem| {
-            Error::new(crate::error::ErrorCode::ExceedSize, format!("the request cannot be replicated: {problem}"))
+            Error::new(
+                crate::error::ErrorCode::ExceedSize,
+                format!("the request cannot be replicated: {problem}"),
+            )
         })
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        codec::decode(Magic::Command, bytes).map_err(|error| Error::internal(format!("undecodable command: {error}")))
+        codec::decode(Magic::Command, bytes)
+            .map_err(|error| Error::internal(format!("undecodable command: {error}")))
     }
 }
 
@@ -155,7 +159,13 @@ pub enum CommandReply {
 
 /// The command that opens a session for exactly-once writes. Its reply is [`CommandReply::SessionOpened`].
 pub fn open_session(now_ms: i64) -> Result<Vec<u8>> {
-    Command { env: String::new(), session: None, now_ms, op: WriteOp::OpenSession }.encode()
+    Command {
+        env: String::new(),
+        session: None,
+        now_ms,
+        op: WriteOp::OpenSession,
+    }
+    .encode()
 }
 
 /// Reads the reply of a command as `Database::apply` returned it.

@@ -16,7 +16,9 @@ use crate::command::{Command, WriteOp};
 use crate::draft::Draft;
 use crate::error::Result;
 use crate::keys::{self, Position};
-use crate::kv::{Direction, Family, KeyRange, StorageError, StorageResult, Store, StoreSize, View, WriteBatch};
+use crate::kv::{
+    Direction, Family, KeyRange, StorageError, StorageResult, Store, StoreSize, View, WriteBatch,
+};
 use crate::limits::{CHANGE_LOG_AGE_MS_MAX, CHANGE_LOG_BYTES_MAX, CHANGE_SEGMENT_BYTES};
 use crate::op::{Op, OpReply};
 use crate::query::Budget;
@@ -88,7 +90,13 @@ impl Database {
     pub fn open(store: Box<dyn Store>, options: Options) -> StorageResult<Self> {
         let state = load(&*store, options)?;
         let published = RwLock::new(Arc::clone(&state.catalog));
-        Ok(Self { store, options, state: Mutex::new(state), published, is_poisoned: AtomicBool::new(false) })
+        Ok(Self {
+            store,
+            options,
+            state: Mutex::new(state),
+            published,
+            is_poisoned: AtomicBool::new(false),
+        })
     }
 
     /// The `progress` that the last `apply` stored; `None` when there was none.
@@ -110,7 +118,12 @@ impl Database {
         applied
     }
 
-    fn apply_locked(&self, state: &mut State, entries: &[Entry<'_>], progress: &[u8]) -> StorageResult<Vec<Vec<u8>>> {
+    fn apply_locked(
+        &self,
+        state: &mut State,
+        entries: &[Entry<'_>],
+        progress: &[u8],
+    ) -> StorageResult<Vec<Vec<u8>>> {
         let mut draft = Draft::new(&*self.store);
         let replies = entries
             .iter()
@@ -151,7 +164,15 @@ impl Database {
                         cursor: cursor.clone().into(),
                     };
                     let env = collection.env.to_string();
-                    commands.push(Command { env, session: None, now_ms, op }.encode()?);
+                    commands.push(
+                        Command {
+                            env,
+                            session: None,
+                            now_ms,
+                            op,
+                        }
+                        .encode()?,
+                    );
                 }
             }
         }
@@ -159,7 +180,12 @@ impl Database {
     }
 
     /// Changes behind `after`: at most `count_max`, and but for the first at most `bytes_max` bytes.
-    pub fn changes(&self, after: Position, count_max: usize, bytes_max: usize) -> Result<Changes, ChangesError> {
+    pub fn changes(
+        &self,
+        after: Position,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Result<Changes, ChangesError> {
         let mut changes = None;
         self.store.with_view(&mut |view| {
             let read = |view| {
@@ -197,7 +223,10 @@ impl Database {
     pub fn restore(&self, from: &Path) -> StorageResult<()> {
         let mut state = self.state.lock();
         let mut published = self.published.write();
-        let restored = self.store.restore(from).and_then(|()| load(&*self.store, self.options));
+        let restored = self
+            .store
+            .restore(from)
+            .and_then(|()| load(&*self.store, self.options));
         match restored {
             Ok(restored) => {
                 *published = Arc::clone(&restored.catalog);
@@ -215,7 +244,8 @@ impl Database {
     /// A hash of all content but `progress`: equal on replicas that applied the same commands.
     pub fn digest(&self) -> StorageResult<[u8; 32]> {
         let mut digest = None;
-        self.store.with_view(&mut |view| digest = Some(digest_of(view)))?;
+        self.store
+            .with_view(&mut |view| digest = Some(digest_of(view)))?;
         digest.unwrap_or(Err(StorageError::Poisoned))
     }
 
@@ -254,14 +284,23 @@ impl Database {
             if let (Some(read), Some(published)) = (read.take(), published.take()) {
                 let catalog = Arc::clone(&published);
                 drop(published);
-                answer = Some(read(&Snapshot { view, catalog: &catalog, budget, now_ms }));
+                answer = Some(read(&Snapshot {
+                    view,
+                    catalog: &catalog,
+                    budget,
+                    now_ms,
+                }));
             }
         })?;
         answer.unwrap_or_else(|| Err(StorageError::Poisoned.into()))
     }
 
     fn check_poison(&self) -> StorageResult<()> {
-        if self.is_poisoned.load(Ordering::Acquire) { Err(StorageError::Poisoned) } else { Ok(()) }
+        if self.is_poisoned.load(Ordering::Acquire) {
+            Err(StorageError::Poisoned)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -274,7 +313,10 @@ fn load(store: &dyn Store, options: Options) -> StorageResult<State> {
 fn digest_of(view: &dyn View) -> StorageResult<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     // No key of ours begins with 0xff: ids and log indexes count from zero, meta kinds are letters.
-    let everything = KeyRange { start: Vec::new(), end: vec![u8::MAX] };
+    let everything = KeyRange {
+        start: Vec::new(),
+        end: vec![u8::MAX],
+    };
     for family in Family::ALL {
         let mut cursor = view.scan(family, &everything, Direction::Forward);
         while cursor.advance()? {

@@ -18,7 +18,11 @@ pub(crate) struct Draft<'s> {
 
 impl<'s> Draft<'s> {
     pub(crate) fn new(store: &'s dyn Store) -> Self {
-        Self { store, batch: WriteBatch::default(), undo: Vec::new() }
+        Self {
+            store,
+            batch: WriteBatch::default(),
+            undo: Vec::new(),
+        }
     }
 
     /// The value under `key` as the commands so far left it.
@@ -26,7 +30,11 @@ impl<'s> Draft<'s> {
         if let Some(change) = self.batch.family(family).get(key) {
             return Ok(change.clone());
         }
-        if self.is_range_deleted(family, key) { Ok(None) } else { self.store.get(family, key) }
+        if self.is_range_deleted(family, key) {
+            Ok(None)
+        } else {
+            self.store.get(family, key)
+        }
     }
 
     pub(crate) fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
@@ -45,7 +53,8 @@ impl<'s> Draft<'s> {
     /// Deletes all keys in `range`. Cannot be rolled back.
     pub(crate) fn delete_range(&mut self, family: Family, range: KeyRange) {
         self.batch.changes[family as usize].retain(|key, _| !range.contains(key));
-        self.undo.retain(|(of, key, _)| *of != family || !range.contains(key));
+        self.undo
+            .retain(|(of, key, _)| *of != family || !range.contains(key));
         self.batch.deleted_ranges.push((family, range));
     }
 
@@ -100,7 +109,9 @@ impl<'s> Draft<'s> {
                         if key_order.is_eq() {
                             has_stored = stored.advance()?;
                         }
-                        drafted.next().and_then(|(key, value)| Some((key.clone(), value.clone()?)))
+                        drafted
+                            .next()
+                            .and_then(|(key, value)| Some((key.clone(), value.clone()?)))
                     };
                     if let Some((key, value)) = entry {
                         bytes += value.len();
@@ -122,7 +133,10 @@ impl<'s> Draft<'s> {
     }
 
     fn is_range_deleted(&self, family: Family, key: &[u8]) -> bool {
-        self.batch.deleted_ranges.iter().any(|(of, range)| *of == family && range.contains(key))
+        self.batch
+            .deleted_ranges
+            .iter()
+            .any(|(of, range)| *of == family && range.contains(key))
     }
 }
 
@@ -142,9 +156,17 @@ mod tests {
     }
 
     fn keys(draft: &Draft<'_>, from: &str, to: &str) -> Vec<String> {
-        let range = KeyRange { start: from.into(), end: to.into() };
-        let entries = draft.first_entries(Family::Docs, &range, 100, 1000).unwrap();
-        entries.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect()
+        let range = KeyRange {
+            start: from.into(),
+            end: to.into(),
+        };
+        let entries = draft
+            .first_entries(Family::Docs, &range, 100, 1000)
+            .unwrap();
+        entries
+            .into_iter()
+            .map(|(key, _)| String::from_utf8(key).unwrap())
+            .collect()
     }
 
     #[test]
@@ -155,9 +177,18 @@ mod tests {
         draft.put(Family::Docs, b"d".to_vec(), b"new".to_vec());
         draft.delete(Family::Docs, b"a".to_vec());
         assert_eq!(draft.get(Family::Docs, b"a").unwrap(), None);
-        assert_eq!(draft.get(Family::Docs, b"d").unwrap(), Some(b"new".to_vec()));
+        assert_eq!(
+            draft.get(Family::Docs, b"d").unwrap(),
+            Some(b"new".to_vec())
+        );
         assert_eq!(keys(&draft, "a", "z"), ["b", "bb", "c", "d"]);
-        draft.delete_range(Family::Docs, KeyRange { start: b"b".to_vec(), end: b"c".to_vec() });
+        draft.delete_range(
+            Family::Docs,
+            KeyRange {
+                start: b"b".to_vec(),
+                end: b"c".to_vec(),
+            },
+        );
         assert_eq!(keys(&draft, "a", "z"), ["c", "d"]);
         draft.put(Family::Docs, b"b".to_vec(), b"again".to_vec());
         assert_eq!(keys(&draft, "a", "z"), ["b", "c", "d"]);
@@ -176,7 +207,10 @@ mod tests {
         draft.delete(Family::Docs, b"a".to_vec());
         draft.put(Family::Docs, b"c".to_vec(), b"lost".to_vec());
         draft.rollback();
-        assert_eq!(draft.get(Family::Docs, b"b").unwrap(), Some(b"kept".to_vec()));
+        assert_eq!(
+            draft.get(Family::Docs, b"b").unwrap(),
+            Some(b"kept".to_vec())
+        );
         assert_eq!(keys(&draft, "a", "z"), ["a", "b"]);
     }
 
@@ -184,9 +218,30 @@ mod tests {
     fn steps_are_bounded_by_count_and_bytes_but_always_move() {
         let store = stored(&["a", "b", "c"]);
         let draft = Draft::new(&store);
-        let range = KeyRange { start: b"a".to_vec(), end: b"z".to_vec() };
-        assert_eq!(draft.first_entries(Family::Docs, &range, 2, 1000).unwrap().len(), 2);
-        assert_eq!(draft.first_entries(Family::Docs, &range, 9, 6).unwrap().len(), 2);
-        assert_eq!(draft.first_entries(Family::Docs, &range, 9, 1).unwrap().len(), 1);
+        let range = KeyRange {
+            start: b"a".to_vec(),
+            end: b"z".to_vec(),
+        };
+        assert_eq!(
+            draft
+                .first_entries(Family::Docs, &range, 2, 1000)
+                .unwrap()
+                .len(),
+            2
+        );
+        assert_eq!(
+            draft
+                .first_entries(Family::Docs, &range, 9, 6)
+                .unwrap()
+                .len(),
+            2
+        );
+        assert_eq!(
+            draft
+                .first_entries(Family::Docs, &range, 9, 1)
+                .unwrap()
+                .len(),
+            1
+        );
     }
 }

@@ -48,7 +48,9 @@ impl Scan<'_> {
             Access::Nothing => Ok(()),
             Access::Id(id) => {
                 if id.as_slice() > self.after
-                    && let Some(document) = self.view.get(Family::Docs, &keys::document(collection.id, id))?
+                    && let Some(document) = self
+                        .view
+                        .get(Family::Docs, &keys::document(collection.id, id))?
                 {
                     self.examine(id, &document, visit)?;
                 }
@@ -90,8 +92,14 @@ impl Scan<'_> {
                 if id <= self.after || seen.as_mut().is_some_and(|seen| !seen.insert(id.to_vec())) {
                     continue;
                 }
-                let Some(document) = self.view.get(Family::Docs, &keys::document(self.collection.id, id))? else {
-                    return Err(Error::internal(format!("index '{}' names a document that does not exist", index.spec.name)));
+                let Some(document) = self
+                    .view
+                    .get(Family::Docs, &keys::document(self.collection.id, id))?
+                else {
+                    return Err(Error::internal(format!(
+                        "index '{}' names a document that does not exist",
+                        index.spec.name
+                    )));
                 };
                 if !self.examine(id, &document, visit)? {
                     return Ok(());
@@ -104,7 +112,10 @@ impl Scan<'_> {
     fn examine(&mut self, id: &[u8], document: &[u8], visit: &mut Visit<'_>) -> Result<bool> {
         self.effort.documents_examined += 1;
         if self.effort.documents_examined > self.budget.documents_examined_max {
-            let limit = format!("the limit of {} documents examined", self.budget.documents_examined_max);
+            let limit = format!(
+                "the limit of {} documents examined",
+                self.budget.documents_examined_max
+            );
             return Err(exceeded(&limit, "add an index or narrow the filter"));
         }
         self.budget.check_time(self.effort.documents_examined)?;
@@ -144,7 +155,10 @@ pub(crate) fn find(mut scan: Scan<'_>, query: &Query) -> Result<(Found, Effort)>
             Ok(true)
         })?;
         for row in top.into_sorted() {
-            if !output.take(&row.id, RawDocument::from_bytes(&row.document).map_err(malformed)?)? {
+            if !output.take(
+                &row.id,
+                RawDocument::from_bytes(&row.document).map_err(malformed)?,
+            )? {
                 break;
             }
         }
@@ -153,7 +167,11 @@ pub(crate) fn find(mut scan: Scan<'_>, query: &Query) -> Result<(Found, Effort)>
 }
 
 /// The encoded `_id`s of the first matches, at most `count_max`, in the query's order.
-pub(crate) fn ids(mut scan: Scan<'_>, query: &Query, count_max: u64) -> Result<(Vec<Vec<u8>>, Effort)> {
+pub(crate) fn ids(
+    mut scan: Scan<'_>,
+    query: &Query,
+    count_max: u64,
+) -> Result<(Vec<Vec<u8>>, Effort)> {
     let mut ids = Vec::new();
     if scan.plan.ordered {
         scan.run(&mut |id, _| {
@@ -191,7 +209,10 @@ impl<'a> Output<'a> {
         Self {
             query,
             bytes_max: budget.result_bytes_max,
-            limit: query.limit.unwrap_or(u64::MAX).min(budget.result_documents_max),
+            limit: query
+                .limit
+                .unwrap_or(u64::MAX)
+                .min(budget.result_documents_max),
             skipped: 0,
             bytes: 0,
             documents: Vec::new(),
@@ -226,8 +247,15 @@ impl<'a> Output<'a> {
     }
 
     fn finish(self) -> Found {
-        let next = if self.is_cut && self.query.sort.is_empty() { self.last_id } else { Vec::new() };
-        Found { documents: self.documents, next }
+        let next = if self.is_cut && self.query.sort.is_empty() {
+            self.last_id
+        } else {
+            Vec::new()
+        };
+        Found {
+            documents: self.documents,
+            next,
+        }
     }
 }
 
@@ -255,7 +283,12 @@ struct Top {
 
 impl Top {
     fn new(count_max: u64, budget: &Budget<'_>) -> Self {
-        Self { rows: BinaryHeap::new(), count_max, bytes: 0, bytes_max: budget.memory_bytes_max }
+        Self {
+            rows: BinaryHeap::new(),
+            count_max,
+            bytes: 0,
+            bytes_max: budget.memory_bytes_max,
+        }
     }
 
     fn offer(&mut self, key: Vec<u8>, id: &[u8], document: &RawDocument) -> Result<()> {
@@ -268,11 +301,18 @@ impl Top {
                 _ => return Ok(()),
             }
         }
-        let row = Row { key, id: id.to_vec(), document: document.as_bytes().to_vec() };
+        let row = Row {
+            key,
+            id: id.to_vec(),
+            document: document.as_bytes().to_vec(),
+        };
         self.bytes += row.bytes();
         if self.bytes > self.bytes_max {
             let limit = format!("the limit of {} bytes sorted in memory", self.bytes_max);
-            return Err(exceeded(&limit, "add an index on the sort fields, narrow the filter or set a limit"));
+            return Err(exceeded(
+                &limit,
+                "add an index on the sort fields, narrow the filter or set a limit",
+            ));
         }
         self.rows.push(row);
         Ok(())

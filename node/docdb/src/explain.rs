@@ -20,13 +20,16 @@ const RANGES_SHOWN_MAX: usize = 20;
 
 /// Explains a find, count, update or remove by carrying out its reading part.
 pub(crate) fn explain(snapshot: &Snapshot<'_>, env: &str, op: &Op) -> Result<OpReply> {
-    let name = op.collection().ok_or_else(|| Error::invalid("only an operation on a collection can be explained"))?;
+    let name = op
+        .collection()
+        .ok_or_else(|| Error::invalid("only an operation on a collection can be explained"))?;
     let collection = snapshot.catalog.require(env, name)?;
     let query = explained_query(snapshot, op)?;
     let choice = snapshot.choose(collection, &query)?;
     let (returned, effort) = match op {
         Op::Find { .. } => {
-            let (found, effort) = executor::find(snapshot.scan(collection, &choice.best, &query), &query)?;
+            let (found, effort) =
+                executor::find(snapshot.scan(collection, &choice.best, &query), &query)?;
             (found.documents.len() as u64, effort)
         }
         _ => {
@@ -40,9 +43,15 @@ pub(crate) fn explain(snapshot: &Snapshot<'_>, env: &str, op: &Op) -> Result<OpR
     plan.insert("documentsExamined", effort.documents_examined as i64);
     plan.insert("documentsMatched", effort.documents_matched as i64);
     plan.insert("documentsReturned", returned as i64);
-    let others: Vec<_> = choice.others.iter().map(|other| describe(collection, other)).collect();
+    let others: Vec<_> = choice
+        .others
+        .iter()
+        .map(|other| describe(collection, other))
+        .collect();
     plan.insert("otherPlans", others);
-    Ok(OpReply::Described { documents: vec![raw(&plan)?] })
+    Ok(OpReply::Described {
+        documents: vec![raw(&plan)?],
+    })
 }
 
 fn explained_query(snapshot: &Snapshot<'_>, op: &Op) -> Result<Query> {
@@ -51,12 +60,17 @@ fn explained_query(snapshot: &Snapshot<'_>, op: &Op) -> Result<Query> {
         Op::Count { filter, .. } | Op::Remove { filter, .. } => {
             Query::by_filter(parse_filter(filter, snapshot.now_ms)?)
         }
-        Op::Update { update: UpdateOp { filter, sort, .. }, .. } => {
+        Op::Update {
+            update: UpdateOp { filter, sort, .. },
+            ..
+        } => {
             let mut query = Query::by_filter(parse_filter(filter, snapshot.now_ms)?)?;
             query.sort = Sort::parse(sort)?;
             Ok(query)
         }
-        _ => Err(Error::invalid("only find, count, update and remove can be explained")),
+        _ => Err(Error::invalid(
+            "only find, count, update and remove can be explained",
+        )),
     }
 }
 
@@ -72,11 +86,17 @@ fn sort_text(query: &Query, plan: &Plan) -> &'static str {
 fn describe(collection: &Collection, plan: &Plan) -> Document {
     let mut document = match &plan.access {
         Access::Nothing => doc! { "stage": "nothing" },
-        Access::Id(id) => doc! { "stage": "id lookup", "id": decode_value(id, false).map_or(Bson::Null, |(id, _)| id) },
+        Access::Id(id) => {
+            doc! { "stage": "id lookup", "id": decode_value(id, false).map_or(Bson::Null, |(id, _)| id) }
+        }
         Access::Collection => doc! { "stage": "collection scan" },
         Access::Index { at, ranges } => {
             let index = &collection.indexes[*at];
-            let bounds: Vec<_> = ranges.iter().take(RANGES_SHOWN_MAX).map(|range| range_text(index, range)).collect();
+            let bounds: Vec<_> = ranges
+                .iter()
+                .take(RANGES_SHOWN_MAX)
+                .map(|range| range_text(index, range))
+                .collect();
             doc! {
                 "stage": "index scan",
                 "index": &index.spec.name,
@@ -86,7 +106,14 @@ fn describe(collection: &Collection, plan: &Plan) -> Document {
             }
         }
     };
-    document.insert("direction", if plan.direction == Direction::Forward { "forward" } else { "backward" });
+    document.insert(
+        "direction",
+        if plan.direction == Direction::Forward {
+            "forward"
+        } else {
+            "backward"
+        },
+    );
     document.insert("expectedExamined", plan.examined.round() as i64);
     document.insert("cost", (plan.cost * 10.0).round() / 10.0);
     document
@@ -98,7 +125,11 @@ fn range_text(index: &Index, range: &KeyRange) -> String {
     let start = bound_text(index, range.start.get(prefix..).unwrap_or_default());
     // The end of an index's last range is the beginning of the next index.
     let is_last = range.end.get(..prefix) != range.start.get(..prefix);
-    let end = if is_last { String::new() } else { bound_text(index, range.end.get(prefix..).unwrap_or_default()) };
+    let end = if is_last {
+        String::new()
+    } else {
+        bound_text(index, range.end.get(prefix..).unwrap_or_default())
+    };
     format!("[{start} .. {end})")
 }
 

@@ -28,17 +28,20 @@ pub(crate) fn create(
     collection: &Arc<Collection>,
     spec: &IndexSpec,
 ) -> Result<Executed, Failure> {
-    catalog::check_index(collection, spec)?;
     if let Some(at) = collection.index_named(&spec.name) {
         return if collection.indexes[at].spec == *spec && collection.indexes[at].is_maintained() {
             Ok(OpReply::Done.into())
         } else {
             Err(Failure::Refused(Error::new(
                 ErrorCode::IndexConflict,
-                format!("index '{}' exists with another definition or has failed; drop it first", spec.name),
+                format!(
+                    "index '{}' exists with another definition or has failed; drop it first",
+                    spec.name
+                ),
             )))
         };
     }
+    catalog::check_index(collection, spec)?;
     let index = Index {
         id: IndexId(state.new_id()),
         spec: spec.clone(),
@@ -65,8 +68,14 @@ pub(crate) fn step(
     let Some(collection) = collection_by_id(&state.catalog, collection).cloned() else {
         return Ok(OpReply::Done.into());
     };
-    let building = IndexState::Building { cursor: cursor.to_vec() };
-    let Some(at) = collection.indexes.iter().position(|other| other.id == index && other.state == building) else {
+    let building = IndexState::Building {
+        cursor: cursor.to_vec(),
+    };
+    let Some(at) = collection
+        .indexes
+        .iter()
+        .position(|other| other.id == index && other.state == building)
+    else {
         return Ok(OpReply::Done.into());
     };
     match enter_next(state, draft, place, Arc::clone(&collection), at) {
@@ -91,13 +100,16 @@ fn enter_next(
     collection: Arc<Collection>,
     at: usize,
 ) -> Result<(), Failure> {
-    let IndexState::Building { cursor } = &collection.indexes[at].state else { return Ok(()) };
+    let IndexState::Building { cursor } = &collection.indexes[at].state else {
+        return Ok(());
+    };
     let range = if cursor.is_empty() {
         keys::documents(collection.id)
     } else {
         keys::documents_after(collection.id, cursor)
     };
-    let documents = draft.first_entries(Family::Docs, &range, STEP_DOCUMENTS_MAX, STEP_BYTES_MAX)?;
+    let documents =
+        draft.first_entries(Family::Docs, &range, STEP_DOCUMENTS_MAX, STEP_BYTES_MAX)?;
     let mut writer = Writer::new(draft, state, &collection, place.now_ms);
     let mut done_to = Vec::new();
     for (key, value) in documents {
@@ -107,13 +119,18 @@ fn enter_next(
     }
     let multikey = writer.multikey_of(at);
     let rest = keys::documents_after(collection.id, &done_to);
-    let is_complete = done_to.is_empty() || draft.first_entries(Family::Docs, &rest, 1, 0)?.is_empty();
+    let is_complete =
+        done_to.is_empty() || draft.first_entries(Family::Docs, &rest, 1, 0)?.is_empty();
     let mut moved = Collection::clone(&collection);
     let index = &mut moved.indexes[at];
     for field in multikey {
         index.multikey[field] = true;
     }
-    index.state = if is_complete { IndexState::Ready } else { IndexState::Building { cursor: done_to } };
+    index.state = if is_complete {
+        IndexState::Ready
+    } else {
+        IndexState::Building { cursor: done_to }
+    };
     state.put_collection(draft, moved)?;
     Ok(())
 }
@@ -128,7 +145,10 @@ pub(crate) fn drop_index(
     let Some(at) = collection.index_named(name) else {
         return Err(Failure::Refused(Error::new(
             ErrorCode::IndexConflict,
-            format!("index '{name}' does not exist in collection '{}'", collection.name),
+            format!(
+                "index '{name}' does not exist in collection '{}'",
+                collection.name
+            ),
         )));
     };
     let mut without = Collection::clone(collection);

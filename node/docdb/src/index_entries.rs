@@ -18,7 +18,12 @@ pub(crate) struct Entries {
 }
 
 /// The entries of `document`, whose encoded `_id` is `id`.
-pub(crate) fn of_document(index: &Index, paths: &[Path], document: &RawDocument, id: &[u8]) -> Result<Entries> {
+pub(crate) fn of_document(
+    index: &Index,
+    paths: &[Path],
+    document: &RawDocument,
+    id: &[u8],
+) -> Result<Entries> {
     let mut keys = vec![keys::index_prefix(index.id)];
     let mut multikey: Vec<usize> = Vec::new();
     for (at, (path, field)) in paths.iter().zip(&index.spec.fields).enumerate() {
@@ -30,7 +35,11 @@ pub(crate) fn of_document(index: &Index, paths: &[Path], document: &RawDocument,
         let mut encoded = Vec::with_capacity(found.values.len());
         for value in found.values {
             let mut bytes = Vec::with_capacity(16);
-            encode_value(value.unwrap_or(RawBsonRef::Null), field.descending, &mut bytes)?;
+            encode_value(
+                value.unwrap_or(RawBsonRef::Null),
+                field.descending,
+                &mut bytes,
+            )?;
             encoded.push(bytes);
         }
         if encoded.len() > 1 {
@@ -48,7 +57,10 @@ pub(crate) fn of_document(index: &Index, paths: &[Path], document: &RawDocument,
     if keys.iter().any(|key| key.len() > INDEX_KEY_BYTES_MAX) {
         return Err(Error::new(
             ErrorCode::ExceedSize,
-            format!("the indexed fields of '{}' exceed {INDEX_KEY_BYTES_MAX} bytes; shorten them or drop the index", index.spec.name),
+            format!(
+                "the indexed fields of '{}' exceed {INDEX_KEY_BYTES_MAX} bytes; shorten them or drop the index",
+                index.spec.name
+            ),
         ));
     }
     if !index.spec.unique {
@@ -67,25 +79,43 @@ fn combinations(index: &Index, keys: &[Vec<u8>], values: &[Vec<u8>]) -> Result<V
             ),
         ));
     }
-    Ok(keys.iter().flat_map(|key| values.iter().map(move |value| [key.as_slice(), value].concat())).collect())
+    Ok(keys
+        .iter()
+        .flat_map(|key| {
+            values
+                .iter()
+                .map(move |value| [key.as_slice(), value].concat())
+        })
+        .collect())
 }
 
 /// Fields of a compound index may lie in the same array, not in two: the product of two arrays would
 /// make an entry of each pair.
 fn check_parallel(index: &Index, paths: &[Path], earlier: &[usize], path: &Path) -> Result<()> {
     let array = |path: &Path| path.as_str().split('.').next().map(str::to_owned);
-    match earlier.iter().map(|&at| &paths[at]).find(|other| array(other) != array(path)) {
+    match earlier
+        .iter()
+        .map(|&at| &paths[at])
+        .find(|other| array(other) != array(path))
+    {
         None => Ok(()),
         Some(other) => Err(Error::new(
             ErrorCode::RequestFailed,
-            format!("index '{}' cannot index parallel arrays: '{other}' and '{path}'; make one of them a single value", index.spec.name),
+            format!(
+                "index '{}' cannot index parallel arrays: '{other}' and '{path}'; make one of them a single value",
+                index.spec.name
+            ),
         )),
     }
 }
 
 /// The value of an entry for the document with this encoded `_id`.
 pub(crate) fn entry_value(index: &Index, id: &[u8]) -> Vec<u8> {
-    if index.spec.unique { id.to_vec() } else { Vec::new() }
+    if index.spec.unique {
+        id.to_vec()
+    } else {
+        Vec::new()
+    }
 }
 
 /// The encoded `_id` of the document that an entry belongs to.
@@ -93,7 +123,9 @@ pub(crate) fn entry_id<'a>(index: &Index, key: &'a [u8], value: &'a [u8]) -> Res
     if index.spec.unique {
         return Ok(value);
     }
-    let mut rest = key.get(keys::index_prefix(index.id).len()..).unwrap_or_default();
+    let mut rest = key
+        .get(keys::index_prefix(index.id).len()..)
+        .unwrap_or_default();
     for field in &index.spec.fields {
         rest = &rest[skip_value(rest, field.descending)?..];
     }

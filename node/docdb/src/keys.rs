@@ -27,7 +27,9 @@ pub(crate) struct CollectionId(pub u64);
 pub(crate) struct IndexId(pub u64);
 
 /// Place of a change in the change log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Position {
     /// Raft log index of the entry that made the change.
     pub log_index: u64,
@@ -37,11 +39,17 @@ pub struct Position {
 
 impl Position {
     /// Behind every change that a log can hold.
-    pub const MAX: Self = Self { log_index: u64::MAX, op: u32::MAX };
+    pub const MAX: Self = Self {
+        log_index: u64::MAX,
+        op: u32::MAX,
+    };
 
     /// The next place in the same entry.
     pub fn next(self) -> Self {
-        Self { log_index: self.log_index, op: self.op.saturating_add(1) }
+        Self {
+            log_index: self.log_index,
+            op: self.op.saturating_add(1),
+        }
     }
 }
 
@@ -80,7 +88,10 @@ pub(crate) fn documents_after(collection: CollectionId, id: &[u8]) -> KeyRange {
     // The smallest key behind a key is that key with a zero byte added.
     let mut start = document(collection, id);
     start.push(0);
-    KeyRange { start, end: id_range(collection.0).end }
+    KeyRange {
+        start,
+        end: id_range(collection.0).end,
+    }
 }
 
 /// The encoded `_id` in a document key.
@@ -108,14 +119,20 @@ pub(crate) fn change(position: Position) -> Vec<u8> {
 
 /// Changes from `from` on, before `to`.
 pub(crate) fn changes(from: Position, to: Position) -> KeyRange {
-    KeyRange { start: change(from), end: change(to) }
+    KeyRange {
+        start: change(from),
+        end: change(to),
+    }
 }
 
 /// The inverse of [`change`].
 pub(crate) fn change_position(key: &[u8]) -> Option<Position> {
     let (log_index, rest) = key.split_first_chunk::<8>()?;
     let op: [u8; 4] = rest.try_into().ok()?;
-    Some(Position { log_index: u64::from_be_bytes(*log_index), op: u32::from_be_bytes(op) })
+    Some(Position {
+        log_index: u64::from_be_bytes(*log_index),
+        op: u32::from_be_bytes(op),
+    })
 }
 
 /// The one progress record.
@@ -205,7 +222,10 @@ fn joined(id: u64, rest: &[u8]) -> Vec<u8> {
 }
 
 fn id_range(id: u64) -> KeyRange {
-    KeyRange { start: id.to_be_bytes().to_vec(), end: id.saturating_add(1).to_be_bytes().to_vec() }
+    KeyRange {
+        start: id.to_be_bytes().to_vec(),
+        end: id.saturating_add(1).to_be_bytes().to_vec(),
+    }
 }
 
 #[cfg(test)]
@@ -214,9 +234,18 @@ mod tests {
 
     #[test]
     fn keys_have_their_golden_bytes() {
-        let position = Position { log_index: 0x0102, op: 3 };
-        assert_eq!(document(CollectionId(1), b"x"), [0, 0, 0, 0, 0, 0, 0, 1, b'x']);
-        assert_eq!(index_prefix(IndexId(0x1234)), [0, 0, 0, 0, 0, 0, 0x12, 0x34]);
+        let position = Position {
+            log_index: 0x0102,
+            op: 3,
+        };
+        assert_eq!(
+            document(CollectionId(1), b"x"),
+            [0, 0, 0, 0, 0, 0, 0, 1, b'x']
+        );
+        assert_eq!(
+            index_prefix(IndexId(0x1234)),
+            [0, 0, 0, 0, 0, 0, 0x12, 0x34]
+        );
         assert_eq!(change(position), [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 3]);
         assert_eq!(progress(), b"p");
         assert_eq!(counters(), b"n");
@@ -229,7 +258,10 @@ mod tests {
 
     #[test]
     fn inverses_give_back_what_went_in() {
-        let position = Position { log_index: 77, op: 5 };
+        let position = Position {
+            log_index: 77,
+            op: 5,
+        };
         assert_eq!(change_position(&change(position)), Some(position));
         assert_eq!(segment_start(&segment(position)), Some(position));
         assert_eq!(meta_number(&session(9)), Some(9));
@@ -240,7 +272,10 @@ mod tests {
     #[test]
     fn byte_order_is_the_order_of_ids_and_positions() {
         let positions = [(1, 0), (1, 1), (1, 256), (2, 0), (255, 9), (256, 0)];
-        let keys: Vec<_> = positions.iter().map(|&(log_index, op)| change(Position { log_index, op })).collect();
+        let keys: Vec<_> = positions
+            .iter()
+            .map(|&(log_index, op)| change(Position { log_index, op }))
+            .collect();
         assert!(keys.is_sorted());
         assert!(document(CollectionId(255), b"\xff\xff") < document(CollectionId(256), b""));
     }

@@ -67,7 +67,10 @@ pub enum StorageError {
 impl StorageError {
     /// An operating system failure while doing `action`.
     pub fn io(action: impl Into<String>, source: io::Error) -> Self {
-        Self::Io { action: action.into(), source }
+        Self::Io {
+            action: action.into(),
+            source,
+        }
     }
 
     /// A record that does not parse.
@@ -98,7 +101,10 @@ pub struct KeyRange {
 impl KeyRange {
     /// All keys that begin with `prefix`, which must contain a byte other than 0xff.
     pub fn prefix(prefix: &[u8]) -> Self {
-        Self { start: prefix.to_vec(), end: after_prefix(prefix) }
+        Self {
+            start: prefix.to_vec(),
+            end: after_prefix(prefix),
+        }
     }
 
     /// Whether no key can be inside.
@@ -154,7 +160,12 @@ pub trait View {
     /// The value under `key`.
     fn get(&self, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>>;
     /// A cursor over `range`.
-    fn scan<'a>(&'a self, family: Family, range: &KeyRange, direction: Direction) -> Box<dyn Cursor + 'a>;
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        range: &KeyRange,
+        direction: Direction,
+    ) -> Box<dyn Cursor + 'a>;
 }
 
 /// What one atomic write does: first the range deletions, then the single changes.

@@ -56,7 +56,13 @@ impl Plan {
     }
 
     fn free(access: Access) -> Self {
-        Self { access, direction: Direction::Forward, ordered: true, examined: 1.0, cost: 0.0 }
+        Self {
+            access,
+            direction: Direction::Forward,
+            ordered: true,
+            examined: 1.0,
+            cost: 0.0,
+        }
     }
 }
 
@@ -67,11 +73,19 @@ pub(crate) struct Choice {
 }
 
 /// Plans `query` over a collection of `documents` documents.
-pub(crate) fn choose(view: &dyn View, collection: &Collection, documents: u64, query: &Query) -> Result<Choice> {
+pub(crate) fn choose(
+    view: &dyn View,
+    collection: &Collection,
+    documents: u64,
+    query: &Query,
+) -> Result<Choice> {
     if let Some(id) = query.filter.id_equality()
         && let Ok(id) = encode_id(id)
     {
-        return Ok(Choice { best: Plan::free(Access::Id(id)), others: Vec::new() });
+        return Ok(Choice {
+            best: Plan::free(Access::Id(id)),
+            others: Vec::new(),
+        });
     }
     let mut candidates = Vec::new();
     for (at, index) in collection.indexes.iter().enumerate() {
@@ -80,7 +94,10 @@ pub(crate) fn choose(view: &dyn View, collection: &Collection, documents: u64, q
         }
         let bounds = Bounds::of(index, query);
         if bounds.ranges.is_empty() {
-            return Ok(Choice { best: Plan::free(Access::Nothing), others: Vec::new() });
+            return Ok(Choice {
+                best: Plan::free(Access::Nothing),
+                others: Vec::new(),
+            });
         }
         let order = bounds.order(index, query);
         if bounds.is_unbounded && order.is_none() {
@@ -90,13 +107,24 @@ pub(crate) fn choose(view: &dyn View, collection: &Collection, documents: u64, q
         candidates.push((at, bounds, order, keys));
     }
     // The tightest index says how many matches there can be at most.
-    let matches = candidates.iter().map(|(.., keys)| *keys).fold(documents as f64, f64::min).max(1.0);
+    let matches = candidates
+        .iter()
+        .map(|(.., keys)| *keys)
+        .fold(documents as f64, f64::min)
+        .max(1.0);
     let mut plans = vec![collection_plan(documents as f64, matches, query)];
     plans.extend(candidates.into_iter().map(|(at, bounds, order, keys)| {
         let ordered = order.is_some();
-        let examined = if ordered { until_wanted(keys, matches, query) } else { keys };
+        let examined = if ordered {
+            until_wanted(keys, matches, query)
+        } else {
+            keys
+        };
         Plan {
-            access: Access::Index { at, ranges: bounds.ranges },
+            access: Access::Index {
+                at,
+                ranges: bounds.ranges,
+            },
             direction: order.unwrap_or(Direction::Forward),
             ordered,
             examined,
@@ -105,7 +133,10 @@ pub(crate) fn choose(view: &dyn View, collection: &Collection, documents: u64, q
     }));
     plans.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     let best = plans.remove(0);
-    Ok(Choice { best, others: plans })
+    Ok(Choice {
+        best,
+        others: plans,
+    })
 }
 
 fn collection_plan(documents: f64, matches: f64, query: &Query) -> Plan {
@@ -114,13 +145,22 @@ fn collection_plan(documents: f64, matches: f64, query: &Query) -> Plan {
         [only] if only.path.as_str() == "_id" && only.descending => Some(Direction::Backward),
         _ => None,
     };
-    let examined = if order.is_some() { until_wanted(documents, matches, query) } else { documents };
+    let examined = if order.is_some() {
+        until_wanted(documents, matches, query)
+    } else {
+        documents
+    };
     Plan {
         access: Access::Collection,
         direction: order.unwrap_or(Direction::Forward),
         ordered: order.is_some(),
         examined,
-        cost: examined + if order.is_some() { 0.0 } else { matches * SORT_COST },
+        cost: examined
+            + if order.is_some() {
+                0.0
+            } else {
+                matches * SORT_COST
+            },
     }
 }
 
@@ -143,7 +183,11 @@ fn estimate(view: &dyn View, bounds: &Bounds, documents: u64) -> Result<f64> {
         while cursor.advance()? {
             keys += 1;
             if keys >= PLANNER_PROBE_KEYS_MAX {
-                let share = if bounds.points > 0 { POINT_SHARE } else { RANGE_SHARE };
+                let share = if bounds.points > 0 {
+                    POINT_SHARE
+                } else {
+                    RANGE_SHARE
+                };
                 return Ok((documents as f64 * share).max(keys as f64));
             }
         }
@@ -166,7 +210,9 @@ impl Bounds {
         let mut prefixes = vec![keys::index_prefix(index.id)];
         let mut points = 0;
         for (position, field) in index.spec.fields.iter().enumerate() {
-            let mut intervals = query.filter.constraints(&field.path, index.multikey[position]);
+            let mut intervals = query
+                .filter
+                .constraints(&field.path, index.multikey[position]);
             if field.descending {
                 intervals = intervals.iter().rev().map(Interval::descending).collect();
             }
@@ -175,21 +221,36 @@ impl Bounds {
                 break;
             }
             if !intervals.iter().all(|interval| interval.point) {
-                return Self { ranges: ranges(&prefixes, &intervals), points, is_unbounded: false };
+                return Self {
+                    ranges: ranges(&prefixes, &intervals),
+                    points,
+                    is_unbounded: false,
+                };
             }
             prefixes = prefixes
                 .iter()
-                .flat_map(|prefix| intervals.iter().map(move |point| [prefix.as_slice(), &point.start].concat()))
+                .flat_map(|prefix| {
+                    intervals
+                        .iter()
+                        .map(move |point| [prefix.as_slice(), &point.start].concat())
+                })
                 .collect();
             points += 1;
         }
-        let mut ranges: Vec<_> = prefixes.iter().map(|prefix| KeyRange::prefix(prefix)).collect();
+        let mut ranges: Vec<_> = prefixes
+            .iter()
+            .map(|prefix| KeyRange::prefix(prefix))
+            .collect();
         let is_whole_key = points == index.spec.fields.len() && !index.spec.unique;
         if is_whole_key && ranges.len() == 1 && !query.after.is_empty() && !index.is_multikey() {
             // Entries of one key are in _id order, so the next page begins right behind the last.
             ranges[0].start = [prefixes[0].as_slice(), &query.after, &[0]].concat();
         }
-        Self { ranges, points, is_unbounded: points == 0 }
+        Self {
+            ranges,
+            points,
+            is_unbounded: points == 0,
+        }
     }
 
     /// The direction in which the entries are in the query's order, if there is one.
@@ -216,7 +277,11 @@ impl Bounds {
             if *multikey || field.path != sort.path.as_str() {
                 return None;
             }
-            let needed = if field.descending == sort.descending { Direction::Forward } else { Direction::Backward };
+            let needed = if field.descending == sort.descending {
+                Direction::Forward
+            } else {
+                Direction::Backward
+            };
             if *direction.get_or_insert(needed) != needed {
                 return None;
             }
@@ -233,5 +298,12 @@ fn ranges(prefixes: &[Vec<u8>], intervals: &[Interval]) -> Vec<KeyRange> {
             None => after_prefix(prefix),
         },
     };
-    prefixes.iter().flat_map(|prefix| intervals.iter().map(move |interval| range(prefix, interval))).collect()
+    prefixes
+        .iter()
+        .flat_map(|prefix| {
+            intervals
+                .iter()
+                .map(move |interval| range(prefix, interval))
+        })
+        .collect()
 }

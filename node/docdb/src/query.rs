@@ -5,8 +5,8 @@ use bson::RawDocument;
 use crate::error::{Error, ErrorCode, Result};
 use crate::filter::{Filter, FilterContext};
 use crate::limits::{
-    DEADLINE_CHECK_ENTRIES, READ_DOCUMENTS_EXAMINED_MAX, READ_MEMORY_BYTES_MAX, READ_RESULT_BYTES_MAX,
-    READ_RESULT_DOCUMENTS_MAX,
+    DEADLINE_CHECK_ENTRIES, READ_DOCUMENTS_EXAMINED_MAX, READ_MEMORY_BYTES_MAX,
+    READ_RESULT_BYTES_MAX, READ_RESULT_DOCUMENTS_MAX,
 };
 use crate::op::FindOp;
 use crate::projection::Projection;
@@ -41,7 +41,10 @@ impl<'a> Budget<'a> {
     /// Refuses to go on past the deadline; looks at the clock only at some of the calls.
     pub(crate) fn check_time(&self, entries: u64) -> Result<()> {
         if entries.is_multiple_of(DEADLINE_CHECK_ENTRIES) && (self.expired)() {
-            return Err(exceeded("the time limit", "add an index, narrow the filter or ask for less"));
+            return Err(exceeded(
+                "the time limit",
+                "add an index, narrow the filter or ask for less",
+            ));
         }
         Ok(())
     }
@@ -49,7 +52,10 @@ impl<'a> Budget<'a> {
 
 /// A read that spent too much.
 pub(crate) fn exceeded(limit: &str, advice: &str) -> Error {
-    Error::new(ErrorCode::ExceedBudget, format!("the query exceeds {limit}; {advice}"))
+    Error::new(
+        ErrorCode::ExceedBudget,
+        format!("the query exceeds {limit}; {advice}"),
+    )
 }
 
 /// A parsed query.
@@ -71,7 +77,9 @@ impl Query {
             sort = Sort::default();
         }
         if !find.after.is_empty() && !sort.is_empty() {
-            return Err(Error::invalid("a position to continue after needs results in _id order; leave out the sort"));
+            return Err(Error::invalid(
+                "a position to continue after needs results in _id order; leave out the sort",
+            ));
         }
         Ok(Self {
             filter: parse_filter(&find.filter, now_ms)?,
@@ -87,7 +95,9 @@ impl Query {
     pub(crate) fn by_filter(filter: Filter) -> Result<Self> {
         Ok(Self {
             filter,
-            projection: Projection::parse(RawDocument::from_bytes(EMPTY_DOCUMENT).map_err(Error::internal)?)?,
+            projection: Projection::parse(
+                RawDocument::from_bytes(EMPTY_DOCUMENT).map_err(Error::internal)?,
+            )?,
             sort: Sort::default(),
             skip: 0,
             limit: None,

@@ -25,13 +25,19 @@ impl<'a> Snapshot<'a> {
     /// Carries out a reading operation.
     pub(crate) fn read(&self, env: &str, op: &Op) -> Result<OpReply> {
         match op {
-            Op::Find { collection, find } => self.find(self.catalog.require(env, collection)?, find),
+            Op::Find { collection, find } => {
+                self.find(self.catalog.require(env, collection)?, find)
+            }
             Op::Count { collection, filter } => {
                 let collection = self.catalog.require(env, collection)?;
-                Ok(OpReply::Counted { count: self.count(collection, filter)? })
+                Ok(OpReply::Counted {
+                    count: self.count(collection, filter)?,
+                })
             }
             Op::ListCollections => self.list_collections(env),
-            Op::ListIndexes { collection } => self.list_indexes(self.catalog.require(env, collection)?),
+            Op::ListIndexes { collection } => {
+                self.list_indexes(self.catalog.require(env, collection)?)
+            }
             Op::Explain(op) => explain::explain(self, env, op),
             _ => Err(Error::internal("a write reached the reading side")),
         }
@@ -41,7 +47,10 @@ impl<'a> Snapshot<'a> {
         let query = Query::parse(find, self.now_ms)?;
         let choice = self.choose(collection, &query)?;
         let (found, _) = executor::find(self.scan(collection, &choice.best, &query), &query)?;
-        Ok(OpReply::Found { documents: found.documents, next: found.next })
+        Ok(OpReply::Found {
+            documents: found.documents,
+            next: found.next,
+        })
     }
 
     fn count(&self, collection: &Collection, filter: &RawDocument) -> Result<u64> {
@@ -53,10 +62,17 @@ impl<'a> Snapshot<'a> {
         if let Some(range) = covered_range(collection, &choice.best, filter)? {
             return executor::count_keys(self.view, range, self.budget);
         }
-        Ok(self.count_matches(collection, &choice.best, &query)?.documents_matched)
+        Ok(self
+            .count_matches(collection, &choice.best, &query)?
+            .documents_matched)
     }
 
-    pub(crate) fn count_matches(&self, collection: &Collection, plan: &Plan, query: &Query) -> Result<Effort> {
+    pub(crate) fn count_matches(
+        &self,
+        collection: &Collection,
+        plan: &Plan,
+        query: &Query,
+    ) -> Result<Effort> {
         let mut scan = self.scan(collection, plan, query);
         scan.run(&mut |_, _| Ok(true))?;
         Ok(scan.effort)
@@ -64,12 +80,20 @@ impl<'a> Snapshot<'a> {
 
     pub(crate) fn choose(&self, collection: &Collection, query: &Query) -> Result<Choice> {
         // Planning needs the size of the collection only when there is something to choose from.
-        let documents =
-            if collection.indexes.is_empty() { 0 } else { load_tally(self.view, collection.id)?.documents };
+        let documents = if collection.indexes.is_empty() {
+            0
+        } else {
+            load_tally(self.view, collection.id)?.documents
+        };
         planner::choose(self.view, collection, documents, query)
     }
 
-    pub(crate) fn scan<'s>(&'s self, collection: &'s Collection, plan: &'s Plan, query: &'s Query) -> Scan<'s> {
+    pub(crate) fn scan<'s>(
+        &'s self,
+        collection: &'s Collection,
+        plan: &'s Plan,
+        query: &'s Query,
+    ) -> Scan<'s> {
         Scan {
             view: self.view,
             collection,
@@ -98,16 +122,28 @@ impl<'a> Snapshot<'a> {
     }
 
     fn list_indexes(&self, collection: &Collection) -> Result<OpReply> {
-        let documents = collection.indexes.iter().map(|index| raw(&index_document(index))).collect::<Result<_>>()?;
+        let documents = collection
+            .indexes
+            .iter()
+            .map(|index| raw(&index_document(index)))
+            .collect::<Result<_>>()?;
         Ok(OpReply::Described { documents })
     }
 }
 
 /// The range whose keys are exactly the matches: each condition is equality of a field with a plain
 /// value, the plan's index holds these fields and no others before them, and no document twice.
-fn covered_range<'p>(collection: &Collection, plan: &'p Plan, filter: &RawDocument) -> Result<Option<&'p KeyRange>> {
-    let Access::Index { at, ranges } = &plan.access else { return Ok(None) };
-    let (index, [range]) = (&collection.indexes[*at], ranges.as_slice()) else { return Ok(None) };
+fn covered_range<'p>(
+    collection: &Collection,
+    plan: &'p Plan,
+    filter: &RawDocument,
+) -> Result<Option<&'p KeyRange>> {
+    let Access::Index { at, ranges } = &plan.access else {
+        return Ok(None);
+    };
+    let (index, [range]) = (&collection.indexes[*at], ranges.as_slice()) else {
+        return Ok(None);
+    };
     if index.is_multikey() {
         return Ok(None);
     }
@@ -132,7 +168,11 @@ fn covered_range<'p>(collection: &Collection, plan: &'p Plan, filter: &RawDocume
             return Ok(None);
         }
     }
-    let is_prefix = |name: &str| index.spec.fields[..conditions].iter().any(|field| field.path == name);
+    let is_prefix = |name: &str| {
+        index.spec.fields[..conditions]
+            .iter()
+            .any(|field| field.path == name)
+    };
     for element in filter.iter() {
         if !is_prefix(element.map_err(malformed)?.0.as_str()) {
             return Ok(None);

@@ -13,7 +13,10 @@ use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, DB, DBRawIterator, FlushOptions, Snapshot, WriteBatch as RocksBatch};
 
-use crate::kv::{Cursor, Direction, Family, KeyRange, StorageError, StorageResult, Store, StoreSize, View, WriteBatch};
+use crate::kv::{
+    Cursor, Direction, Family, KeyRange, StorageError, StorageResult, Store, StoreSize, View,
+    WriteBatch,
+};
 use crate::rocks_options::{self, RocksShared};
 
 /// The file that names the current state folder.
@@ -37,7 +40,8 @@ struct Open {
 impl RocksStore {
     /// Opens the store in `root`, creating it when there is none.
     pub fn open(root: &Path, shared: RocksShared) -> StorageResult<Self> {
-        fs::create_dir_all(root).map_err(|e| StorageError::io(format!("create {}", root.display()), e))?;
+        fs::create_dir_all(root)
+            .map_err(|e| StorageError::io(format!("create {}", root.display()), e))?;
         let number = match read_pointer(root)? {
             Some(number) => number,
             None => {
@@ -47,17 +51,25 @@ impl RocksStore {
         };
         remove_leftovers(root, number)?;
         let db = open_db(&folder(root, number), &shared)?;
-        Ok(Self { root: root.to_path_buf(), shared, open: RwLock::new(Open { db, number }) })
+        Ok(Self {
+            root: root.to_path_buf(),
+            shared,
+            open: RwLock::new(Open { db, number }),
+        })
     }
 }
 
 fn open_db(folder: &Path, shared: &RocksShared) -> StorageResult<DB> {
     let options = rocks_options::database_options(shared);
-    DB::open_cf_descriptors(&options, folder, rocks_options::families(shared)).map_err(engine("open the state"))
+    DB::open_cf_descriptors(&options, folder, rocks_options::families(shared))
+        .map_err(engine("open the state"))
 }
 
 fn engine(action: &'static str) -> impl Fn(rocksdb::Error) -> StorageError {
-    move |error| StorageError::Engine { action, message: error.into_string() }
+    move |error| StorageError::Engine {
+        action,
+        message: error.into_string(),
+    }
 }
 
 fn column(db: &DB, family: Family) -> StorageResult<&ColumnFamily> {
@@ -72,13 +84,31 @@ struct RocksView<'a> {
 
 impl View for RocksView<'_> {
     fn get(&self, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>> {
-        self.snapshot.get_cf(column(self.db, family)?, key).map_err(engine("read a key"))
+        self.snapshot
+            .get_cf(column(self.db, family)?, key)
+            .map_err(engine("read a key"))
     }
 
-    fn scan<'a>(&'a self, family: Family, range: &KeyRange, direction: Direction) -> Box<dyn Cursor + 'a> {
-        let rows = if range.is_empty() { None } else { column(self.db, family).ok() }
-            .map(|column| self.snapshot.raw_iterator_cf_opt(column, rocks_options::scan_options(range, direction)));
-        Box::new(RocksCursor { rows, direction, started: false })
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        range: &KeyRange,
+        direction: Direction,
+    ) -> Box<dyn Cursor + 'a> {
+        let rows = if range.is_empty() {
+            None
+        } else {
+            column(self.db, family).ok()
+        }
+        .map(|column| {
+            self.snapshot
+                .raw_iterator_cf_opt(column, rocks_options::scan_options(range, direction))
+        });
+        Box::new(RocksCursor {
+            rows,
+            direction,
+            started: false,
+        })
     }
 }
 
@@ -90,7 +120,9 @@ struct RocksCursor<'a> {
 
 impl Cursor for RocksCursor<'_> {
     fn advance(&mut self) -> StorageResult<bool> {
-        let Some(rows) = &mut self.rows else { return Ok(false) };
+        let Some(rows) = &mut self.rows else {
+            return Ok(false);
+        };
         match (self.started, self.direction) {
             (false, Direction::Forward) => rows.seek_to_first(),
             (false, Direction::Backward) => rows.seek_to_last(),
@@ -107,23 +139,36 @@ impl Cursor for RocksCursor<'_> {
     }
 
     fn key(&self) -> &[u8] {
-        self.rows.as_ref().filter(|_| self.started).and_then(DBRawIterator::key).unwrap_or_default()
+        self.rows
+            .as_ref()
+            .filter(|_| self.started)
+            .and_then(DBRawIterator::key)
+            .unwrap_or_default()
     }
 
     fn value(&self) -> &[u8] {
-        self.rows.as_ref().filter(|_| self.started).and_then(DBRawIterator::value).unwrap_or_default()
+        self.rows
+            .as_ref()
+            .filter(|_| self.started)
+            .and_then(DBRawIterator::value)
+            .unwrap_or_default()
     }
 }
 
 impl Store for RocksStore {
     fn get(&self, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>> {
         let open = self.open.read_recursive();
-        open.db.get_cf(column(&open.db, family)?, key).map_err(engine("read a key"))
+        open.db
+            .get_cf(column(&open.db, family)?, key)
+            .map_err(engine("read a key"))
     }
 
     fn with_view(&self, read: &mut dyn FnMut(&dyn View)) -> StorageResult<()> {
         let open = self.open.read_recursive();
-        read(&RocksView { db: &open.db, snapshot: open.db.snapshot() });
+        read(&RocksView {
+            db: &open.db,
+            snapshot: open.db.snapshot(),
+        });
         Ok(())
     }
 
@@ -148,24 +193,34 @@ impl Store for RocksStore {
                 }
             }
         }
-        open.db.write_opt(rows, &rocks_options::write_options()).map_err(engine("write a batch"))
+        open.db
+            .write_opt(rows, &rocks_options::write_options())
+            .map_err(engine("write a batch"))
     }
 
     fn flush(&self) -> StorageResult<()> {
         let open = self.open.read_recursive();
-        let columns = Family::ALL.into_iter().map(|family| column(&open.db, family)).collect::<StorageResult<Vec<_>>>()?;
+        let columns = Family::ALL
+            .into_iter()
+            .map(|family| column(&open.db, family))
+            .collect::<StorageResult<Vec<_>>>()?;
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        open.db.flush_cfs_opt(&columns, &options).map_err(engine("flush the state"))
+        open.db
+            .flush_cfs_opt(&columns, &options)
+            .map_err(engine("flush the state"))
     }
 
     fn checkpoint(&self, into: &Path) -> StorageResult<()> {
         let open = self.open.read_recursive();
         // RocksDB insists on making the folder itself.
-        fs::remove_dir(into).map_err(|e| StorageError::io("take the empty checkpoint folder", e))?;
+        fs::remove_dir(into)
+            .map_err(|e| StorageError::io("take the empty checkpoint folder", e))?;
         let checkpoint = Checkpoint::new(&open.db).map_err(engine("prepare a checkpoint"))?;
         // Never with a log size: without a write-ahead log that would silently leave out what is not flushed.
-        checkpoint.create_checkpoint(into).map_err(engine("write a checkpoint"))
+        checkpoint
+            .create_checkpoint(into)
+            .map_err(engine("write a checkpoint"))
     }
 
     fn checkpoint_get(&self, folder: &Path, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>> {
@@ -202,7 +257,11 @@ impl Store for RocksStore {
             let mut bytes = 0;
             for family in Family::ALL {
                 let column = column(&open.db, family)?;
-                bytes += open.db.property_int_value_cf(column, property).map_err(engine("read a size"))?.unwrap_or(0);
+                bytes += open
+                    .db
+                    .property_int_value_cf(column, property)
+                    .map_err(engine("read a size"))?
+                    .unwrap_or(0);
             }
             Ok(bytes)
         };
@@ -221,7 +280,10 @@ fn read_pointer(root: &Path) -> StorageResult<Option<u64>> {
     let path = root.join(POINTER_FILE);
     match fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().map(Some).map_err(|_| {
-            StorageError::corrupt(format!("{} does not hold the number of a state folder", path.display()))
+            StorageError::corrupt(format!(
+                "{} does not hold the number of a state folder",
+                path.display()
+            ))
         }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StorageError::io(format!("read {}", path.display()), error)),
@@ -230,7 +292,10 @@ fn read_pointer(root: &Path) -> StorageResult<Option<u64>> {
 
 /// Replaces the pointer: a synced new file, a rename, a synced folder.
 fn write_pointer(root: &Path, number: u64) -> StorageResult<()> {
-    let (path, next) = (root.join(POINTER_FILE), root.join(format!("{POINTER_FILE}.new")));
+    let (path, next) = (
+        root.join(POINTER_FILE),
+        root.join(format!("{POINTER_FILE}.new")),
+    );
     let write = || {
         let mut file = fs::File::create(&next)?;
         writeln!(file, "{number}")?;
@@ -247,14 +312,21 @@ fn sync_folder(folder: &Path) -> StorageResult<()> {
 }
 
 fn remove_folder(folder: &Path) -> StorageResult<()> {
-    fs::remove_dir_all(folder).map_err(|e| StorageError::io(format!("remove {}", folder.display()), e))
+    fs::remove_dir_all(folder)
+        .map_err(|e| StorageError::io(format!("remove {}", folder.display()), e))
 }
 
 fn remove_leftovers(root: &Path, current: u64) -> StorageResult<()> {
-    let list = || fs::read_dir(root)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
+    let list = || {
+        fs::read_dir(root)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<std::io::Result<Vec<_>>>()
+    };
     let keep = folder(root, current);
     for path in list().map_err(|e| StorageError::io(format!("list {}", root.display()), e))? {
-        let is_state = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(FOLDER_PREFIX));
+        let is_state = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(FOLDER_PREFIX));
         if is_state && path != keep {
             remove_folder(&path)?;
         }

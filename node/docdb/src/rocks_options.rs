@@ -5,8 +5,8 @@
 //! counts nine times; the shared cache and write buffer bound the sum under load.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options, ReadOptions,
-    WriteBufferManager, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options,
+    ReadOptions, WriteBufferManager, WriteOptions,
 };
 
 use crate::kv::{Direction, Family, KeyRange};

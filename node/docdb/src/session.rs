@@ -16,7 +16,8 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::keys;
 use crate::kv::{Direction, Family, StorageError, StorageResult, View};
 use crate::limits::{
-    OUTCOME_BYTES_MAX, SESSION_EVICTIONS_PER_OPEN_MAX, SESSION_IDLE_MS_MAX, SESSION_TOUCH_MS, SESSION_WINDOW, SESSIONS_MAX,
+    OUTCOME_BYTES_MAX, SESSION_EVICTIONS_PER_OPEN_MAX, SESSION_IDLE_MS_MAX, SESSION_TOUCH_MS,
+    SESSION_WINDOW, SESSIONS_MAX,
 };
 
 /// What a slot knows about the request that used it last.
@@ -71,7 +72,10 @@ impl Sessions {
         while cursor.advance()? {
             let session = keys::meta_number(cursor.key())
                 .ok_or_else(|| StorageError::corrupt("a session's key has a wrong length"))?;
-            sessions.note(session, codec::decode_record(Magic::Session, cursor.value())?);
+            sessions.note(
+                session,
+                codec::decode_record(Magic::Session, cursor.value())?,
+            );
         }
         Ok(sessions)
     }
@@ -82,7 +86,10 @@ impl Sessions {
 
     /// Whether one more session may be opened at `now_ms`.
     pub(crate) fn check_open(&self, now_ms: i64) -> Result<()> {
-        let evictable = self.by_last_use.first().is_some_and(|&(used, _)| is_idle(used, now_ms));
+        let evictable = self
+            .by_last_use
+            .first()
+            .is_some_and(|&(used, _)| is_idle(used, now_ms));
         if self.len() >= SESSIONS_MAX && !evictable {
             return Err(Error::new(
                 ErrorCode::RequestFailed,
@@ -93,7 +100,12 @@ impl Sessions {
     }
 
     /// Opens `session`, evicting some that have been idle. The caller has checked that it may.
-    pub(crate) fn open(&mut self, draft: &mut Draft<'_>, session: u64, now_ms: i64) -> StorageResult<()> {
+    pub(crate) fn open(
+        &mut self,
+        draft: &mut Draft<'_>,
+        session: u64,
+        now_ms: i64,
+    ) -> StorageResult<()> {
         for _ in 0..SESSION_EVICTIONS_PER_OPEN_MAX {
             match self.by_last_use.first() {
                 Some(&(used, idle)) if is_idle(used, now_ms) => {
@@ -109,7 +121,11 @@ impl Sessions {
     }
 
     /// What is known about a request.
-    pub(crate) fn look_up(&self, draft: &Draft<'_>, request: SessionSequence) -> StorageResult<Result<Seen>> {
+    pub(crate) fn look_up(
+        &self,
+        draft: &Draft<'_>,
+        request: SessionSequence,
+    ) -> StorageResult<Result<Seen>> {
         if !self.last_used_ms.contains_key(&request.session) {
             return Ok(Err(unknown(request.session)));
         }
@@ -118,7 +134,12 @@ impl Sessions {
     }
 
     /// Notes a use of the session, coarsely.
-    pub(crate) fn used(&mut self, draft: &mut Draft<'_>, session: u64, now_ms: i64) -> StorageResult<()> {
+    pub(crate) fn used(
+        &mut self,
+        draft: &mut Draft<'_>,
+        session: u64,
+        now_ms: i64,
+    ) -> StorageResult<()> {
         match self.last_used_ms.get(&session) {
             Some(last) if now_ms.saturating_sub(*last) < SESSION_TOUCH_MS => Ok(()),
             _ => self.touch(draft, session, now_ms),
@@ -127,7 +148,11 @@ impl Sessions {
 
     fn touch(&mut self, draft: &mut Draft<'_>, session: u64, now_ms: i64) -> StorageResult<()> {
         self.note(session, now_ms);
-        draft.put(Family::Meta, keys::session(session), codec::encode_record(Magic::Session, &now_ms)?);
+        draft.put(
+            Family::Meta,
+            keys::session(session),
+            codec::encode_record(Magic::Session, &now_ms)?,
+        );
         Ok(())
     }
 
@@ -146,16 +171,23 @@ fn is_idle(last_used_ms: i64, now_ms: i64) -> bool {
 fn unknown(session: u64) -> Error {
     Error::new(
         ErrorCode::SessionExpired,
-        format!("session {session} is unknown or expired; open a new one, the outcome of a retried request is unknown"),
+        format!(
+            "session {session} is unknown or expired; open a new one, the outcome of a retried request is unknown"
+        ),
     )
 }
 
 fn slot_key(request: SessionSequence) -> Vec<u8> {
-    keys::outcome(request.session, (request.sequence % u64::from(SESSION_WINDOW)) as u16)
+    keys::outcome(
+        request.session,
+        (request.sequence % u64::from(SESSION_WINDOW)) as u16,
+    )
 }
 
 fn interpret(record: Option<&[u8]>, request: SessionSequence) -> StorageResult<Result<Seen>> {
-    let Some(record) = record else { return Ok(Ok(Seen::New)) };
+    let Some(record) = record else {
+        return Ok(Ok(Seen::New));
+    };
     let slot: Slot = codec::decode_record(Magic::Outcome, record)?;
     Ok(match slot.sequence.cmp(&request.sequence) {
         std::cmp::Ordering::Less => Ok(Seen::New),
@@ -179,23 +211,48 @@ fn interpret(record: Option<&[u8]>, request: SessionSequence) -> StorageResult<R
 
 /// What a view knows about a request, without checking that its session exists.
 pub(crate) fn peek(view: &dyn View, request: SessionSequence) -> StorageResult<Result<Seen>> {
-    interpret(view.get(Family::Meta, &slot_key(request))?.as_deref(), request)
+    interpret(
+        view.get(Family::Meta, &slot_key(request))?.as_deref(),
+        request,
+    )
 }
 
 /// Keeps the outcome of a finished request.
-pub(crate) fn finish(draft: &mut Draft<'_>, request: SessionSequence, reply: &[u8]) -> StorageResult<()> {
-    let state =
-        if reply.len() <= OUTCOME_BYTES_MAX { SlotState::Finished(reply.to_vec()) } else { SlotState::Forgotten };
+pub(crate) fn finish(
+    draft: &mut Draft<'_>,
+    request: SessionSequence,
+    reply: &[u8],
+) -> StorageResult<()> {
+    let state = if reply.len() <= OUTCOME_BYTES_MAX {
+        SlotState::Finished(reply.to_vec())
+    } else {
+        SlotState::Forgotten
+    };
     put_slot(draft, request, state)
 }
 
 /// Keeps how far a long write has come.
-pub(crate) fn advance(draft: &mut Draft<'_>, request: SessionSequence, progress: StepProgress) -> StorageResult<()> {
+pub(crate) fn advance(
+    draft: &mut Draft<'_>,
+    request: SessionSequence,
+    progress: StepProgress,
+) -> StorageResult<()> {
     put_slot(draft, request, SlotState::InProgress(progress))
 }
 
-fn put_slot(draft: &mut Draft<'_>, request: SessionSequence, state: SlotState) -> StorageResult<()> {
-    let slot = Slot { sequence: request.sequence, state };
-    draft.put(Family::Meta, slot_key(request), codec::encode_record(Magic::Outcome, &slot)?);
+fn put_slot(
+    draft: &mut Draft<'_>,
+    request: SessionSequence,
+    state: SlotState,
+) -> StorageResult<()> {
+    let slot = Slot {
+        sequence: request.sequence,
+        state,
+    };
+    draft.put(
+        Family::Meta,
+        slot_key(request),
+        codec::encode_record(Magic::Outcome, &slot)?,
+    );
     Ok(())
 }

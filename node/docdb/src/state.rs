@@ -44,7 +44,10 @@ impl Counters {
 
     /// The counters in their record; zero when there is none yet.
     pub(crate) fn read(record: Option<Vec<u8>>) -> StorageResult<Self> {
-        record.map_or_else(|| Ok(Self::default()), |record| codec::decode_record(Magic::Counters, &record))
+        record.map_or_else(
+            || Ok(Self::default()),
+            |record| codec::decode_record(Magic::Counters, &record),
+        )
     }
 }
 
@@ -78,7 +81,10 @@ impl State {
         while cursor.advance()? {
             let id = keys::meta_number(cursor.key())
                 .ok_or_else(|| StorageError::corrupt("a tally's key has a wrong length"))?;
-            tallies.insert(CollectionId(id), codec::decode_record(Magic::Tally, cursor.value())?);
+            tallies.insert(
+                CollectionId(id),
+                codec::decode_record(Magic::Tally, cursor.value())?,
+            );
         }
         let counters = Counters::load(view)?;
         Ok(Self {
@@ -129,8 +135,16 @@ impl State {
     }
 
     /// Adds or replaces a collection, in memory and in the draft.
-    pub(crate) fn put_collection(&mut self, draft: &mut Draft<'_>, collection: Collection) -> StorageResult<()> {
-        draft.put(Family::Meta, keys::collection(collection.id), collection.encode()?);
+    pub(crate) fn put_collection(
+        &mut self,
+        draft: &mut Draft<'_>,
+        collection: Collection,
+    ) -> StorageResult<()> {
+        draft.put(
+            Family::Meta,
+            keys::collection(collection.id),
+            collection.encode()?,
+        );
         Arc::make_mut(&mut self.catalog).put(collection);
         self.catalog_changed = true;
         Ok(())
@@ -145,10 +159,15 @@ impl State {
     /// Logs one change made by the entry at `log_index`.
     pub(crate) fn log_change(&mut self, draft: &mut Draft<'_>, log_index: u64, change: Vec<u8>) {
         let last = self.counters.last_change;
-        let position = if last.log_index == log_index { last.next() } else { Position { log_index, op: 0 } };
+        let position = if last.log_index == log_index {
+            last.next()
+        } else {
+            Position { log_index, op: 0 }
+        };
         self.counters.last_change = position;
         let now_ms = self.counters.clock_ms;
-        self.log.append(draft, position, now_ms, change, self.retention);
+        self.log
+            .append(draft, position, now_ms, change, self.retention);
         if let Some(trimmed_to) = self.log.trim(draft, now_ms, self.retention) {
             self.counters.trimmed_to = trimmed_to;
         }
@@ -172,7 +191,11 @@ impl State {
             draft.put(Family::Meta, keys::tally(collection), record);
         }
         if self.counters != self.saved_counters {
-            draft.put(Family::Meta, keys::counters(), codec::encode_record(Magic::Counters, &self.counters)?);
+            draft.put(
+                Family::Meta,
+                keys::counters(),
+                codec::encode_record(Magic::Counters, &self.counters)?,
+            );
             self.saved_counters = self.counters.clone();
         }
         self.log.save(draft)

@@ -52,7 +52,12 @@ pub(crate) struct Writer<'a, 's> {
 }
 
 impl<'a, 's> Writer<'a, 's> {
-    pub(crate) fn new(draft: &'a mut Draft<'s>, state: &State, collection: &Arc<Collection>, now_ms: i64) -> Self {
+    pub(crate) fn new(
+        draft: &'a mut Draft<'s>,
+        state: &State,
+        collection: &Arc<Collection>,
+        now_ms: i64,
+    ) -> Self {
         Self {
             draft,
             tally: state.tally(collection.id),
@@ -65,7 +70,9 @@ impl<'a, 's> Writer<'a, 's> {
 
     /// The document under this encoded `_id`.
     pub(crate) fn get(&self, id: &[u8]) -> StorageResult<Option<RawDocumentBuf>> {
-        let bytes = self.draft.get(Family::Docs, &keys::document(self.collection.id, id))?;
+        let bytes = self
+            .draft
+            .get(Family::Docs, &keys::document(self.collection.id, id))?;
         bytes.map(stored_document).transpose()
     }
 
@@ -77,11 +84,15 @@ impl<'a, 's> Writer<'a, 's> {
         if self.draft.get(Family::Docs, &key)?.is_some() {
             return Err(Failure::Refused(Error::new(
                 ErrorCode::DuplicateWrite,
-                format!("a document with this _id exists already in collection '{}'; choose another _id", self.collection.name),
+                format!(
+                    "a document with this _id exists already in collection '{}'; choose another _id",
+                    self.collection.name
+                ),
             )));
         }
         self.change_entries(&id, None, Some(document))?;
-        self.draft.put(Family::Docs, key, document.as_bytes().to_vec());
+        self.draft
+            .put(Family::Docs, key, document.as_bytes().to_vec());
         self.tally.documents += 1;
         self.tally.bytes += document.as_bytes().len() as u64;
         self.log(ChangeKind::Insert, None, Some(document))?;
@@ -98,11 +109,21 @@ impl<'a, 's> Writer<'a, 's> {
     ) -> Result<(), Failure> {
         check_size(after)?;
         if encoded_id(after)? != id {
-            return Err(Failure::Refused(Error::invalid("the _id of a document cannot be changed; leave it out")));
+            return Err(Failure::Refused(Error::invalid(
+                "the _id of a document cannot be changed; leave it out",
+            )));
         }
         self.change_entries(id, Some(before), Some(after))?;
-        self.draft.put(Family::Docs, keys::document(self.collection.id, id), after.as_bytes().to_vec());
-        self.tally.bytes = self.tally.bytes.saturating_sub(before.as_bytes().len() as u64) + after.as_bytes().len() as u64;
+        self.draft.put(
+            Family::Docs,
+            keys::document(self.collection.id, id),
+            after.as_bytes().to_vec(),
+        );
+        self.tally.bytes = self
+            .tally
+            .bytes
+            .saturating_sub(before.as_bytes().len() as u64)
+            + after.as_bytes().len() as u64;
         self.log(kind, Some(before), Some(after))?;
         Ok(())
     }
@@ -110,15 +131,24 @@ impl<'a, 's> Writer<'a, 's> {
     /// Removes `before`, which has this encoded `_id`.
     pub(crate) fn remove(&mut self, id: &[u8], before: &RawDocument) -> Result<(), Failure> {
         self.change_entries(id, Some(before), None)?;
-        self.draft.delete(Family::Docs, keys::document(self.collection.id, id));
+        self.draft
+            .delete(Family::Docs, keys::document(self.collection.id, id));
         self.tally.documents = self.tally.documents.saturating_sub(1);
-        self.tally.bytes = self.tally.bytes.saturating_sub(before.as_bytes().len() as u64);
+        self.tally.bytes = self
+            .tally
+            .bytes
+            .saturating_sub(before.as_bytes().len() as u64);
         self.log(ChangeKind::Remove, Some(before), None)?;
         Ok(())
     }
 
     /// Enters a document that exists into one index (by its position).
-    pub(crate) fn enter(&mut self, at: usize, id: &[u8], document: &RawDocument) -> Result<(), Failure> {
+    pub(crate) fn enter(
+        &mut self,
+        at: usize,
+        id: &[u8],
+        document: &RawDocument,
+    ) -> Result<(), Failure> {
         let entries = self.entries(at, id, Some(document))?;
         self.replace_entries(at, id, &[], &entries.keys)?;
         self.note_multikey(at, &entries);
@@ -127,7 +157,11 @@ impl<'a, 's> Writer<'a, 's> {
 
     /// Fields of one index (by its position) that became multikey.
     pub(crate) fn multikey_of(&self, at: usize) -> Vec<usize> {
-        self.multikey.iter().filter(|(index, _)| *index == at).map(|(_, field)| *field).collect()
+        self.multikey
+            .iter()
+            .filter(|(index, _)| *index == at)
+            .map(|(_, field)| *field)
+            .collect()
     }
 
     /// Carries the gathered effects over to the state; the command can no longer fail.
@@ -170,24 +204,37 @@ impl<'a, 's> Writer<'a, 's> {
 
     fn entries(&self, at: usize, id: &[u8], document: Option<&RawDocument>) -> Result<Entries> {
         match document {
-            Some(document) => {
-                index_entries::of_document(&self.collection.indexes[at], &self.collection.index_paths[at], document, id)
-            }
+            Some(document) => index_entries::of_document(
+                &self.collection.indexes[at],
+                &self.collection.index_paths[at],
+                document,
+                id,
+            ),
             None => Ok(Entries::default()),
         }
     }
 
     /// `old` and `new` are ascending and without duplicates.
-    fn replace_entries(&mut self, at: usize, id: &[u8], old: &[Vec<u8>], new: &[Vec<u8>]) -> Result<(), Failure> {
+    fn replace_entries(
+        &mut self,
+        at: usize,
+        id: &[u8],
+        old: &[Vec<u8>],
+        new: &[Vec<u8>],
+    ) -> Result<(), Failure> {
         let index = &self.collection.indexes[at];
         for key in old.iter().filter(|key| new.binary_search(key).is_err()) {
             // While a unique index is built, an entry may be missing, or be another document's.
-            let is_own = !index.spec.unique || self.draft.get(Family::Index, key)?.as_deref() == Some(id);
+            let is_own =
+                !index.spec.unique || self.draft.get(Family::Index, key)?.as_deref() == Some(id);
             if is_own {
                 self.draft.delete(Family::Index, key.clone());
             }
         }
-        for key in new.iter().filter(|key| old.binary_search(key).is_err() || index.spec.unique) {
+        for key in new
+            .iter()
+            .filter(|key| old.binary_search(key).is_err() || index.spec.unique)
+        {
             if index.spec.unique {
                 match self.draft.get(Family::Index, key)? {
                     Some(holder) if holder != id => {
@@ -203,21 +250,37 @@ impl<'a, 's> Writer<'a, 's> {
                     None => {}
                 }
             }
-            self.draft.put(Family::Index, key.clone(), index_entries::entry_value(index, id));
+            self.draft.put(
+                Family::Index,
+                key.clone(),
+                index_entries::entry_value(index, id),
+            );
         }
         Ok(())
     }
 
     fn note_multikey(&mut self, at: usize, entries: &Entries) {
         for &field in &entries.multikey {
-            if !self.collection.indexes[at].multikey[field] && !self.multikey.contains(&(at, field)) {
+            if !self.collection.indexes[at].multikey[field] && !self.multikey.contains(&(at, field))
+            {
                 self.multikey.push((at, field));
             }
         }
     }
 
-    fn log(&mut self, kind: ChangeKind, before: Option<&RawDocument>, after: Option<&RawDocument>) -> StorageResult<()> {
-        let change = ChangeRef::new(kind, &self.collection.env, &self.collection.name, self.now_ms).images(before, after);
+    fn log(
+        &mut self,
+        kind: ChangeKind,
+        before: Option<&RawDocument>,
+        after: Option<&RawDocument>,
+    ) -> StorageResult<()> {
+        let change = ChangeRef::new(
+            kind,
+            &self.collection.env,
+            &self.collection.name,
+            self.now_ms,
+        )
+        .images(before, after);
         self.changes.push(change.encode()?);
         Ok(())
     }
@@ -225,7 +288,8 @@ impl<'a, 's> Writer<'a, 's> {
 
 /// A stored value as the document that it is.
 pub(crate) fn stored_document(bytes: Vec<u8>) -> StorageResult<RawDocumentBuf> {
-    RawDocumentBuf::from_bytes(bytes).map_err(|error| StorageError::corrupt(format!("stored document: {error}")))
+    RawDocumentBuf::from_bytes(bytes)
+        .map_err(|error| StorageError::corrupt(format!("stored document: {error}")))
 }
 
 fn check_size(document: &RawDocument) -> Result<()> {
@@ -233,7 +297,9 @@ fn check_size(document: &RawDocument) -> Result<()> {
     if size > DOCUMENT_BYTES_MAX {
         return Err(Error::new(
             ErrorCode::ExceedSize,
-            format!("the document would have {size} bytes, more than {DOCUMENT_BYTES_MAX}; split it"),
+            format!(
+                "the document would have {size} bytes, more than {DOCUMENT_BYTES_MAX}; split it"
+            ),
         ));
     }
     Ok(())
@@ -256,18 +322,27 @@ pub(crate) fn encoded_id(document: &RawDocument) -> Result<Vec<u8>> {
 /// An `_id` in the order-preserving encoding; refuses types that cannot name a document.
 pub(crate) fn encode_id(id: RawBsonRef<'_>) -> Result<Vec<u8>> {
     let allowed = match id {
-        RawBsonRef::String(_) | RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::ObjectId(_) => true,
+        RawBsonRef::String(_)
+        | RawBsonRef::Int32(_)
+        | RawBsonRef::Int64(_)
+        | RawBsonRef::ObjectId(_) => true,
         RawBsonRef::Double(number) => number.is_finite(),
         RawBsonRef::DateTime(_) | RawBsonRef::Binary(_) | RawBsonRef::Boolean(_) => true,
         _ => false,
     };
     if !allowed {
-        return Err(Error::invalid(format!("an _id cannot be of type {}; use a string or a number", type_name(id))));
+        return Err(Error::invalid(format!(
+            "an _id cannot be of type {}; use a string or a number",
+            type_name(id)
+        )));
     }
     let mut encoded = Vec::with_capacity(40);
     encode_value(id, false, &mut encoded)?;
     if encoded.len() > ID_BYTES_MAX {
-        return Err(Error::new(ErrorCode::ExceedSize, format!("the _id is longer than {ID_BYTES_MAX} bytes; shorten it")));
+        return Err(Error::new(
+            ErrorCode::ExceedSize,
+            format!("the _id is longer than {ID_BYTES_MAX} bytes; shorten it"),
+        ));
     }
     Ok(encoded)
 }

@@ -15,13 +15,17 @@ use serde_bytes::ByteBuf;
 
 use crate::catalog;
 use crate::command::{
-    Change, Command, CommandReply, SessionSequence, StepCounts, Target, WriteOne, WriteOp, WriteStep, decode_reply,
+    Change, Command, CommandReply, SessionSequence, StepCounts, Target, WriteOne, WriteOp,
+    WriteStep, decode_reply,
 };
 use crate::database::Database;
 use crate::error::{Error, ErrorCode, Result};
 use crate::executor::{self, Scan};
 use crate::filter::{Filter, FilterContext};
-use crate::limits::{CANDIDATES_MAX, INSERT_DOCUMENTS_MAX, PLANNED_IDS_MAX, REPLANS_MAX, STEP_BYTES_MAX, STEP_DOCUMENTS_MAX};
+use crate::limits::{
+    CANDIDATES_MAX, INSERT_DOCUMENTS_MAX, PLANNED_IDS_MAX, REPLANS_MAX, STEP_BYTES_MAX,
+    STEP_DOCUMENTS_MAX,
+};
 use crate::op::{Op, OpReply};
 use crate::planner::{Access, Plan};
 use crate::query::{Budget, Query};
@@ -54,9 +58,16 @@ enum Work {
     /// One command, the same whatever is stored.
     Direct(Box<WriteOp>),
     /// At most one document, to be found.
-    One { target: Target, sort: RawDocumentBuf, return_document: bool },
+    One {
+        target: Target,
+        sort: RawDocumentBuf,
+        return_document: bool,
+    },
     /// Many documents, in steps.
-    Many { target: Target, progress: ManyProgress },
+    Many {
+        target: Target,
+        progress: ManyProgress,
+    },
 }
 
 #[derive(Default)]
@@ -74,12 +85,23 @@ impl WritePlan {
     /// Begins a write; refuses what is wrong whatever the database holds.
     pub fn new(env: &str, op: Op, session: Option<SessionSequence>) -> Result<Self> {
         catalog::check_name("environment", env)?;
-        Ok(Self { env: env.to_owned(), session, work: work(op)?, replans: 0, outcome: None })
+        Ok(Self {
+            env: env.to_owned(),
+            session,
+            work: work(op)?,
+            replans: 0,
+            outcome: None,
+        })
     }
 
     /// What to do next. `now_ms` is stamped into the command; `expired` says whether the caller has
     /// stopped waiting.
-    pub fn next(&mut self, database: &Database, now_ms: i64, expired: &dyn Fn() -> bool) -> Result<Step> {
+    pub fn next(
+        &mut self,
+        database: &Database,
+        now_ms: i64,
+        expired: &dyn Fn() -> bool,
+    ) -> Result<Step> {
         if let Some(outcome) = self.outcome.take() {
             return Ok(Step::Done(outcome));
         }
@@ -87,15 +109,35 @@ impl WritePlan {
         let session = self.session;
         let op = match &mut self.work {
             Work::Direct(op) => WriteOp::clone(op),
-            Work::One { target, sort, return_document } => {
-                let one = plan_one(database, &self.env, target, sort, *return_document, now_ms, &budget)?;
+            Work::One {
+                target,
+                sort,
+                return_document,
+            } => {
+                let one = plan_one(
+                    database,
+                    &self.env,
+                    target,
+                    sort,
+                    *return_document,
+                    now_ms,
+                    &budget,
+                )?;
                 WriteOp::WriteOne(one)
             }
-            Work::Many { target, progress } => {
-                WriteOp::WriteStep(plan_step(database, &self.env, target, progress, session, now_ms, &budget)?)
-            }
+            Work::Many { target, progress } => WriteOp::WriteStep(plan_step(
+                database, &self.env, target, progress, session, now_ms, &budget,
+            )?),
         };
-        Ok(Step::Propose(Command { env: self.env.clone(), session, now_ms, op }.encode()?))
+        Ok(Step::Propose(
+            Command {
+                env: self.env.clone(),
+                session,
+                now_ms,
+                op,
+            }
+            .encode()?,
+        ))
     }
 
     /// Takes the reply of the command that `next` gave, as `Database::apply` returned it.
@@ -107,10 +149,16 @@ impl WritePlan {
                     progress.done_to = done_to;
                     progress.counts = counts;
                 }
-                _ => return Err(Error::internal("a step was answered that was not asked for")),
+                _ => {
+                    return Err(Error::internal(
+                        "a step was answered that was not asked for",
+                    ));
+                }
             },
             Ok(CommandReply::SessionOpened { .. }) => {
-                return Err(Error::internal("a session was opened that was not asked for"));
+                return Err(Error::internal(
+                    "a session was opened that was not asked for",
+                ));
             }
             Err(error) if error.code == ErrorCode::Replan => {
                 self.replans += 1;
@@ -133,13 +181,21 @@ fn work(op: Op) -> Result<Work> {
         Op::DropCollection { collection } => WriteOp::DropCollection { collection },
         Op::CreateIndex { collection, index } => WriteOp::CreateIndex { collection, index },
         Op::DropIndex { collection, name } => WriteOp::DropIndex { collection, name },
-        Op::Insert { collection, documents } => {
+        Op::Insert {
+            collection,
+            documents,
+        } => {
             check_insert(&documents)?;
-            WriteOp::Insert { collection, documents }
+            WriteOp::Insert {
+                collection,
+                documents,
+            }
         }
         Op::Update { collection, update } => {
             if update.multi && update.replace {
-                return Err(Error::invalid("a replacement is for one document; use update operators for many"));
+                return Err(Error::invalid(
+                    "a replacement is for one document; use update operators for many",
+                ));
             }
             let change = if update.replace {
                 check_document(&update.update)?;
@@ -157,12 +213,25 @@ fn work(op: Op) -> Result<Work> {
             };
             return found_work(target, update.multi, update.sort, update.return_document);
         }
-        Op::Remove { collection, filter, multi } => {
-            let target =
-                Target { collection, filter, change: Change::Remove, upsert: false, upsert_id: String::new() };
+        Op::Remove {
+            collection,
+            filter,
+            multi,
+        } => {
+            let target = Target {
+                collection,
+                filter,
+                change: Change::Remove,
+                upsert: false,
+                upsert_id: String::new(),
+            };
             return found_work(target, multi, RawDocumentBuf::new(), false);
         }
-        Op::ListCollections | Op::Find { .. } | Op::Count { .. } | Op::ListIndexes { .. } | Op::Explain(_) => {
+        Op::ListCollections
+        | Op::Find { .. }
+        | Op::Count { .. }
+        | Op::ListIndexes { .. }
+        | Op::Explain(_) => {
             return Err(Error::internal("a read reached the writing side"));
         }
     };
@@ -170,24 +239,44 @@ fn work(op: Op) -> Result<Work> {
 }
 
 /// A write to documents that a filter names: one command when it fixes `_id`.
-fn found_work(target: Target, multi: bool, sort: RawDocumentBuf, return_document: bool) -> Result<Work> {
+fn found_work(
+    target: Target,
+    multi: bool,
+    sort: RawDocumentBuf,
+    return_document: bool,
+) -> Result<Work> {
     Sort::parse(&sort)?;
     let filter = Filter::parse(&target.filter, &FilterContext::default())?;
     if let Some(id) = filter.id_equality() {
         // An _id that no document can have matches nothing.
         let candidates = encode_id(id).map(ByteBuf::from).into_iter().collect();
-        let one = WriteOne { target, candidates, complete: true, return_document };
+        let one = WriteOne {
+            target,
+            candidates,
+            complete: true,
+            return_document,
+        };
         return Ok(Work::Direct(Box::new(WriteOp::WriteOne(one))));
     }
     if multi {
-        return Ok(Work::Many { target, progress: ManyProgress::default() });
+        return Ok(Work::Many {
+            target,
+            progress: ManyProgress::default(),
+        });
     }
-    Ok(Work::One { target, sort, return_document })
+    Ok(Work::One {
+        target,
+        sort,
+        return_document,
+    })
 }
 
 fn check_insert(documents: &[RawDocumentBuf]) -> Result<()> {
     if documents.is_empty() || documents.len() > INSERT_DOCUMENTS_MAX {
-        return Err(Error::invalid(format!("an insert takes 1 to {INSERT_DOCUMENTS_MAX} documents, not {}", documents.len())));
+        return Err(Error::invalid(format!(
+            "an insert takes 1 to {INSERT_DOCUMENTS_MAX} documents, not {}",
+            documents.len()
+        )));
     }
     for document in documents {
         check_document(document)?;
@@ -195,7 +284,10 @@ fn check_insert(documents: &[RawDocumentBuf]) -> Result<()> {
         for element in document.iter() {
             let (name, _) = element.map_err(malformed)?;
             if name.as_str().starts_with('$') {
-                return Err(Error::invalid(format!("the field name '{}' starts with '$'; rename it", name.as_str())));
+                return Err(Error::invalid(format!(
+                    "the field name '{}' starts with '$'; rename it",
+                    name.as_str()
+                )));
             }
         }
     }
@@ -213,15 +305,25 @@ fn plan_one(
 ) -> Result<WriteOne> {
     let candidates = database.with_snapshot(budget, now_ms, |snapshot| {
         let collection = snapshot.catalog.require(env, &target.collection)?;
-        let mut query = Query::by_filter(Filter::parse(&target.filter, &FilterContext { now_ms })?)?;
+        let mut query =
+            Query::by_filter(Filter::parse(&target.filter, &FilterContext { now_ms })?)?;
         query.sort = Sort::parse(sort)?;
         query.limit = Some(CANDIDATES_MAX as u64);
         let choice = snapshot.choose(collection, &query)?;
-        let (ids, _) = executor::ids(snapshot.scan(collection, &choice.best, &query), &query, CANDIDATES_MAX as u64)?;
+        let (ids, _) = executor::ids(
+            snapshot.scan(collection, &choice.best, &query),
+            &query,
+            CANDIDATES_MAX as u64,
+        )?;
         Ok(ids)
     })?;
     let candidates = candidates.into_iter().map(ByteBuf::from).collect();
-    Ok(WriteOne { target: target.clone(), candidates, complete: false, return_document })
+    Ok(WriteOne {
+        target: target.clone(),
+        candidates,
+        complete: false,
+        return_document,
+    })
 }
 
 fn plan_step(
@@ -243,7 +345,9 @@ fn plan_step(
                     progress.counts = earlier.counts;
                 }
                 // The outcome is known: any command under this name returns it.
-                Ok(Seen::Finished(_)) | Err(_) => return Ok(step(target, progress, Vec::new(), true)),
+                Ok(Seen::Finished(_)) | Err(_) => {
+                    return Ok(step(target, progress, Vec::new(), true));
+                }
                 Ok(Seen::New) => {}
             }
         }
@@ -254,7 +358,12 @@ fn plan_step(
 
 fn step(target: &Target, progress: &ManyProgress, ids: Vec<Vec<u8>>, last: bool) -> WriteStep {
     let ids = ids.into_iter().map(ByteBuf::from).collect();
-    WriteStep { target: target.clone(), ids, last, earlier: progress.counts }
+    WriteStep {
+        target: target.clone(),
+        ids,
+        last,
+        earlier: progress.counts,
+    }
 }
 
 /// The next documents of a write to many, ascending, and whether they are the last.
@@ -265,11 +374,18 @@ fn next_ids(
     progress: &mut ManyProgress,
 ) -> Result<(Vec<Vec<u8>>, bool)> {
     let collection = snapshot.catalog.require(env, &target.collection)?;
-    let mut query = Query::by_filter(Filter::parse(&target.filter, &FilterContext { now_ms: snapshot.now_ms })?)?;
+    let mut query = Query::by_filter(Filter::parse(
+        &target.filter,
+        &FilterContext {
+            now_ms: snapshot.now_ms,
+        },
+    )?)?;
     query.after.clone_from(&progress.done_to);
     if progress.found.is_none() {
         let choice = snapshot.choose(collection, &query)?;
-        if !matches!(choice.best.access, Access::Collection) && choice.best.examined <= PLANNED_IDS_MAX as f64 {
+        if !matches!(choice.best.access, Access::Collection)
+            && choice.best.examined <= PLANNED_IDS_MAX as f64
+        {
             let scan = snapshot.scan(collection, &choice.best, &query);
             let (ids, _) = executor::ids(scan, &query, PLANNED_IDS_MAX as u64 + 1)?;
             progress.found = (ids.len() <= PLANNED_IDS_MAX).then(|| ids.into());

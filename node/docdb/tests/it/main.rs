@@ -1,12 +1,10 @@
-//! The database from outside: commands in, replies and reads out, over both stores; and the query language against
-//! an independent implementation.
+//! Integration tests of the document database, one binary.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bounds;
+mod engine;
 mod garbage;
 mod generate;
-mod harness;
 mod key_order;
 mod mingo;
-mod t10_documents;

@@ -9,7 +9,10 @@ use yunbase_docdb::memory::MemoryStore;
 use yunbase_docdb::op::{FindOp, IndexField, IndexSpec, Op, OpReply, UpdateOp};
 use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::rocks_options::RocksShared;
-use yunbase_docdb::{Budget, CommandReply, Database, Entry, Options, Result, SessionSequence, Step, WritePlan, command};
+use yunbase_docdb::{
+    Budget, CommandReply, Database, Entry, Options, Result, SessionSequence, Step, WritePlan,
+    command,
+};
 
 pub const ENV: &str = "env-1";
 pub const START_MS: i64 = 1_700_000_000_000;
@@ -33,7 +36,10 @@ pub fn shared() -> RocksShared {
 }
 
 pub fn rocks(root: &Path) -> Db {
-    open(Box::new(RocksStore::open(root, shared()).unwrap()), Options::default())
+    open(
+        Box::new(RocksStore::open(root, shared()).unwrap()),
+        Options::default(),
+    )
 }
 
 pub fn open(store: Box<dyn Store>, options: Options) -> Db {
@@ -42,7 +48,11 @@ pub fn open(store: Box<dyn Store>, options: Options) -> Db {
         Some(progress) => u64::from_le_bytes(progress.try_into().unwrap()),
         None => 0,
     };
-    Db { database, log_index: AtomicU64::new(log_index), now_ms: AtomicI64::new(START_MS) }
+    Db {
+        database,
+        log_index: AtomicU64::new(log_index),
+        now_ms: AtomicI64::new(START_MS),
+    }
 }
 
 impl Db {
@@ -52,9 +62,15 @@ impl Db {
         let entries: Vec<_> = payloads
             .iter()
             .enumerate()
-            .map(|(position, payload)| Entry { log_index, position: position as u32, payload })
+            .map(|(position, payload)| Entry {
+                log_index,
+                position: position as u32,
+                payload,
+            })
             .collect();
-        self.database.apply(&entries, &log_index.to_le_bytes()).unwrap()
+        self.database
+            .apply(&entries, &log_index.to_le_bytes())
+            .unwrap()
     }
 
     pub fn now(&self) -> i64 {
@@ -84,11 +100,14 @@ impl Db {
     }
 
     pub fn read(&self, op: &Op) -> Result<OpReply> {
-        self.database.read(ENV, op, &Budget::new(&|| false), self.now())
+        self.database
+            .read(ENV, op, &Budget::new(&|| false), self.now())
     }
 
     pub fn open_session(&self) -> u64 {
-        let reply = self.apply(&[command::open_session(self.now()).unwrap()]).remove(0);
+        let reply = self
+            .apply(&[command::open_session(self.now()).unwrap()])
+            .remove(0);
         match command::decode_reply(&reply).unwrap() {
             CommandReply::SessionOpened { session, .. } => session,
             other => panic!("{other:?}"),
@@ -96,15 +115,26 @@ impl Db {
     }
 
     pub fn create(&self, collection: &str) {
-        self.write(Op::CreateCollection { collection: collection.into() }).unwrap();
+        self.write(Op::CreateCollection {
+            collection: collection.into(),
+        })
+        .unwrap();
     }
 
     pub fn insert(&self, collection: &str, documents: &[Document]) -> Result<OpReply> {
         self.write(insert(collection, documents))
     }
 
-    pub fn index(&self, collection: &str, fields: &[(&str, bool)], unique: bool) -> Result<OpReply> {
-        self.write(Op::CreateIndex { collection: collection.into(), index: index_spec(fields, unique) })
+    pub fn index(
+        &self,
+        collection: &str,
+        fields: &[(&str, bool)],
+        unique: bool,
+    ) -> Result<OpReply> {
+        self.write(Op::CreateIndex {
+            collection: collection.into(),
+            index: index_spec(fields, unique),
+        })
     }
 
     /// Carries all index builds to their end.
@@ -119,20 +149,41 @@ impl Db {
     }
 
     pub fn find(&self, collection: &str, filter: Document) -> Vec<Document> {
-        self.find_op(collection, FindOp { filter: raw(&filter), ..FindOp::default() }).unwrap().0
+        self.find_op(
+            collection,
+            FindOp {
+                filter: raw(&filter),
+                ..FindOp::default()
+            },
+        )
+        .unwrap()
+        .0
     }
 
     pub fn find_op(&self, collection: &str, find: FindOp) -> Result<(Vec<Document>, Vec<u8>)> {
-        match self.read(&Op::Find { collection: collection.into(), find })? {
-            OpReply::Found { documents, next } => {
-                Ok((documents.iter().map(|document| Document::try_from(&**document).unwrap()).collect(), next))
-            }
+        match self.read(&Op::Find {
+            collection: collection.into(),
+            find,
+        })? {
+            OpReply::Found { documents, next } => Ok((
+                documents
+                    .iter()
+                    .map(|document| Document::try_from(&**document).unwrap())
+                    .collect(),
+                next,
+            )),
             other => panic!("{other:?}"),
         }
     }
 
     pub fn count(&self, collection: &str, filter: Document) -> u64 {
-        match self.read(&Op::Count { collection: collection.into(), filter: raw(&filter) }).unwrap() {
+        match self
+            .read(&Op::Count {
+                collection: collection.into(),
+                filter: raw(&filter),
+            })
+            .unwrap()
+        {
             OpReply::Counted { count } => count,
             other => panic!("{other:?}"),
         }
@@ -147,14 +198,26 @@ impl Db {
 
     /// (matched, modified)
     pub fn update(&self, collection: &str, update: UpdateOp) -> Result<(u64, u64)> {
-        match self.write(Op::Update { collection: collection.into(), update })? {
-            OpReply::Updated { matched, modified, .. } => Ok((matched, modified)),
+        match self.write(Op::Update {
+            collection: collection.into(),
+            update,
+        })? {
+            OpReply::Updated {
+                matched, modified, ..
+            } => Ok((matched, modified)),
             other => panic!("{other:?}"),
         }
     }
 
     pub fn remove(&self, collection: &str, filter: Document, multi: bool) -> u64 {
-        match self.write(Op::Remove { collection: collection.into(), filter: raw(&filter), multi }).unwrap() {
+        match self
+            .write(Op::Remove {
+                collection: collection.into(),
+                filter: raw(&filter),
+                multi,
+            })
+            .unwrap()
+        {
             OpReply::Removed { removed } => removed,
             other => panic!("{other:?}"),
         }
@@ -162,22 +225,41 @@ impl Db {
 }
 
 pub fn insert(collection: &str, documents: &[Document]) -> Op {
-    Op::Insert { collection: collection.into(), documents: documents.iter().map(raw).collect() }
+    Op::Insert {
+        collection: collection.into(),
+        documents: documents.iter().map(raw).collect(),
+    }
 }
 
 pub fn update(filter: Document, update: Document) -> UpdateOp {
-    UpdateOp { filter: raw(&filter), update: raw(&update), ..UpdateOp::default() }
+    UpdateOp {
+        filter: raw(&filter),
+        update: raw(&update),
+        ..UpdateOp::default()
+    }
 }
 
 pub fn find(collection: &str, find: FindOp) -> Op {
-    Op::Find { collection: collection.into(), find }
+    Op::Find {
+        collection: collection.into(),
+        find,
+    }
 }
 
 pub fn index_spec(fields: &[(&str, bool)], unique: bool) -> IndexSpec {
-    let name: Vec<_> = fields.iter().map(|(path, down)| format!("{path}_{}", if *down { -1 } else { 1 })).collect();
+    let name: Vec<_> = fields
+        .iter()
+        .map(|(path, down)| format!("{path}_{}", if *down { -1 } else { 1 }))
+        .collect();
     IndexSpec {
         name: name.join("_"),
-        fields: fields.iter().map(|(path, descending)| IndexField { path: (*path).into(), descending: *descending }).collect(),
+        fields: fields
+            .iter()
+            .map(|(path, descending)| IndexField {
+                path: (*path).into(),
+                descending: *descending,
+            })
+            .collect(),
         unique,
     }
 }

@@ -1,0 +1,11 @@
+//! The engine from outside: commands in, replies and reads out, over both stores.
+
+mod generate;
+mod harness;
+mod t10_documents;
+mod t20_sessions;
+mod t30_indexes;
+mod t35_plans;
+mod t40_changes;
+mod t50_stores;
+mod t60_replicas;
