@@ -40,6 +40,7 @@ async fn nothing_acknowledged_is_lost_when_leaders_die() {
         for writer in writers {
             acknowledged.extend(writer.await.unwrap());
         }
+        drop(leading);
         let began = Instant::now();
         cluster.put(group, &format!("after-{round}=1")).await;
         assert!(began.elapsed() < Duration::from_secs(3), "back after {:?}", began.elapsed());
