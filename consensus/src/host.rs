@@ -4,7 +4,7 @@
 //! only, so neither a burst of requests nor a slow state machine delays a heartbeat.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ impl Host {
 
     /// What answers peers, for transports other than gRPC.
     pub fn peer_handler(&self) -> Arc<dyn PeerHandler> {
-        self.inner.clone()
+        Arc::new(Door(Arc::downgrade(&self.inner)))
     }
 
     /// Overrides the address that memberships give for a node.
@@ -224,37 +224,56 @@ impl HostInner {
     }
 }
 
-impl PeerHandler for HostInner {
+/// What peers knock at. Connections outlive a host that is dropped, and must not keep it.
+struct Door(Weak<HostInner>);
+
+impl PeerHandler for Door {
     fn admit(&self, parties: Parties) -> Result<(), String> {
-        if parties.cluster != self.options.cluster_id {
-            return Err(format!("this node belongs to cluster {}, not {}", self.options.cluster_id, parties.cluster));
+        let host = self.0.upgrade().ok_or("this node has stopped")?;
+        host.admit(parties)
+    }
+
+    fn connected(&self, peer: NodeId) {
+        if let Some(host) = self.0.upgrade() {
+            host.peer_alive(peer);
         }
-        if parties.to != self.options.node_id {
-            return Err(format!("this is node {}, not {}", self.options.node_id, parties.to));
+    }
+
+    fn handle(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'static, PeerResponse> {
+        let PeerRequest(proto::Request { id, group, body }) = request;
+        let group_id = GroupId(group);
+        let group = self.0.upgrade().and_then(|host| host.group(group_id));
+        async move {
+            let body = match group {
+                Some(group) => peer_handler::answer(&group, from, body).await,
+                None => refused(Reason::UnknownGroup, format!("group {group_id} is not open on this node")),
+            };
+            PeerResponse(proto::Response { id, body: Some(body) })
         }
-        // Whoever speaks to us can be spoken to: do not sit out a pause from when it was away.
-        self.options.network.peer_alive(parties.from);
-        let leading: Vec<Group> = self.groups().into_iter().filter(|group| group.inner.raft.is_leader()).collect();
-        self.runtime.spawn(async move {
-            for group in leading {
-                drop(group.inner.raft.trigger().reset_backoff([parties.from]).await);
-            }
-        });
+        .boxed()
+    }
+}
+
+impl HostInner {
+    fn admit(&self, parties: Parties) -> Result<(), String> {
+        let options = &self.options;
+        if parties.cluster != options.cluster_id {
+            return Err(format!("this node belongs to cluster {}, not {}", options.cluster_id, parties.cluster));
+        }
+        if parties.to != options.node_id {
+            return Err(format!("this is node {}, not {}", options.node_id, parties.to));
+        }
         Ok(())
     }
 
-    fn handle(self: Arc<Self>, from: NodeId, request: PeerRequest) -> BoxFuture<'static, PeerResponse> {
-        let PeerRequest(proto::Request { id, group, body }) = request;
-        let group_id = GroupId(group);
-        let Some(group) = self.group(group_id) else {
-            let detail = format!("group {group_id} is not open on node {}", self.options.node_id);
-            let body = Some(refused(Reason::UnknownGroup, detail));
-            return futures::future::ready(PeerResponse(proto::Response { id, body })).boxed();
-        };
-        async move {
-            let body = Some(peer_handler::answer(&group, from, body).await);
-            PeerResponse(proto::Response { id, body })
-        }
-        .boxed()
+    /// Whoever has just connected to us can be spoken to: do not sit out a pause from when it was away.
+    fn peer_alive(&self, peer: NodeId) {
+        self.options.network.peer_alive(peer);
+        let leading: Vec<Group> = self.groups().into_iter().filter(|group| group.inner.raft.is_leader()).collect();
+        self.runtime.spawn(async move {
+            for group in leading {
+                drop(group.inner.raft.trigger().reset_backoff([peer]).await);
+            }
+        });
     }
 }

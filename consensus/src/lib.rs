@@ -20,6 +20,7 @@ mod raft;
 mod raft_network;
 mod read_index;
 mod records;
+mod sim_network;
 mod snapshot;
 mod snapshot_transfer;
 mod state_machine;
@@ -54,6 +55,7 @@ pub use peer_network::{
 pub use peer_service::{PeerEndpoint, PeerService};
 pub use proposer::Proposed;
 pub use read_index::Barrier;
+pub use sim_network::{SimFaults, SimNetwork};
 pub use snapshot::SnapshotOptions;
 pub use state_machine::{Command, StateMachine};
 pub use state_machine_store::ApplyOptions;

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -152,5 +151,8 @@ pub trait PeerHandler: Send + Sync + 'static {
 
     /// Handles one request of an admitted conversation. The first poll of the future fixes the
     /// request's place in the order, so callers poll futures in the order of arrival.
-    fn handle(self: Arc<Self>, from: NodeId, request: PeerRequest) -> BoxFuture<'static, PeerResponse>;
+    fn handle(&self, from: NodeId, request: PeerRequest) -> BoxFuture<'static, PeerResponse>;
+
+    /// A conversation was admitted: the peer lives.
+    fn connected(&self, _peer: NodeId) {}
 }

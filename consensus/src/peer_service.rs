@@ -89,7 +89,6 @@ async fn serve_stream(
             }
             request = requests.message(), if under_way.len() < STREAM_MAX_REQUESTS => match request {
                 Ok(Some(request)) => {
-                    let handler = handler.clone();
                     let id = request.id;
                     let handled = handler.handle(from, PeerRequest(request));
                     under_way.push(async move {
@@ -118,5 +117,6 @@ fn admit(handler: &dyn PeerHandler, first: proto::Request) -> Result<u64, Respon
     };
     let parties = Parties { cluster: ClusterId(cluster), from: hello.from, to: hello.to };
     handler.admit(parties).map_err(|detail| refused(Reason::WrongCluster, detail))?;
+    handler.connected(parties.from);
     Ok(hello.from)
 }

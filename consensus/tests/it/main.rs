@@ -4,3 +4,8 @@
 mod cluster;
 mod kv;
 mod t10_propose_and_read;
+mod t20_failover;
+mod t30_catch_up;
+mod t40_membership;
+mod t50_refusals;
+mod t60_partitions;

@@ -1,0 +1,81 @@
+//! What a group refuses: too much at once, and strangers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use yunbase_consensus::{
+    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, ProposeError, ReadError,
+    UnknownReason, plain_endpoints,
+};
+
+use crate::cluster::{CLUSTER, Cluster, soon};
+use crate::kv::Kv;
+
+/// Beyond the limit of what may be under way a proposal is refused at once; what was taken is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overload_is_refused_at_once() {
+    let cluster = Cluster::start_with(3, 1, |options| {
+        options.proposals.in_flight_max_commands = 10;
+        options.proposals.command_max_bytes = 100;
+    })
+    .await;
+    let group = GroupId(0);
+    cluster.put(group, "a=1").await;
+    let leader = cluster.leader(group).await;
+    for node in 1..=3 {
+        *cluster.state(node, group).apply_delay.lock().unwrap() = Duration::from_millis(200);
+    }
+    let leading = cluster.group(leader, group);
+    let proposals = (0..30).map(|number| {
+        let leading = leading.clone();
+        async move { leading.propose(Bytes::from(format!("k{number}=1")), soon()).await }
+    });
+    let outcomes = futures::future::join_all(proposals).await;
+    let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(ProposeError::Overloaded { .. }))).count();
+    assert_eq!((taken, refused), (10, 20));
+    let large = leading.propose(Bytes::from(vec![b'x'; 101]), soon()).await;
+    assert_eq!(large, Err(ProposeError::TooLarge { bytes: 101, max_bytes: 100 }));
+    assert_eq!(leading.metrics().in_flight_commands, 0);
+    assert_eq!(leading.metrics().in_flight_bytes, 0);
+}
+
+/// A proposal that is not answered in time may have happened, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_passed_deadline_leaves_the_outcome_unknown() {
+    let cluster = Cluster::start(3, 1).await;
+    let group = GroupId(0);
+    cluster.put(group, "a=1").await;
+    let leader = cluster.leader(group).await;
+    *cluster.state(leader, group).apply_delay.lock().unwrap() = Duration::from_millis(300);
+    let hasty = Instant::now() + Duration::from_millis(50);
+    let outcome = cluster.group(leader, group).propose(Bytes::from("b=1"), hasty).await;
+    assert_eq!(outcome, Err(ProposeError::Unknown { reason: UnknownReason::Deadline }));
+    assert_eq!(cluster.converge(group).await, ["a=1", "b=1"]);
+}
+
+/// A node of another cluster, or one that is mistaken for another, gets no word with ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_refused() {
+    let cluster = Cluster::start(3, 1).await;
+    let group = GroupId(0);
+    cluster.put(group, "a=1").await;
+    let dir = tempfile::tempdir().unwrap();
+    // One claims another cluster, one addresses node 1 by the name of node 9.
+    for (name, cluster_id, first) in [("cluster", ClusterId([8; 16]), 1), ("node", CLUSTER, 9)] {
+        let log = LogEngine::open(&dir.path().join(name), LogOptions::default()).unwrap();
+        let network = Arc::new(GrpcNetwork::new(plain_endpoints()));
+        let options = HostOptions::new(7, cluster_id, network, dir.path().join(format!("{name}-snapshots")));
+        let host = Host::start(options, log).unwrap();
+        let stranger = host.open_group(group, Arc::new(Kv::open(&dir.path().join(format!("{name}-state"))))).await.unwrap();
+        let members = [(7, Peer { address: "127.0.0.1:1".to_owned() }), (first, cluster.peer(1))];
+        stranger.bootstrap(members.into()).await.unwrap();
+        let read = stranger.read_barrier(Instant::now() + Duration::from_millis(2500)).await;
+        assert!(matches!(read, Err(ReadError::Unavailable { .. })), "{name}: {read:?}");
+        assert!(!stranger.watch_leader().borrow().here);
+    }
+    cluster.put(group, "a=2").await;
+    assert_eq!(cluster.converge(group).await, ["a=1", "a=2"]);
+}
