@@ -268,7 +268,9 @@ fn collect_condition(condition: &Condition, path: &Path, found: &mut Vec<Ranges>
 /// What one element of an array satisfies by itself. Its own elements are not indexed.
 fn collect_element(condition: &Condition, found: &mut Vec<Ranges>) {
     match condition {
-        Condition::All(conditions) => conditions.iter().for_each(|condition| collect_element(condition, found)),
+        Condition::All(conditions) => conditions
+            .iter()
+            .for_each(|condition| collect_element(condition, found)),
         Condition::Not(_) => {}
         Condition::Test(test) => found.push(ranges_of(test)),
     }

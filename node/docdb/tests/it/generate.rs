@@ -422,9 +422,17 @@ fn typed_fields(rng: &mut StdRng) -> Document {
             "n" => number(rng),
             "t" => Bson::from(*["", "x", "xy"].choose(rng).unwrap()),
             "v" => scalar(rng),
-            "i" => Bson::Array((0..count).map(|_| Bson::Int32(rng.random_range(-2..5))).collect()),
+            "i" => Bson::Array(
+                (0..count)
+                    .map(|_| Bson::Int32(rng.random_range(-2..5)))
+                    .collect(),
+            ),
             "l" => Bson::Array((0..count).map(|_| scalar(rng)).collect()),
-            _ => Bson::Array((0..count).map(|_| Bson::Document(small_object(rng))).collect()),
+            _ => Bson::Array(
+                (0..count)
+                    .map(|_| Bson::Document(small_object(rng)))
+                    .collect(),
+            ),
         };
         document.insert(name, value);
     }
@@ -457,23 +465,36 @@ pub fn typed_update(rng: &mut StdRng) -> Document {
         let place = ["", "d.", "new.", "d.new."].choose(rng).unwrap();
         let path = format!("{place}{field}");
         let inside = |a: &str, b: &str| a == b || a.starts_with(&format!("{b}."));
-        if paths.iter().any(|other| inside(other, &path) || inside(&path, other)) {
+        if paths
+            .iter()
+            .any(|other| inside(other, &path) || inside(&path, other))
+        {
             continue;
         }
-        let entry = update.entry(name.to_owned()).or_insert_with(|| Bson::Document(Document::new()));
-        entry.as_document_mut().unwrap().insert(path.clone(), operand);
+        let entry = update
+            .entry(name.to_owned())
+            .or_insert_with(|| Bson::Document(Document::new()));
+        entry
+            .as_document_mut()
+            .unwrap()
+            .insert(path.clone(), operand);
         paths.push(path);
     }
     update
 }
 
 fn typed_change(rng: &mut StdRng) -> (&'static str, &'static str, Bson) {
-    let scalars = |rng: &mut StdRng| Bson::Array((0..rng.random_range(0..3)).map(|_| scalar(rng)).collect());
+    let scalars =
+        |rng: &mut StdRng| Bson::Array((0..rng.random_range(0..3)).map(|_| scalar(rng)).collect());
     match rng.random_range(0..20) {
         0 => ("$set", "v", value(rng, 2)),
         1 => ("$set", "t", Bson::from("new")),
         2 => ("$set", "i.1", number(rng)),
-        3 => ("$unset", ["n", "t", "l"].choose(rng).unwrap(), Bson::from("")),
+        3 => (
+            "$unset",
+            ["n", "t", "l"].choose(rng).unwrap(),
+            Bson::from(""),
+        ),
         4 => ("$inc", "n", number(rng)),
         5 => ("$mul", "n", number(rng)),
         6 => ("$min", "n", number(rng)),
@@ -494,16 +515,32 @@ fn typed_change(rng: &mut StdRng) -> (&'static str, &'static str, Bson) {
             ("$push", "o", Bson::Document(push))
         }
         13 => ("$addToSet", "l", scalar(rng)),
-        14 => ("$addToSet", "i", Bson::Document(doc! { "$each": [number(rng), number(rng)] })),
+        14 => (
+            "$addToSet",
+            "i",
+            Bson::Document(doc! { "$each": [number(rng), number(rng)] }),
+        ),
         15 => ("$pull", "l", scalar(rng)),
         16 => {
             let operator = ["$gt", "$gte", "$lt", "$ne", "$eq"].choose(rng).unwrap();
-            ("$pull", "i", Bson::Document(doc! { *operator: number(rng) }))
+            (
+                "$pull",
+                "i",
+                Bson::Document(doc! { *operator: number(rng) }),
+            )
         }
         17 => {
             let operator = ["$gt", "$lte", "$exists"].choose(rng).unwrap();
-            let operand = if *operator == "$exists" { Bson::Boolean(rng.random()) } else { number(rng) };
-            ("$pull", "o", Bson::Document(doc! { "a": { *operator: operand } }))
+            let operand = if *operator == "$exists" {
+                Bson::Boolean(rng.random())
+            } else {
+                number(rng)
+            };
+            (
+                "$pull",
+                "o",
+                Bson::Document(doc! { "a": { *operator: operand } }),
+            )
         }
         18 => ("$pullAll", "l", scalars(rng)),
         _ => ("$addToSet", "o", Bson::Document(small_object(rng))),
@@ -514,7 +551,10 @@ fn typed_change(rng: &mut StdRng) -> (&'static str, &'static str, Bson) {
 pub fn scalar_sort(rng: &mut StdRng) -> Document {
     let mut sort = Document::new();
     for _ in 0..rng.random_range(1..4) {
-        sort.insert(*["n", "t", "v", "d.n", "d.v"].choose(rng).unwrap(), *[1, -1].choose(rng).unwrap());
+        sort.insert(
+            *["n", "t", "v", "d.n", "d.v"].choose(rng).unwrap(),
+            *[1, -1].choose(rng).unwrap(),
+        );
     }
     sort
 }

@@ -112,7 +112,11 @@ fn describe(case: &Case, theirs: &Answer) -> String {
     for (name, value) in case.question.iter().filter(|(name, _)| *name != "kind") {
         let _ = writeln!(text, "{name:>10} {}", plain_json(value));
     }
-    format!("{text}      ours {}\n    theirs {}\n", show(&case.ours), show(theirs))
+    format!(
+        "{text}      ours {}\n    theirs {}\n",
+        show(&case.ours),
+        show(theirs)
+    )
 }
 
 fn show(answer: &Answer) -> String {

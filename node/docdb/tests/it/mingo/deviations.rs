@@ -24,7 +24,10 @@ const DEVIATIONS: [Deviation; 10] = [
         applies: |case, _| {
             has_condition(case, |condition| {
                 matches!(condition.operator, "$lt" | "$lte" | "$gt" | "$gte")
-                    && matches!(condition.operand, Bson::Null | Bson::Array(_) | Bson::Document(_))
+                    && matches!(
+                        condition.operand,
+                        Bson::Null | Bson::Array(_) | Bson::Document(_)
+                    )
             })
         },
     },
@@ -44,7 +47,10 @@ const DEVIATIONS: [Deviation; 10] = [
         applies: |case, _| {
             has_condition(case, |condition| {
                 condition.operator == "$all"
-                    && condition.operand.as_array().is_some_and(|list| list.contains(&Bson::Null))
+                    && condition
+                        .operand
+                        .as_array()
+                        .is_some_and(|list| list.contains(&Bson::Null))
             })
         },
     },
@@ -53,7 +59,11 @@ const DEVIATIONS: [Deviation; 10] = [
         reason: "mingo resolves a path through an array to one flattened array: elements without the field are lost, \
                  an empty result counts as a value, nested arrays are entered; MongoDB tries each element that is an \
                  object by itself and enters no nested array",
-        applies: |case, _| has_condition(case, |condition| crosses_array(document(case), &condition.path)),
+        applies: |case, _| {
+            has_condition(case, |condition| {
+                crosses_array(document(case), &condition.path)
+            })
+        },
     },
     Deviation {
         name: "nested arrays",
@@ -70,17 +80,23 @@ const DEVIATIONS: [Deviation; 10] = [
         applies: |case, _| {
             has_condition(case, |condition| {
                 matches!(condition.operator, "$in" | "$nin")
-                    && condition.operand.as_array().is_some_and(|list| list.iter().any(|value| value.as_array().is_some()))
+                    && condition
+                        .operand
+                        .as_array()
+                        .is_some_and(|list| list.iter().any(|value| value.as_array().is_some()))
             })
         },
     },
     Deviation {
         name: "modifiers of $push to a missing field",
         reason: "mingo ignores $sort and $slice when the field does not exist",
-        applies: |case, _| changes(case, "$push").any(|(path, operand)| {
-            operand.as_document().is_some_and(|operand| operand.contains_key("$sort") || operand.contains_key("$slice"))
-                && value_at(document(case), path).is_none()
-        }),
+        applies: |case, _| {
+            changes(case, "$push").any(|(path, operand)| {
+                operand.as_document().is_some_and(|operand| {
+                    operand.contains_key("$sort") || operand.contains_key("$slice")
+                }) && value_at(document(case), path).is_none()
+            })
+        },
     },
     Deviation {
         name: "duplicates and $addToSet",
@@ -88,7 +104,9 @@ const DEVIATIONS: [Deviation; 10] = [
                  duplicates of $each in a new one",
         applies: |case, _| {
             changes(case, "$addToSet").any(|(path, operand)| {
-                let listed = operand.as_document().is_some_and(|operand| operand.contains_key("$each"));
+                let listed = operand
+                    .as_document()
+                    .is_some_and(|operand| operand.contains_key("$each"));
                 listed || value_at(document(case), path).is_some_and(holds_duplicates)
             })
         },
@@ -97,18 +115,25 @@ const DEVIATIONS: [Deviation; 10] = [
         name: "exclusion inside nested arrays",
         reason: "mingo does not enter arrays in arrays when it excludes a field, and fails on null elements",
         applies: |case, _| {
-            case.question.get_document("projection").is_ok_and(|projection| {
-                projection.iter().any(|(path, value)| {
-                    *value == Bson::Int32(0) && path.contains('.') && crosses_array(document(case), path)
+            case.question
+                .get_document("projection")
+                .is_ok_and(|projection| {
+                    projection.iter().any(|(path, value)| {
+                        *value == Bson::Int32(0)
+                            && path.contains('.')
+                            && crosses_array(document(case), path)
+                    })
                 })
-            })
         },
     },
 ];
 
 /// The name of the listed reason for a difference.
 pub fn explain(case: &Case, theirs: &Answer) -> Option<&'static str> {
-    DEVIATIONS.iter().find(|deviation| (deviation.applies)(case, theirs)).map(|deviation| deviation.name)
+    DEVIATIONS
+        .iter()
+        .find(|deviation| (deviation.applies)(case, theirs))
+        .map(|deviation| deviation.name)
 }
 
 /// One operator of a filter, with the path from the document's root.
@@ -134,22 +159,38 @@ fn collect<'a>(filter: &'a Document, prefix: &str, conditions: &mut Vec<Conditio
             }
             continue;
         }
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
         match value {
             Bson::Document(operators) if operators.keys().any(|name| name.starts_with('$')) => {
                 collect_operators(operators, &path, conditions);
             }
-            operand => conditions.push(Condition { path, operator: "$eq", operand }),
+            operand => conditions.push(Condition {
+                path,
+                operator: "$eq",
+                operand,
+            }),
         }
     }
 }
 
 fn collect_operators<'a>(operators: &'a Document, path: &str, conditions: &mut Vec<Condition<'a>>) {
     for (operator, operand) in operators {
-        conditions.push(Condition { path: path.to_owned(), operator, operand });
+        conditions.push(Condition {
+            path: path.to_owned(),
+            operator,
+            operand,
+        });
         if let Bson::Document(inner) = operand {
             match &**operator {
-                "$elemMatch" if inner.keys().any(|key| !key.starts_with('$') || matches!(&**key, "$and" | "$or" | "$nor")) => {
+                "$elemMatch"
+                    if inner.keys().any(|key| {
+                        !key.starts_with('$') || matches!(&**key, "$and" | "$or" | "$nor")
+                    }) =>
+                {
                     collect(inner, path, conditions);
                 }
                 "$elemMatch" | "$not" => collect_operators(inner, path, conditions),
@@ -160,7 +201,10 @@ fn collect_operators<'a>(operators: &'a Document, path: &str, conditions: &mut V
 }
 
 fn changes<'a>(case: &'a Case, operator: &str) -> impl Iterator<Item = (&'a String, &'a Bson)> {
-    let change = case.question.get_document("change").and_then(|change| change.get_document(operator));
+    let change = case
+        .question
+        .get_document("change")
+        .and_then(|change| change.get_document(operator));
     change.into_iter().flatten()
 }
 
@@ -183,16 +227,28 @@ fn value_at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
 
 /// Whether an array lies on the path before its end.
 fn crosses_array(document: &Document, path: &str) -> bool {
-    path.match_indices('.').any(|(at, _)| matches!(value_at(document, &path[..at]), Some(Bson::Array(_))))
+    path.match_indices('.')
+        .any(|(at, _)| matches!(value_at(document, &path[..at]), Some(Bson::Array(_))))
 }
 
 fn holds_array_in_array(value: &Bson) -> bool {
-    value.as_array().is_some_and(|array| array.iter().any(|element| matches!(element, Bson::Array(_))))
+    value.as_array().is_some_and(|array| {
+        array
+            .iter()
+            .any(|element| matches!(element, Bson::Array(_)))
+    })
 }
 
 fn holds_duplicates(value: &Bson) -> bool {
-    let elements: Vec<_> = value.as_array().into_iter().flatten().map(raw_value).collect();
+    let elements: Vec<_> = value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(raw_value)
+        .collect();
     elements.iter().enumerate().any(|(i, a)| {
-        elements[..i].iter().any(|b| equal(a.as_raw_bson_ref(), b.as_raw_bson_ref()))
+        elements[..i]
+            .iter()
+            .any(|b| equal(a.as_raw_bson_ref(), b.as_raw_bson_ref()))
     })
 }

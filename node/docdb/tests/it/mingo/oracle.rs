@@ -109,9 +109,12 @@ fn to_json(value: &Bson) -> Value {
 /// JSON to read in a failure message: numbers plain.
 pub fn plain_json(value: &Bson) -> Value {
     match value {
-        Bson::Document(document) => {
-            Value::Object(document.iter().map(|(key, value)| (key.clone(), plain_json(value))).collect())
-        }
+        Bson::Document(document) => Value::Object(
+            document
+                .iter()
+                .map(|(key, value)| (key.clone(), plain_json(value)))
+                .collect(),
+        ),
         Bson::Array(array) => Value::Array(array.iter().map(plain_json).collect()),
         Bson::Int32(v) => json!(v),
         Bson::Double(v) => json!(v),
