@@ -48,7 +48,7 @@ pub(super) fn order(a: &Computed, b: &Computed) -> Ordering {
     compare(raw(a), raw(b))
 }
 
-fn compare_values(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn compare_values(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let order = order(&operands[0], &operands[1]);
     Ok(Some(RawBson::Boolean(match name {
         "$eq" => order.is_eq(),
@@ -61,7 +61,7 @@ fn compare_values(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -
     })))
 }
 
-fn not(_: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn not(_: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     Ok(Some(RawBson::Boolean(!is_true(&operands[0]))))
 }
 
@@ -95,7 +95,7 @@ fn widen(
     })
 }
 
-fn add(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn add(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let mut date = None;
     let mut sum = RawBson::Int32(0);
     if operands.iter().any(is_null) {
@@ -133,7 +133,7 @@ fn shift(date: i64, millis: &RawBson, sign: i64) -> Result<Computed> {
     Ok(Some(RawBson::DateTime(DateTime::from_millis(moved))))
 }
 
-fn subtract(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn subtract(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     match (&operands[0], &operands[1]) {
         (a, b) if is_null(a) || is_null(b) => Ok(Some(RawBson::Null)),
         (Some(RawBson::DateTime(a)), Some(RawBson::DateTime(b))) => {
@@ -158,7 +158,7 @@ fn subtract(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Resu
     }
 }
 
-fn multiply(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn multiply(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     if operands.iter().any(is_null) {
         return Ok(Some(RawBson::Null));
     }
@@ -170,7 +170,7 @@ fn multiply(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Resu
     Ok(Some(product))
 }
 
-fn divide(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn divide(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     match (number(name, &operands[0])?, number(name, &operands[1])?) {
         (Some(_), Some(divisor)) if divisor.as_f64() == 0.0 => {
             Err(refused("'$divide' divides by zero".to_owned()))
@@ -182,7 +182,7 @@ fn divide(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result
     }
 }
 
-fn modulo(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn modulo(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     match (
         number(name, &operands[0])?,
         number(name, &operands[1])?,
@@ -199,7 +199,7 @@ fn modulo(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result
     }
 }
 
-fn pow(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn pow(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let (Some(base), Some(exponent)) = (number(name, &operands[0])?, number(name, &operands[1])?)
     else {
         return Ok(Some(RawBson::Null));
@@ -244,7 +244,7 @@ fn power(base: f64, exponent: i64) -> f64 {
     if exponent < 0 { 1.0 / result } else { result }
 }
 
-fn abs(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn abs(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     Ok(Some(match number(name, &operands[0])? {
         None => RawBson::Null,
         Some(Number::Double(v)) => RawBson::Double(v.abs()),
@@ -259,7 +259,7 @@ fn abs(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Co
     }))
 }
 
-fn round_to_whole(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn round_to_whole(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     Ok(match number(name, &operands[0])? {
         None => Some(RawBson::Null),
         Some(Number::Double(v)) => Some(RawBson::Double(if name == "$ceil" {
@@ -267,12 +267,12 @@ fn round_to_whole(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -
         } else {
             v.floor()
         })),
-        Some(Number::Integer(_)) => operands.into_iter().next().flatten(),
+        Some(Number::Integer(_)) => operands[0].clone(),
     })
 }
 
 /// `$round` to even and `$trunc`, at a decimal place from -20 to 100.
-fn round(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn round(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let place = match operands.get(1) {
         None => 0,
         Some(place) => match number(name, place)? {
@@ -306,7 +306,7 @@ fn round(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<
             // Beyond the range of doubles there is nothing to round.
             Some(RawBson::Double(if result.is_finite() { result } else { v }))
         }
-        Some(Number::Integer(_)) if place >= 0 => operands.into_iter().next().flatten(),
+        Some(Number::Integer(_)) if place >= 0 => operands[0].clone(),
         Some(Number::Integer(v)) => {
             let unit = 10_i128.pow(place.unsigned_abs());
             let (whole, rest) = (i128::from(v) / unit, i128::from(v) % unit);
@@ -323,7 +323,7 @@ fn round(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<
     })
 }
 
-fn sqrt(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn sqrt(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     match number(name, &operands[0])?.map(Number::as_f64) {
         None => Ok(Some(RawBson::Null)),
         Some(value) if value < 0.0 => Err(refused("'$sqrt' takes a number from 0".to_owned())),

@@ -59,21 +59,21 @@ fn whole(name: &str, operand: &Computed) -> Result<i64> {
         .ok_or_else(|| wrong_type(name, "whole numbers", operand))
 }
 
-fn size(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn size(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     match elements(name, &operands[0])? {
         Some(elements) => Ok(Some(RawBson::Int32(elements.len() as i32))),
         None => Err(wrong_type(name, "an array", &operands[0])),
     }
 }
 
-fn is_array(_: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn is_array(_: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     Ok(Some(RawBson::Boolean(matches!(
         operands[0],
         Some(RawBson::Array(_))
     ))))
 }
 
-fn element_at(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn element_at(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let Some(elements) = elements(name, &operands[0])? else {
         return Ok(Some(RawBson::Null));
     };
@@ -92,7 +92,7 @@ fn element_at(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Re
         .map(|element| (*element).into()))
 }
 
-fn end(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn end(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     Ok(match elements(name, &operands[0])? {
         None => Some(RawBson::Null),
         Some(elements) if name == "$first" => elements.first().map(|element| (*element).into()),
@@ -100,9 +100,9 @@ fn end(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Co
     })
 }
 
-fn concat(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn concat(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let mut all = Vec::new();
-    for operand in &operands {
+    for operand in operands {
         match elements(name, operand)? {
             Some(elements) => all.extend(elements),
             None => return Ok(Some(RawBson::Null)),
@@ -111,7 +111,7 @@ fn concat(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result
     Ok(array(all))
 }
 
-fn slice(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn slice(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let Some(elements) = elements(name, &operands[0])? else {
         return Ok(Some(RawBson::Null));
     };
@@ -141,7 +141,7 @@ fn slice(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<
     ))
 }
 
-fn contains(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn contains(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let Some(elements) = elements(name, &operands[1])? else {
         return Err(wrong_type(
             name,
@@ -157,7 +157,7 @@ fn contains(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Resu
     )))
 }
 
-fn index_of(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn index_of(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let Some(elements) = elements(name, &operands[0])? else {
         return Ok(Some(RawBson::Null));
     };
@@ -174,14 +174,14 @@ fn index_of(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Resu
     Ok(Some(RawBson::Int32(found.map_or(-1, |at| at as i32))))
 }
 
-fn reverse(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn reverse(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     Ok(match elements(name, &operands[0])? {
         Some(elements) => array(elements.into_iter().rev()),
         None => Some(RawBson::Null),
     })
 }
 
-fn range(name: &'static str, operands: Vec<Computed>, budget: &mut Budget) -> Result<Computed> {
+fn range(name: &'static str, operands: &[Computed], budget: &mut Budget) -> Result<Computed> {
     let bound = |at: usize, otherwise: i64| match operands.get(at) {
         None => Ok(otherwise),
         Some(operand) => i32::try_from(whole(name, operand)?)
@@ -215,10 +215,10 @@ fn accumulated<'a>(name: &str, operands: &'a [Computed]) -> Result<Vec<RawBsonRe
 }
 
 /// `$sum` and `$avg`: what is not a number does not count.
-fn sum(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn sum(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let mut sum = RawBson::Int32(0);
     let mut count = 0;
-    for value in accumulated(name, &operands)? {
+    for value in accumulated(name, operands)? {
         let Some(number) = Number::of(value) else {
             continue;
         };
@@ -241,8 +241,8 @@ fn sum(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Co
 }
 
 /// `$min` and `$max`: null and missing do not count.
-fn extreme(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
-    let values = accumulated(name, &operands)?.into_iter();
+fn extreme(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
+    let values = accumulated(name, operands)?.into_iter();
     let values = values.filter(|value| !matches!(value, RawBsonRef::Null | RawBsonRef::Undefined));
     let found = if name == "$min" {
         values.min_by(|a, b| compare(*a, *b))

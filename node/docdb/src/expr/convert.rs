@@ -18,14 +18,14 @@ pub(super) static FUNCTIONS: [Function; 7] = [
     list("$toDate", 1, 1, to_date),
 ];
 
-fn type_of(_: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn type_of(_: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let name = operands[0]
         .as_ref()
         .map_or("missing", |value| type_name(value.as_raw_bson_ref()));
     Ok(Some(RawBson::String(name.to_owned())))
 }
 
-fn is_number(_: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn is_number(_: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let number = operands[0]
         .as_ref()
         .map(RawBson::as_raw_bson_ref)
@@ -33,7 +33,7 @@ fn is_number(_: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result
     Ok(Some(RawBson::Boolean(number.is_some())))
 }
 
-fn to_bool(_: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn to_bool(_: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     Ok(Some(if is_null(&operands[0]) {
         RawBson::Null
     } else {
@@ -48,7 +48,7 @@ fn cannot_parse(name: &str, text: &str) -> crate::error::Error {
     ))
 }
 
-fn to_integer(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn to_integer(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let value = match &operands[0] {
         value if is_null(value) => return Ok(Some(RawBson::Null)),
         Some(RawBson::Boolean(value)) => Some(i64::from(*value)),
@@ -68,7 +68,7 @@ fn to_integer(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Re
     }))
 }
 
-fn to_double(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn to_double(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let value = match &operands[0] {
         value if is_null(value) => return Ok(Some(RawBson::Null)),
         Some(RawBson::Boolean(value)) => f64::from(u8::from(*value)),
@@ -86,7 +86,7 @@ fn to_double(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Res
     Ok(Some(RawBson::Double(value)))
 }
 
-fn to_date(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn to_date(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let millis = match &operands[0] {
         value if is_null(value) => return Ok(Some(RawBson::Null)),
         Some(RawBson::DateTime(date)) => date.timestamp_millis(),
@@ -110,7 +110,7 @@ fn to_date(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Resul
 
 pub(super) fn to_string(
     name: &'static str,
-    operands: Vec<Computed>,
+    operands: &[Computed],
     _: &mut Budget,
 ) -> Result<Computed> {
     match &operands[0] {

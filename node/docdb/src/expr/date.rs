@@ -76,7 +76,7 @@ impl Civil {
     }
 }
 
-fn part(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn part(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let millis = match &operands[0] {
         value if is_null(value) => return Ok(Some(RawBson::Null)),
         Some(RawBson::DateTime(date)) => date.timestamp_millis(),

@@ -58,7 +58,7 @@ impl<'a> Scope<'a> {
                 for operand in operands {
                     values.push(self.node(operand)?);
                 }
-                (function.call)(function.name, values, &mut self.budget)?
+                (function.call)(function.name, &values, &mut self.budget)?
             }
             Node::Junction(all, nodes) => {
                 let mut holds = *all;

@@ -13,7 +13,7 @@ pub(super) struct Function {
 }
 
 /// Computes a result; operands that were left out are missing.
-pub(super) type Call = fn(&'static str, Vec<Computed>, &mut Budget) -> Result<Computed>;
+pub(super) type Call = fn(&'static str, &[Computed], &mut Budget) -> Result<Computed>;
 
 /// How an operator takes its operands.
 #[derive(Debug, Clone, Copy)]

@@ -34,10 +34,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn merge(name: &'static str, operands: Vec<Computed>, budget: &mut Budget) -> Result<Computed> {
+fn merge(name: &'static str, operands: &[Computed], budget: &mut Budget) -> Result<Computed> {
     let mut merged = Fields::default();
     let mut sources: Vec<&RawDocument> = Vec::new();
-    for operand in &operands {
+    for operand in operands {
         match operand {
             Some(RawBson::Document(document)) => sources.push(document),
             Some(RawBson::Array(array)) if operands.len() == 1 => {
@@ -63,11 +63,7 @@ fn merge(name: &'static str, operands: Vec<Computed>, budget: &mut Budget) -> Re
     Ok(merged.into_object())
 }
 
-fn object_to_array(
-    name: &'static str,
-    operands: Vec<Computed>,
-    _: &mut Budget,
-) -> Result<Computed> {
+fn object_to_array(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let document = match &operands[0] {
         Some(RawBson::Document(document)) => document,
         value if is_null(value) => return Ok(Some(RawBson::Null)),
@@ -86,7 +82,7 @@ fn object_to_array(
 /// From `[{k: .., v: ..}, ..]` or `[[k, v], ..]`.
 fn array_to_object(
     name: &'static str,
-    operands: Vec<Computed>,
+    operands: &[Computed],
     budget: &mut Budget,
 ) -> Result<Computed> {
     let Some(pairs) = elements(name, &operands[0])? else {

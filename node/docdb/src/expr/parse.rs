@@ -136,7 +136,8 @@ impl Parser {
             Operands::List(least, most) => self.operands(name, value, least, most)?,
             Operands::Named(members) => {
                 let document = object_operand(name, value)?;
-                check_members(name, document, members.iter().map(|(member, _)| *member))?;
+                let known: Vec<&str> = members.iter().map(|(member, _)| *member).collect();
+                check_members(name, document, &known)?;
                 let mut operands = Vec::with_capacity(members.len());
                 for (member, optional) in members {
                     operands.push(match member_of(document, member)? {
@@ -149,7 +150,7 @@ impl Parser {
             }
             Operands::Date => vec![match value {
                 RawBsonRef::Document(document) if member_of(document, "date")?.is_some() => {
-                    check_members(name, document, ["date"])?;
+                    check_members(name, document, &["date"])?;
                     self.member(name, document, "date")?
                 }
                 RawBsonRef::Array(_) => self.operands(name, value, 1, 1)?.remove(0),
@@ -197,7 +198,7 @@ impl Parser {
     fn cond(&mut self, value: RawBsonRef<'_>) -> Result<Node> {
         let (condition, then, otherwise) = match value {
             RawBsonRef::Document(document) => {
-                check_members("$cond", document, ["if", "then", "else"])?;
+                check_members("$cond", document, &["if", "then", "else"])?;
                 (
                     self.member("$cond", document, "if")?,
                     self.member("$cond", document, "then")?,
@@ -220,14 +221,14 @@ impl Parser {
 
     fn switch(&mut self, value: RawBsonRef<'_>) -> Result<Node> {
         let document = object_operand("$switch", value)?;
-        check_members("$switch", document, ["branches", "default"])?;
+        check_members("$switch", document, &["branches", "default"])?;
         let Some(RawBsonRef::Array(branches)) = member_of(document, "branches")? else {
             return Err(lacks("$switch", "branches"));
         };
         let mut cases = Vec::new();
         for branch in branches {
             let branch = object_operand("$switch", branch.map_err(malformed)?)?;
-            check_members("$switch", branch, ["case", "then"])?;
+            check_members("$switch", branch, &["case", "then"])?;
             cases.push((
                 self.member("$switch", branch, "case")?,
                 self.member("$switch", branch, "then")?,
@@ -245,7 +246,7 @@ impl Parser {
 
     fn define(&mut self, value: RawBsonRef<'_>) -> Result<Node> {
         let document = object_operand("$let", value)?;
-        check_members("$let", document, ["vars", "in"])?;
+        check_members("$let", document, &["vars", "in"])?;
         let Some(RawBsonRef::Document(definitions)) = member_of(document, "vars")? else {
             return Err(lacks("$let", "vars"));
         };
@@ -262,7 +263,7 @@ impl Parser {
 
     fn map(&mut self, value: RawBsonRef<'_>) -> Result<Node> {
         let document = object_operand("$map", value)?;
-        check_members("$map", document, ["input", "as", "in"])?;
+        check_members("$map", document, &["input", "as", "in"])?;
         let input = self.member("$map", document, "input")?;
         let name = as_name("$map", document)?;
         let body = self.with(vec![name], |parser| parser.member("$map", document, "in"))?;
@@ -271,7 +272,7 @@ impl Parser {
 
     fn filter(&mut self, value: RawBsonRef<'_>) -> Result<Node> {
         let document = object_operand("$filter", value)?;
-        check_members("$filter", document, ["input", "as", "cond", "limit"])?;
+        check_members("$filter", document, &["input", "as", "cond", "limit"])?;
         let input = self.member("$filter", document, "input")?;
         let name = as_name("$filter", document)?;
         let condition = self.with(vec![name], |parser| {
@@ -286,7 +287,7 @@ impl Parser {
 
     fn reduce(&mut self, value: RawBsonRef<'_>) -> Result<Node> {
         let document = object_operand("$reduce", value)?;
-        check_members("$reduce", document, ["input", "initialValue", "in"])?;
+        check_members("$reduce", document, &["input", "initialValue", "in"])?;
         let input = self.member("$reduce", document, "input")?;
         let initial = self.member("$reduce", document, "initialValue")?;
         let names = vec!["value".to_owned(), "this".to_owned()];
@@ -363,14 +364,10 @@ fn member_of<'a>(document: &'a RawDocument, member: &str) -> Result<Option<RawBs
     document.get(member).map_err(malformed)
 }
 
-fn check_members<'a>(
-    operator: &str,
-    document: &RawDocument,
-    known: impl IntoIterator<Item = &'a str> + Clone,
-) -> Result<()> {
+fn check_members(operator: &str, document: &RawDocument, known: &[&str]) -> Result<()> {
     for element in document.iter_elements() {
         let key = element.map_err(malformed)?.key().as_str();
-        if !known.clone().into_iter().any(|known| known == key) {
+        if !known.contains(&key) {
             return Err(Error::operator(format!(
                 "expression operator '{operator}' does not know '{key}' (or not yet)"
             )));

@@ -42,9 +42,9 @@ fn present_set<'a>(name: &str, operand: &'a Computed) -> Result<Set<'a>> {
     set(name, operand)?.ok_or_else(|| wrong_type(name, "arrays", operand))
 }
 
-fn union(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn union(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let mut all = Vec::new();
-    for operand in &operands {
+    for operand in operands {
         match elements(name, operand)? {
             Some(elements) => all.extend(elements),
             None => return Ok(Some(RawBson::Null)),
@@ -53,9 +53,9 @@ fn union(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<
     Ok(array(set_of(all)))
 }
 
-fn intersection(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn intersection(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let mut common: Option<Set<'_>> = None;
-    for operand in &operands {
+    for operand in operands {
         let Some(set) = set(name, operand)? else {
             return Ok(Some(RawBson::Null));
         };
@@ -71,7 +71,7 @@ fn intersection(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> 
 }
 
 /// In the order of the first operand.
-fn difference(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn difference(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let (Some(elements), Some(without)) = (elements(name, &operands[0])?, set(name, &operands[1])?)
     else {
         return Ok(Some(RawBson::Null));
@@ -89,7 +89,7 @@ fn difference(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Re
     Ok(array(kept))
 }
 
-fn is_subset(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn is_subset(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let (part, whole) = (
         present_set(name, &operands[0])?,
         present_set(name, &operands[1])?,
@@ -99,7 +99,7 @@ fn is_subset(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Res
     )))
 }
 
-fn equals(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn equals(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let first = present_set(name, &operands[0])?;
     for operand in &operands[1..] {
         let other = present_set(name, operand)?;
@@ -112,7 +112,7 @@ fn equals(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result
 
 fn truth_of_elements(
     name: &'static str,
-    operands: Vec<Computed>,
+    operands: &[Computed],
     _: &mut Budget,
 ) -> Result<Computed> {
     let elements =

@@ -61,18 +61,18 @@ fn string(text: impl Into<String>) -> Result<Computed> {
     Ok(Some(RawBson::String(text.into())))
 }
 
-fn concat(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn concat(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     if operands.iter().any(is_null) {
         return Ok(Some(RawBson::Null));
     }
     let mut joined = String::new();
-    for operand in &operands {
+    for operand in operands {
         joined.push_str(text(name, operand)?);
     }
     string(joined)
 }
 
-fn change_case(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn change_case(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let text = text_or_empty(name, &operands[0])?;
     string(if name == "$toLower" {
         text.to_ascii_lowercase()
@@ -81,7 +81,7 @@ fn change_case(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> R
     })
 }
 
-fn length(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn length(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let text = text(name, &operands[0])?;
     let length = if name == "$strLenCP" {
         text.chars().count()
@@ -102,11 +102,7 @@ fn position(name: &str, operand: &Computed) -> Result<usize> {
         .map_err(|_| refused(format!("'{name}' takes positions from 0")))
 }
 
-fn substring_bytes(
-    name: &'static str,
-    operands: Vec<Computed>,
-    _: &mut Budget,
-) -> Result<Computed> {
+fn substring_bytes(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let text = text_or_empty(name, &operands[0])?;
     let start = whole(name, &operands[1])?;
     let length = whole(name, &operands[2])?;
@@ -130,7 +126,7 @@ fn substring_bytes(
 
 fn substring_code_points(
     name: &'static str,
-    operands: Vec<Computed>,
+    operands: &[Computed],
     _: &mut Budget,
 ) -> Result<Computed> {
     let text = text_or_empty(name, &operands[0])?;
@@ -139,7 +135,7 @@ fn substring_code_points(
     string(text.chars().skip(start).take(length).collect::<String>())
 }
 
-fn index_of(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn index_of(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     if is_null(&operands[0]) {
         return Ok(Some(RawBson::Null));
     }
@@ -179,7 +175,7 @@ fn index_of(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Resu
     })))
 }
 
-fn split(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn split(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     if operands.iter().any(is_null) {
         return Ok(Some(RawBson::Null));
     }
@@ -196,7 +192,7 @@ fn split(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<
 
 fn compare_ignoring_case(
     name: &'static str,
-    operands: Vec<Computed>,
+    operands: &[Computed],
     _: &mut Budget,
 ) -> Result<Computed> {
     let a = text_or_empty(name, &operands[0])?.to_ascii_uppercase();
@@ -208,7 +204,7 @@ fn compare_ignoring_case(
     })))
 }
 
-fn trim(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn trim(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     if is_null(&operands[0]) || matches!(operands[1], Some(RawBson::Null)) {
         return Ok(Some(RawBson::Null));
     }
@@ -228,7 +224,7 @@ fn trim(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<C
     })
 }
 
-fn regex_match(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> Result<Computed> {
+fn regex_match(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
     let flags = if is_null(&operands[2]) {
         ""
     } else {
@@ -249,7 +245,7 @@ fn regex_match(name: &'static str, operands: Vec<Computed>, _: &mut Budget) -> R
     )))
 }
 
-fn replace(name: &'static str, operands: Vec<Computed>, budget: &mut Budget) -> Result<Computed> {
+fn replace(name: &'static str, operands: &[Computed], budget: &mut Budget) -> Result<Computed> {
     if operands.iter().any(is_null) {
         return Ok(Some(RawBson::Null));
     }
