@@ -30,9 +30,15 @@ impl Bench {
         let log_index = self.log_index;
         let entries: Vec<_> = (0..)
             .zip(payloads)
-            .map(|(position, payload)| Entry { log_index, position, payload })
+            .map(|(position, payload)| Entry {
+                log_index,
+                position,
+                payload,
+            })
             .collect();
-        self.database.apply(&entries, &log_index.to_le_bytes()).unwrap()
+        self.database
+            .apply(&entries, &log_index.to_le_bytes())
+            .unwrap()
     }
 
     fn command(&self, op: Op, session: Option<SessionSequence>) -> Vec<u8> {
@@ -44,7 +50,11 @@ impl Bench {
     }
 
     /// Prepares all commands first, then measures applying them in batches.
-    fn measure_apply(&mut self, name: &str, ops: impl Iterator<Item = (Op, Option<SessionSequence>)>) {
+    fn measure_apply(
+        &mut self,
+        name: &str,
+        ops: impl Iterator<Item = (Op, Option<SessionSequence>)>,
+    ) {
         let started = Instant::now();
         let commands: Vec<_> = ops.map(|(op, session)| self.command(op, session)).collect();
         report(&format!("{name}, planning"), started, commands.len());
@@ -61,7 +71,11 @@ impl Bench {
         let ops: Vec<_> = (0..count).map(op).collect();
         let started = Instant::now();
         for op in &ops {
-            black_box(self.database.read(ENV, op, &Budget::new(&|| false), NOW_MS).unwrap());
+            black_box(
+                self.database
+                    .read(ENV, op, &Budget::new(&|| false), NOW_MS)
+                    .unwrap(),
+            );
         }
         report(name, started, count);
     }
@@ -92,12 +106,22 @@ fn document(number: usize) -> RawDocumentBuf {
 }
 
 fn insert(number: usize, collection: &str) -> Op {
-    Op::Insert { collection: collection.into(), documents: vec![document(number)] }
+    Op::Insert {
+        collection: collection.into(),
+        documents: vec![document(number)],
+    }
 }
 
 fn find(filter: &bson::Document, limit: u64) -> Op {
-    let find = FindOp { filter: raw(filter), limit: Some(limit), ..FindOp::default() };
-    Op::Find { collection: "indexed".into(), find }
+    let find = FindOp {
+        filter: raw(filter),
+        limit: Some(limit),
+        ..FindOp::default()
+    };
+    Op::Find {
+        collection: "indexed".into(),
+        find,
+    }
 }
 
 fn main() {
@@ -105,34 +129,71 @@ fn main() {
     let shared = RocksShared::new(256 << 20, 128 << 20);
     let store = RocksStore::open(folder.path(), shared).unwrap();
     let database = Database::open(Box::new(store), Options::default()).unwrap();
-    let mut bench = Bench { database, log_index: 0 };
+    let mut bench = Bench {
+        database,
+        log_index: 0,
+    };
     for collection in ["plain", "indexed"] {
-        let create = bench.command(Op::CreateCollection { collection: collection.into() }, None);
+        let create = bench.command(
+            Op::CreateCollection {
+                collection: collection.into(),
+            },
+            None,
+        );
         bench.apply(&[create]);
     }
     for path in ["city", "age"] {
-        let fields = vec![IndexField { path: path.into(), descending: false }];
-        let index = IndexSpec { name: path.into(), fields, unique: false };
-        let create = bench.command(Op::CreateIndex { collection: "indexed".into(), index }, None);
+        let fields = vec![IndexField {
+            path: path.into(),
+            descending: false,
+        }];
+        let index = IndexSpec {
+            name: path.into(),
+            fields,
+            unique: false,
+        };
+        let create = bench.command(
+            Op::CreateIndex {
+                collection: "indexed".into(),
+                index,
+            },
+            None,
+        );
         bench.apply(&[create]);
     }
-    let reply = bench.apply(&[command::open_session(NOW_MS).unwrap()]).remove(0);
-    let Ok(CommandReply::SessionOpened { session, .. }) = command::decode_reply(&reply) else { return };
+    let reply = bench
+        .apply(&[command::open_session(NOW_MS).unwrap()])
+        .remove(0);
+    let Ok(CommandReply::SessionOpened { session, .. }) = command::decode_reply(&reply) else {
+        return;
+    };
     let mut sequence = 0;
     let mut name = move || {
         sequence += 1;
         Some(SessionSequence { session, sequence })
     };
 
-    bench.measure_apply("insert 1 KiB, no index", (0..DOCUMENTS).map(|n| (insert(n, "plain"), name())));
-    bench.measure_apply("insert 1 KiB, 2 indexes", (0..DOCUMENTS).map(|n| (insert(n, "indexed"), name())));
+    bench.measure_apply(
+        "insert 1 KiB, no index",
+        (0..DOCUMENTS).map(|n| (insert(n, "plain"), name())),
+    );
+    bench.measure_apply(
+        "insert 1 KiB, 2 indexes",
+        (0..DOCUMENTS).map(|n| (insert(n, "indexed"), name())),
+    );
     let updates = (0..DOCUMENTS).map(|n| {
         let update = UpdateOp {
             filter: raw(&doc! { "_id": id(n * 7 % DOCUMENTS) }),
             update: raw(&doc! { "$inc": { "age": 1 } }),
             ..UpdateOp::default()
         };
-        (Op::Update { collection: "indexed".into(), update }, name())
+        (
+            Op::Update {
+                collection: "indexed".into(),
+                update,
+            },
+            name(),
+        )
     });
     bench.measure_apply("update by _id, 1 of 2 indexes changes", updates);
     let by_id = |n: usize| find(&doc! { "_id": id(n * 13 % DOCUMENTS) }, 1);
@@ -140,9 +201,15 @@ fn main() {
     bench.database.flush().unwrap();
     bench.measure_read("find by _id, from files, cold", DOCUMENTS, by_id);
     bench.measure_read("find by _id, from files, warm", DOCUMENTS, by_id);
-    bench.measure_read("find 10 of 100 by index", 5000, |n| find(&doc! { "city": format!("city-{}", n % 500) }, 10));
-    bench.measure_read("find 100 of 100 by index", 1000, |n| find(&doc! { "city": format!("city-{}", n % 500) }, 100));
-    bench.measure_read("find in a scan of all", 5, |n| find(&doc! { "name": format!("{n}") }, 1));
+    bench.measure_read("find 10 of 100 by index", 5000, |n| {
+        find(&doc! { "city": format!("city-{}", n % 500) }, 10)
+    });
+    bench.measure_read("find 100 of 100 by index", 1000, |n| {
+        find(&doc! { "city": format!("city-{}", n % 500) }, 100)
+    });
+    bench.measure_read("find in a scan of all", 5, |n| {
+        find(&doc! { "name": format!("{n}") }, 1)
+    });
     let count = |n: usize| Op::Count {
         collection: "indexed".into(),
         filter: raw(&doc! { "city": format!("city-{}", n % 500) }),

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod memory;
 pub mod op;
 mod planner;
+mod point_read;
 pub mod projection;
 mod query;
 pub mod raw_bson;
