@@ -177,7 +177,11 @@ fn damaged_commands_are_answered() {
         let (one, other) = (memory(), memory());
         let replies = apply(&one, &log, &mut generator, 10);
         assert_eq!(replies.len(), log.len(), "seed {seed}");
-        assert_eq!(apply(&other, &log, &mut generator, 3), replies, "seed {seed}");
+        assert_eq!(
+            apply(&other, &log, &mut generator, 3),
+            replies,
+            "seed {seed}"
+        );
         assert_eq!(
             one.database.digest().unwrap(),
             other.database.digest().unwrap(),
