@@ -5,7 +5,7 @@ use tempfile::tempdir;
 use yunbase_docdb::{Entry, SessionSequence, Step, WritePlan};
 
 use super::generate::Generator;
-use super::harness::{Db, ENV, memory, rocks};
+use super::harness::{Db, ENV, crash_image, memory, rocks};
 
 /// Commands as a leader would propose them, planned on a database of its own, with some duplicated,
 /// some damaged, some in sessions.
@@ -112,6 +112,43 @@ fn stores_and_batches_do_not_matter() {
         documents += one.documents;
     }
     assert!(documents > 0, "the logs left nothing to compare");
+}
+
+/// A replica that crashes anywhere and replays the log from its progress is a replica again.
+#[test]
+fn a_crashed_replica_catches_up_from_its_progress() {
+    for seed in 300..304 {
+        let log = random_log(seed, 200);
+        let folder = tempdir().unwrap();
+        let mut generator = Generator::new(seed);
+        let expected = memory();
+        apply(&expected, &log, &mut generator, 10);
+        let mut home = folder.path().join("0");
+        for life in 1..=4 {
+            let db = rocks(&home);
+            let done = match db.database.progress().unwrap() {
+                Some(progress) => u64::from_le_bytes(progress.try_into().unwrap()),
+                None => 0,
+            };
+            let rest = &log[log.partition_point(|(log_index, ..)| *log_index <= done)..];
+            let part = if life == 4 {
+                rest.len()
+            } else {
+                rest.len() / 2
+            };
+            let (before, after) = rest[..part].split_at(generator.below(part + 1));
+            apply(&db, before, &mut generator, 10);
+            db.database.flush().unwrap();
+            apply(&db, after, &mut generator, 10);
+            let crashed = folder.path().join(life.to_string());
+            crash_image(&home, &crashed);
+            home = crashed;
+            if life == 4 {
+                let digest = db.database.digest().unwrap();
+                assert_eq!(digest, expected.database.digest().unwrap(), "seed {seed}");
+            }
+        }
+    }
 }
 
 /// After any history, an index holds what a scan finds, and counts are right.
