@@ -42,9 +42,6 @@ pub const PROJECTION_FIELDS_MAX: usize = 4096;
 /// Most fields in one sort, as MongoDB allows in one compound index.
 pub const SORT_FIELDS_MAX: usize = 32;
 
-/// Most tuples of values considered for one document's sort key when several sort fields lie in one array.
-pub const SORT_TUPLES_MAX: usize = 10_000;
-
 /// Most operators in one aggregation expression.
 pub const EXPRESSION_NODES_MAX: usize = 4096;
 

@@ -3,6 +3,9 @@
 //! Ascending, a field sorts by the smallest value its path leads to, descending by the largest; a
 //! missing field sorts as null, an empty array before null. Ties are the caller's to break.
 
+#[cfg(test)]
+mod sort_test;
+
 use bson::{RawBsonRef, RawDocument};
 
 use crate::error::{Error, Result};

@@ -8,6 +8,9 @@ pub mod compare;
 pub mod key;
 pub mod path;
 
+#[cfg(test)]
+mod value_test;
+
 pub use check::{check_document, check_value};
 pub use compare::{compare, equal};
 pub use key::{decode_value, encode_value, skip_value};
@@ -16,6 +19,10 @@ pub use path::{IndexValues, Path, index_values, values_at};
 use crate::error::Error;
 
 /// A stored or sent document whose bytes are not BSON.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "its shape is that of `map_err`"
+)]
 pub(crate) fn malformed(error: bson::error::Error) -> Error {
     Error::invalid(format!(
         "malformed bson: {error}; send a well-formed document"

@@ -58,7 +58,7 @@ fn collect_condition<'a>(
                 .for_each(|condition| collect_condition(path, condition, equalities));
         }
         Condition::Test(Test::Equal(value)) => {
-            equalities.push((path, RawBson::as_raw_bson_ref(value)))
+            equalities.push((path, RawBson::as_raw_bson_ref(value)));
         }
         Condition::Test(Test::In(list)) if list.patterns().is_empty() => {
             let mut values = list.values();

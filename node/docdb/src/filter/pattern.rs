@@ -197,6 +197,12 @@ fn translate(pattern: &str, extended: bool) -> String {
     out
 }
 
+/// `\b` and `\B` between ASCII words; the compiler knows only Unicode words.
+const WORD_BOUNDARY: &str =
+    "(?:(?<=[0-9A-Za-z_])(?![0-9A-Za-z_])|(?<![0-9A-Za-z_])(?=[0-9A-Za-z_]))";
+const NO_WORD_BOUNDARY: &str =
+    "(?:(?<=[0-9A-Za-z_])(?=[0-9A-Za-z_])|(?<![0-9A-Za-z_])(?![0-9A-Za-z_]))";
+
 /// Whether `{` is followed by `n}`, `n,}` or `n,m}`.
 fn is_quantifier(rest: impl Iterator<Item = char>) -> bool {
     let mut digits = 0;
@@ -236,8 +242,8 @@ fn translate_escape(
         'W' => ("[^0-9A-Za-z_]", "[^0-9A-Za-z_]"),
         'S' => (r"[^\t\n\x0b\x0c\r\x20]", r"[^\t\n\x0b\x0c\r\x20]"),
         'b' if in_class => (r"\x08", ""),
-        'b' => ("", r"(?-u:\b)"),
-        'B' if !in_class => ("", r"(?-u:\B)"),
+        'b' => ("", WORD_BOUNDARY),
+        'B' if !in_class => ("", NO_WORD_BOUNDARY),
         '/' => ("/", "/"),
         '0' => (r"\x00", r"\x00"),
         'u' => {

@@ -42,7 +42,7 @@ impl Projection {
         match seen.id {
             Some(false) => root.insert("_id", "_id", Action::Exclude)?,
             _ if inclusive && root.position("_id").is_none() => {
-                root.insert("_id", "_id", Action::Include)?
+                root.insert("_id", "_id", Action::Include)?;
             }
             _ => {}
         }

@@ -5,7 +5,8 @@ use yunbase_docdb::value::{Path, encode_value, index_values};
 
 use bson::RawBsonRef;
 
-use crate::generate::{document, filter, path, raw, rng};
+use crate::generate::requests::{document, filter, path};
+use crate::generate::{raw, rng};
 
 const SEED: u64 = 7_101;
 

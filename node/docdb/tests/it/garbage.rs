@@ -11,7 +11,8 @@ use yunbase_docdb::value::{
     Path, check_document, compare, decode_value, encode_value, index_values, skip_value,
 };
 
-use crate::generate::{document, filter, projection, raw, rng, sort, update};
+use crate::generate::requests::{document, filter, projection, sort, update};
+use crate::generate::{raw, rng};
 
 const SEED: u64 = 7_201;
 

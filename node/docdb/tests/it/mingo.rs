@@ -10,14 +10,16 @@ use std::fmt::Write as _;
 
 use bson::{Bson, Document, doc};
 use rand::rngs::StdRng;
+use yunbase_docdb::expr::Expression;
 use yunbase_docdb::filter::{Filter, FilterContext};
 use yunbase_docdb::projection::Projection;
 use yunbase_docdb::sort::Sort;
 use yunbase_docdb::update::{Update, UpdateContext};
 
-use crate::generate::{
-    document, filter, plain_projection, raw, rng, scalar_sort, typed_document, typed_update,
-};
+use crate::generate::expressions::{expression, full_document};
+use crate::generate::requests::{document, filter, plain_projection};
+use crate::generate::typed::{scalar_sort, typed_document, typed_update};
+use crate::generate::{raw, raw_value, rng};
 use deviations::explain;
 use oracle::{Answer, ask, plain_json, same};
 
@@ -26,15 +28,16 @@ const FILTERS: usize = 16_000;
 const UPDATES: usize = 8_000;
 const PROJECTIONS: usize = 4_000;
 const SORTS: usize = 4_000;
+const EXPRESSIONS: usize = 8_000;
 /// The table must not hide more than this.
 const EXPLAINED_PERCENT_MAX: usize = 6;
 /// Differences printed.
 const SHOWN: usize = 12;
 
 /// One question with our answer to it.
-pub struct Case {
-    pub question: Document,
-    pub ours: Answer,
+pub(crate) struct Case {
+    pub(crate) question: Document,
+    pub(crate) ours: Answer,
 }
 
 fn with_id(id: i32, document: Document) -> Document {
@@ -103,6 +106,18 @@ fn sort_case(rng: &mut StdRng) -> Case {
     });
     Case {
         question: doc! { "kind": "sort", "documents": documents, "sort": order },
+        ours: ours.into(),
+    }
+}
+
+fn expression_case(rng: &mut StdRng) -> Case {
+    let document = with_id(0, full_document(rng));
+    let expression = expression(rng, 3);
+    let ours = Expression::parse(raw_value(&expression).as_raw_bson_ref(), 0)
+        .and_then(|expression| expression.evaluate(&raw(&document)))
+        .map(|value| value.map_or(Bson::Undefined, |value| Bson::try_from(value).unwrap()));
+    Case {
+        question: doc! { "kind": "expression", "document": document, "expression": expression },
         ours: ours.into(),
     }
 }
@@ -176,5 +191,14 @@ fn projections_keep_what_mingo_keeps() {
 fn sorts_order_as_mingo_does() {
     let mut rng = rng(SEED + 3);
     let cases: Vec<Case> = (0..SORTS).map(|_| sort_case(&mut rng)).collect();
+    compare_with_mingo(&cases);
+}
+
+#[test]
+fn expressions_compute_what_mingo_computes() {
+    let mut rng = rng(SEED + 4);
+    let cases: Vec<Case> = (0..EXPRESSIONS)
+        .map(|_| expression_case(&mut rng))
+        .collect();
     compare_with_mingo(&cases);
 }

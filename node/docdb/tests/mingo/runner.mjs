@@ -45,7 +45,7 @@ const answers = {
   projection: ({ document, projection }) => find([document], {}, projection).all()[0],
   sort: ({ documents, sort }) => find(documents, {}).sort(sort).all().map((document) => document._id),
   expression: ({ document, expression }) =>
-    aggregate([document], [{ $project: { _id: 0, value: expression } }])[0].value,
+    aggregate([document], [{ $replaceRoot: { newRoot: { value: expression } } }])[0].value,
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

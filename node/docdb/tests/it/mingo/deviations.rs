@@ -129,7 +129,7 @@ const DEVIATIONS: [Deviation; 10] = [
 ];
 
 /// The name of the listed reason for a difference.
-pub fn explain(case: &Case, theirs: &Answer) -> Option<&'static str> {
+pub(crate) fn explain(case: &Case, theirs: &Answer) -> Option<&'static str> {
     DEVIATIONS
         .iter()
         .find(|deviation| (deviation.applies)(case, theirs))

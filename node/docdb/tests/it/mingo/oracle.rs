@@ -13,7 +13,7 @@ use crate::generate::raw_value;
 
 /// What an implementation says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Value(Bson),
     Refused(String),
 }
@@ -43,7 +43,7 @@ fn node_modules() -> PathBuf {
 }
 
 /// mingo's answers, in the order of the cases.
-pub fn ask(cases: &[Case]) -> Vec<Answer> {
+pub(crate) fn ask(cases: &[Case]) -> Vec<Answer> {
     let runner = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/mingo/runner.mjs");
     let mut child = Command::new("node")
         .arg(runner)
@@ -107,7 +107,7 @@ fn to_json(value: &Bson) -> Value {
 }
 
 /// JSON to read in a failure message: numbers plain.
-pub fn plain_json(value: &Bson) -> Value {
+pub(crate) fn plain_json(value: &Bson) -> Value {
     match value {
         Bson::Document(document) => Value::Object(
             document
@@ -154,7 +154,7 @@ fn from_json(value: &Value) -> Bson {
 
 /// The same answer: equal values whatever the width of numbers and the order of fields; two refusals
 /// are the same whatever they say.
-pub fn same(ours: &Answer, theirs: &Answer) -> bool {
+pub(crate) fn same(ours: &Answer, theirs: &Answer) -> bool {
     match (ours, theirs) {
         (Answer::Value(ours), Answer::Value(theirs)) => {
             let (ours, theirs) = (raw_value(&sorted(ours)), raw_value(&sorted(theirs)));
