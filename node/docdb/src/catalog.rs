@@ -288,3 +288,57 @@ pub(crate) fn check_index(collection: &Collection, spec: &IndexSpec) -> Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::IndexField;
+
+    fn with_collections(count: usize) -> Catalog {
+        let mut catalog = Catalog::default();
+        for number in 0..count {
+            let id = CollectionId(number as u64);
+            catalog.put(Collection::new(id, "env", &format!("c{number}"), 0));
+        }
+        catalog
+    }
+
+    #[test]
+    fn an_environment_has_a_bounded_number_of_collections() {
+        let mut catalog = with_collections(COLLECTIONS_PER_ENV_MAX);
+        let refused = catalog.check_create("env", "one more").unwrap_err();
+        assert_eq!(refused.code, ErrorCode::CollectionExceedLimit);
+        assert_eq!(catalog.check_create("other", "c0"), Ok(()));
+        catalog.remove("env", "c0");
+        assert_eq!(catalog.check_create("env", "one more"), Ok(()));
+    }
+
+    #[test]
+    fn a_collection_reads_back_from_its_record() {
+        let mut collection = Collection::new(CollectionId(7), "env", "c", 5);
+        let fields = vec![IndexField {
+            path: "a.b".into(),
+            descending: true,
+        }];
+        let index = Index {
+            id: IndexId(8),
+            spec: IndexSpec {
+                name: "i".into(),
+                fields,
+                unique: true,
+            },
+            state: IndexState::Failed {
+                reason: Error::invalid("because"),
+            },
+            multikey: vec![true],
+            key_encoding: 1,
+        };
+        collection.push_index(index).unwrap();
+        let record =
+            codec::decode_record(Magic::Collection, &collection.encode().unwrap()).unwrap();
+        let read = Collection::from_record(CollectionId(7), record).unwrap();
+        assert_eq!(read.indexes, collection.indexes);
+        assert_eq!((&*read.env, &*read.name, read.created_ms), ("env", "c", 5));
+        assert_eq!(read.index_paths[0][0].as_str(), "a.b");
+    }
+}

@@ -21,6 +21,7 @@ use crate::kv::{
 };
 use crate::limits::{CHANGE_LOG_AGE_MS_MAX, CHANGE_LOG_BYTES_MAX, CHANGE_SEGMENT_BYTES};
 use crate::op::{Op, OpReply};
+use crate::point_read;
 use crate::query::Budget;
 use crate::read::Snapshot;
 use crate::state::{Counters, State};
@@ -147,6 +148,16 @@ impl Database {
 
     /// Answers a reading operation from one consistent view. `now_ms` is the time that the query sees.
     pub fn read(&self, env: &str, op: &Op, budget: &Budget<'_>, now_ms: i64) -> Result<OpReply> {
+        if let Op::Find { collection, find } = op
+            && let Some(id) = point_read::id_of(find)
+        {
+            self.check_poison()?;
+            let collection = {
+                let catalog = self.published.read_recursive();
+                Arc::clone(catalog.require(env, collection)?)
+            };
+            return point_read::read(&*self.store, &collection, find, &id);
+        }
         self.with_snapshot(budget, now_ms, |snapshot| snapshot.read(env, op))
     }
 

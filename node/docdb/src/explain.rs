@@ -7,7 +7,7 @@ use crate::catalog::{Collection, Index};
 use crate::error::{Error, Result};
 use crate::executor;
 use crate::keys;
-use crate::kv::{Direction, KeyRange};
+use crate::kv::{Direction, KeyRange, after_prefix};
 use crate::op::{Op, OpReply, UpdateOp};
 use crate::planner::{Access, Plan};
 use crate::query::{Query, parse_filter};
@@ -119,38 +119,64 @@ fn describe(collection: &Collection, plan: &Plan) -> Document {
     document
 }
 
-/// `[a: 1, b: "x" .. a: 1, b: "z")`
+/// The values that a range admits: `a: 1` for one value, `[a: 1 .. a: 5)` for several.
 fn range_text(index: &Index, range: &KeyRange) -> String {
     let prefix = keys::index_prefix(index.id).len();
-    let start = bound_text(index, range.start.get(prefix..).unwrap_or_default());
+    let start = range.start.get(prefix..).unwrap_or_default();
+    if after_prefix(&range.start) == range.end {
+        return if start.is_empty() {
+            "all".into()
+        } else {
+            bound(index, start).0
+        };
+    }
+    let (from, is_behind) = bound(index, start);
+    let open = if is_behind { '(' } else { '[' };
     // The end of an index's last range is the beginning of the next index.
-    let is_last = range.end.get(..prefix) != range.start.get(..prefix);
-    let end = if is_last {
-        String::new()
-    } else {
-        bound_text(index, range.end.get(prefix..).unwrap_or_default())
-    };
-    format!("[{start} .. {end})")
+    if range.end.get(..prefix) != range.start.get(..prefix) {
+        return format!("{open}{from} .. )");
+    }
+    let (to, is_including) = bound(index, range.end.get(prefix..).unwrap_or_default());
+    let close = if is_including { ']' } else { ')' };
+    format!("{open}{from} .. {to}{close}")
 }
 
-/// The values at the beginning of a key bound; what follows them is a cut inside a value.
-fn bound_text(index: &Index, mut bytes: &[u8]) -> String {
+/// The values at a bound, and whether the bound lies right behind all keys that begin with them.
+///
+/// Bytes right behind a number are often a number too, but one with a longer text: the shorter of the
+/// two is the one that the query named.
+fn bound(index: &Index, bytes: &[u8]) -> (String, bool) {
+    let mut before = bytes.to_vec();
+    if let Some(last) = before.last_mut() {
+        *last = last.wrapping_sub(1);
+    }
+    match (values(index, bytes), values(index, &before)) {
+        (Some(at), Some(behind)) if behind.len() < at.len() => (behind, true),
+        (Some(at), _) => (at, false),
+        (None, Some(behind)) => (behind, true),
+        (None, None) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            (format!("0x{hex}"), false)
+        }
+    }
+}
+
+/// The values that `bytes` consist of; the last may be only the beginning of all values of a type.
+fn values(index: &Index, mut bytes: &[u8]) -> Option<String> {
     let mut parts = Vec::new();
     for field in &index.spec.fields {
-        if bytes.is_empty() {
-            break;
-        }
-        match decode_value(bytes, field.descending) {
-            Ok((value, length)) => {
-                parts.push(format!("{}: {value}", field.path));
-                bytes = bytes.get(length..).unwrap_or_default();
+        match bytes {
+            [] => break,
+            [_] if decode_value(bytes, field.descending).is_err() => {
+                parts.push(format!("{}: the next type", field.path));
+                bytes = &[];
             }
-            Err(_) => {
-                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                parts.push(format!("{}: 0x{hex}", field.path));
-                break;
+            _ => {
+                let (value, length) = decode_value(bytes, field.descending).ok()?;
+                parts.push(format!("{}: {value}", field.path));
+                bytes = bytes.get(length..)?;
             }
         }
     }
-    parts.join(", ")
+    bytes.is_empty().then(|| parts.join(", "))
 }

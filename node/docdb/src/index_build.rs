@@ -52,7 +52,7 @@ pub(crate) fn create(
     let mut with_index = Collection::clone(collection);
     with_index.push_index(index)?;
     let at = with_index.indexes.len() - 1;
-    enter_next(state, draft, place, Arc::new(with_index), at)?;
+    enter_next(state, draft, place, &Arc::new(with_index), at)?;
     Ok(OpReply::Done.into())
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn step(
     else {
         return Ok(OpReply::Done.into());
     };
-    match enter_next(state, draft, place, Arc::clone(&collection), at) {
+    match enter_next(state, draft, place, &collection, at) {
         Ok(()) => {}
         Err(Failure::Refused(reason)) => {
             draft.rollback();
@@ -97,7 +97,7 @@ fn enter_next(
     state: &mut State,
     draft: &mut Draft<'_>,
     place: &Place,
-    collection: Arc<Collection>,
+    collection: &Arc<Collection>,
     at: usize,
 ) -> Result<(), Failure> {
     let IndexState::Building { cursor } = &collection.indexes[at].state else {
@@ -110,7 +110,7 @@ fn enter_next(
     };
     let documents =
         draft.first_entries(Family::Docs, &range, STEP_DOCUMENTS_MAX, STEP_BYTES_MAX)?;
-    let mut writer = Writer::new(draft, state, &collection, place.now_ms);
+    let mut writer = Writer::new(draft, state, collection, place.now_ms);
     let mut done_to = Vec::new();
     for (key, value) in documents {
         let id = keys::document_id(&key);
@@ -121,7 +121,7 @@ fn enter_next(
     let rest = keys::documents_after(collection.id, &done_to);
     let is_complete =
         done_to.is_empty() || draft.first_entries(Family::Docs, &rest, 1, 0)?.is_empty();
-    let mut moved = Collection::clone(&collection);
+    let mut moved = Collection::clone(collection);
     let index = &mut moved.indexes[at];
     for field in multikey {
         index.multikey[field] = true;

@@ -1,4 +1,40 @@
-//! The document database: pure, synchronous, deterministic. Under construction.
+//! The document database of yunbase as a library: collections of BSON documents with indexes, queries,
+//! exactly-once writes and a change log, over an ordered key-value store.
+//!
+//! It is pure, synchronous and deterministic: no network, no async, no clock, no randomness. Time, ids
+//! and decisions of the leader enter as parts of commands; disk is reached through one narrow trait.
+//! Raft stays outside: a node feeds committed commands to [`Database::apply`] and serves
+//! [`Database::read`] after its read barrier.
+//!
+//! # The way of a write
+//!
+//! [`op::Op`] → [`WritePlan`] on the leader finds what the write is about and makes commands →
+//! consensus orders them → [`Database::apply`] checks each again and carries it out in one atomic
+//! batch: documents, index entries, change log, session outcome, `progress` → the reply goes back to
+//! the plan, which has the next step or the answer.
+//!
+//! # Map
+//!
+//! | what | files |
+//! |---|---|
+//! | the seam to callers | `op`, `error`, `limits`, `raw_bson` |
+//! | opening, applying, reading | `database`, `point_read`, `read` |
+//! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `draft` |
+//! | what exists, what is remembered | `catalog`, `state`, `session`, `change_log` |
+//! | indexes | `index_entries`, `index_build` |
+//! | queries | `query`, `planner`, `executor`, `explain` |
+//! | the query language | `value`, `filter`, `update`, `projection`, `sort`, `expr` |
+//! | bytes | `keys`, `codec` |
+//! | storage | `kv`; `rocks`, `rocks_options`; `memory` |
+//!
+//! # Promises
+//!
+//! * Replicas that applied the same commands hold the same bytes ([`Database::digest`]) and gave the
+//!   same replies, however the log was cut into calls and whichever store is below.
+//! * A batch is visible, and after a crash present, as a whole or not at all, with its `progress`.
+//! * A request retried under its [`SessionSequence`] takes effect once and returns its first outcome.
+//! * A query gives the same result whatever plan is chosen, from one consistent view.
+//! * Nothing that comes from outside panics; every buffer, result, queue and step has a limit in [`limits`].
 
 mod apply;
 mod catalog;
@@ -21,6 +57,7 @@ pub mod limits;
 pub mod memory;
 pub mod op;
 mod planner;
+mod point_read;
 pub mod projection;
 mod query;
 pub mod raw_bson;

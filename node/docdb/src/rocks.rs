@@ -102,7 +102,7 @@ impl View for RocksView<'_> {
         }
         .map(|column| {
             self.snapshot
-                .raw_iterator_cf_opt(column, rocks_options::scan_options(range, direction))
+                .raw_iterator_cf_opt(column, rocks_options::scan_options(range))
         });
         Box::new(RocksCursor {
             rows,

@@ -9,7 +9,7 @@ use rocksdb::{
     ReadOptions, WriteBufferManager, WriteOptions,
 };
 
-use crate::kv::{Direction, Family, KeyRange};
+use crate::kv::{Family, KeyRange};
 
 /// Memory that all state databases of a node share.
 #[derive(Clone)]
@@ -41,9 +41,9 @@ impl RocksShared {
     }
 }
 
-/// A memtable is flushed at this size. Flushing is cheap (no sync of the log waits for it), and eight
-/// busy groups with four families each must fit under the shared bound.
-const MEMTABLE_BYTES: usize = 8 << 20;
+/// A memtable is flushed at this size, and the other families' with it. Larger ones save rewriting; the
+/// shared bound flushes earlier when many groups are busy.
+const MEMTABLE_BYTES: usize = 32 << 20;
 /// The unit in which a memtable takes memory: the default (an eighth of the memtable) would cost an
 /// idle node 36 MiB for nine databases of four families.
 const ARENA_BLOCK_BYTES: usize = 64 << 10;
@@ -53,8 +53,6 @@ const OPEN_FILES_MAX: i32 = 256;
 const BLOCK_BYTES: usize = 8 << 10;
 /// About 1% false positives.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
-/// Reads ahead of a long scan, so that cold files are read in few large requests.
-const SCAN_READAHEAD_BYTES: usize = 256 << 10;
 /// Rewrites every file at least weekly, so that deleted documents leave the disk.
 const PERIODIC_COMPACTION_SECONDS: u64 = 7 * 24 * 3600;
 
@@ -130,13 +128,11 @@ pub(crate) fn write_options() -> WriteOptions {
     options
 }
 
-/// A cursor never leaves `range`.
-pub(crate) fn scan_options(range: &KeyRange, direction: Direction) -> ReadOptions {
+/// A cursor never leaves `range`. Reading ahead is left to RocksDB, which begins it when a scan turns
+/// out to be long: most scans here end within a block.
+pub(crate) fn scan_options(range: &KeyRange) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_iterate_lower_bound(range.start.clone());
     options.set_iterate_upper_bound(range.end.clone());
-    if direction == Direction::Forward {
-        options.set_readahead_size(SCAN_READAHEAD_BYTES);
-    }
     options
 }

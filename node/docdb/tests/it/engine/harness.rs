@@ -1,5 +1,6 @@
 //! A database with a log of its own: proposes what plans ask for, applies it at once.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -262,4 +263,33 @@ pub fn index_spec(fields: &[(&str, bool)], unique: bool) -> IndexSpec {
             .collect(),
         unique,
     }
+}
+
+/// What a crash leaves: the files as they are, while the database that wrote them is still open.
+pub fn crash_image(from: &Path, to: &Path) {
+    // A file that background work removes meanwhile makes the copy no moment at all.
+    while copy_files(from, to).is_err() {
+        fs::remove_dir_all(to).unwrap();
+    }
+}
+
+/// The manifest first: it then names no file that is not there yet.
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for is_manifest in [true, false] {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let (name, target) = (entry.file_name(), to.join(entry.file_name()));
+            if entry.file_type()?.is_dir() {
+                if !is_manifest {
+                    copy_files(&entry.path(), &target)?;
+                }
+            } else if name != "LOCK"
+                && name.to_string_lossy().starts_with("MANIFEST") == is_manifest
+            {
+                fs::copy(entry.path(), target)?;
+            }
+        }
+    }
+    Ok(())
 }

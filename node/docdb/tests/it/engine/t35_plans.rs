@@ -92,6 +92,41 @@ fn people() -> Db {
     db
 }
 
+fn bounds(plan: &Document) -> Vec<&str> {
+    plan.get_array("bounds")
+        .unwrap()
+        .iter()
+        .map(|range| range.as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn bounds_are_shown_in_words() {
+    let db = people();
+    for (filter, expected) in [
+        (
+            doc! { "code": { "$gte": 5, "$lt": 9 } },
+            "[code: 5 .. code: 9)",
+        ),
+        (
+            doc! { "code": { "$gt": 5, "$lte": 9 } },
+            "(code: 5 .. code: 9]",
+        ),
+        (doc! { "code": 7 }, "code: 7"),
+        (
+            doc! { "city": "city-1", "age": { "$gt": 80 } },
+            "[city: \"city-1\", age: the next type .. city: \"city-1\", age: 80)",
+        ),
+        (
+            doc! { "code": { "$gt": 890 } },
+            "(code: 890 .. code: the next type)",
+        ),
+    ] {
+        let plan = db.explain(find("c", query(filter.clone(), doc! {})));
+        assert_eq!(bounds(&plan), [expected], "{filter}");
+    }
+}
+
 #[test]
 fn the_cheap_plan_is_chosen_and_explained() {
     let db = people();
@@ -114,7 +149,7 @@ fn the_cheap_plan_is_chosen_and_explained() {
     );
     assert_eq!(plan.get_i64("keysExamined").unwrap(), 30);
     assert_eq!(plan.get_i64("documentsReturned").unwrap(), 30);
-    assert_eq!(plan.get_array("bounds").unwrap().len(), 1);
+    assert_eq!(bounds(&plan), ["city: \"city-3\""]);
     assert!(!plan.get_array("otherPlans").unwrap().is_empty());
 
     let plan = explained(doc! { "city": "city-3" }, doc! { "age": 1 }, Some(5));

@@ -10,7 +10,7 @@ use yunbase_docdb::memory::MemoryStore;
 use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::{Database, Options};
 
-use super::harness::{Db, memory, rocks, shared};
+use super::harness::{Db, crash_image, memory, rocks, shared};
 
 fn fill(db: &Db, from: i32, to: i32) {
     for id in from..to {
@@ -23,20 +23,6 @@ fn prepared(db: Db) -> Db {
     db.create("c");
     db.index("c", &[("n", false)], false).unwrap();
     db
-}
-
-/// What a crash leaves: the files as they are, while the database that wrote them is still open.
-fn crash_image(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            crash_image(&entry.path(), &target);
-        } else if entry.file_name() != "LOCK" {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 /// Documents, index, counts and changes all stem from the entries up to the progress.

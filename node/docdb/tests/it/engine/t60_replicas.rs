@@ -5,7 +5,7 @@ use tempfile::tempdir;
 use yunbase_docdb::{Entry, SessionSequence, Step, WritePlan};
 
 use super::generate::Generator;
-use super::harness::{Db, ENV, memory, rocks};
+use super::harness::{Db, ENV, crash_image, memory, rocks};
 
 /// Commands as a leader would propose them, planned on a database of its own, with some duplicated,
 /// some damaged, some in sessions.
@@ -114,6 +114,43 @@ fn stores_and_batches_do_not_matter() {
     assert!(documents > 0, "the logs left nothing to compare");
 }
 
+/// A replica that crashes anywhere and replays the log from its progress is a replica again.
+#[test]
+fn a_crashed_replica_catches_up_from_its_progress() {
+    for seed in 300..304 {
+        let log = random_log(seed, 200);
+        let folder = tempdir().unwrap();
+        let mut generator = Generator::new(seed);
+        let expected = memory();
+        apply(&expected, &log, &mut generator, 10);
+        let mut home = folder.path().join("0");
+        for life in 1..=4 {
+            let db = rocks(&home);
+            let done = match db.database.progress().unwrap() {
+                Some(progress) => u64::from_le_bytes(progress.try_into().unwrap()),
+                None => 0,
+            };
+            let rest = &log[log.partition_point(|(log_index, ..)| *log_index <= done)..];
+            let part = if life == 4 {
+                rest.len()
+            } else {
+                rest.len() / 2
+            };
+            let (before, after) = rest[..part].split_at(generator.below(part + 1));
+            apply(&db, before, &mut generator, 10);
+            db.database.flush().unwrap();
+            apply(&db, after, &mut generator, 10);
+            let crashed = folder.path().join(life.to_string());
+            crash_image(&home, &crashed);
+            home = crashed;
+            if life == 4 {
+                let digest = db.database.digest().unwrap();
+                assert_eq!(digest, expected.database.digest().unwrap(), "seed {seed}");
+            }
+        }
+    }
+}
+
 /// After any history, an index holds what a scan finds, and counts are right.
 #[test]
 fn counters_and_indexes_agree_with_the_documents() {
@@ -156,5 +193,36 @@ fn counters_and_indexes_agree_with_the_documents() {
                 );
             }
         }
+    }
+}
+
+/// Whatever arrives as a command is answered, the same way by all, and stops nothing.
+#[test]
+fn damaged_commands_are_answered() {
+    for seed in 200..206 {
+        let mut generator = Generator::new(seed);
+        let mut log = random_log(seed, 120);
+        for (_, _, payload) in &mut log {
+            for _ in 0..generator.below(4) {
+                let at = generator.below(payload.len());
+                payload[at] = generator.below(256) as u8;
+            }
+            if generator.chance(10) {
+                payload.truncate(generator.below(payload.len()));
+            }
+        }
+        let (one, other) = (memory(), memory());
+        let replies = apply(&one, &log, &mut generator, 10);
+        assert_eq!(replies.len(), log.len(), "seed {seed}");
+        assert_eq!(
+            apply(&other, &log, &mut generator, 3),
+            replies,
+            "seed {seed}"
+        );
+        assert_eq!(
+            one.database.digest().unwrap(),
+            other.database.digest().unwrap(),
+            "seed {seed}"
+        );
     }
 }
