@@ -32,8 +32,10 @@ pub struct Limits {
     pub answer_bytes_max: usize,
     /// Requests being worked on at one time; more are refused.
     pub requests_in_flight_max: usize,
-    /// Answer by then: just under the 15 s after which the clients give up.
+    /// The node answers by then. With the grace below just under the 15 s after which clients give up.
     pub request_deadline: Duration,
+    /// How long after the deadline the gateway itself answers for a node that did not.
+    pub request_deadline_grace: Duration,
     /// Longest life a request may claim for its signature.
     pub signature_life_max_seconds: u64,
     /// Difference between the clocks of client and server that is forgiven.
@@ -55,12 +57,13 @@ impl Default for Limits {
             json_depth_max: 100,
             body_members_max: 128,
             bson_bytes_max: (16 << 20) + (64 << 10),
-            insert_documents_max: 10_000,
+            insert_documents_max: 1000,
             find_limit_default: 100,
             find_limit_max: 1000,
             answer_bytes_max: 64 << 20,
             requests_in_flight_max: 4096,
             request_deadline: Duration::from_millis(14_000),
+            request_deadline_grace: Duration::from_millis(500),
             signature_life_max_seconds: 3600,
             clock_skew_max_seconds: 300,
             request_id_bytes_max: 128,

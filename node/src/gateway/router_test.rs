@@ -505,6 +505,7 @@ async fn a_panic_is_an_answer() {
 async fn a_slow_node_is_answered_for() {
     let limits = Limits {
         request_deadline: Duration::from_millis(30),
+        request_deadline_grace: Duration::ZERO,
         ..Limits::default()
     };
     let body =
@@ -522,6 +523,7 @@ async fn too_much_at_once_is_refused() {
     let limits = Limits {
         requests_in_flight_max: 1,
         request_deadline: Duration::from_millis(100),
+        request_deadline_grace: Duration::ZERO,
         ..Limits::default()
     };
     let app = router(node().state(limits));
