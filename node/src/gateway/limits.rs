@@ -8,7 +8,7 @@ pub struct Limits {
     /// Largest request body. The original documents 1 MiB; a batch of documents deserves more.
     pub body_bytes_max: usize,
     /// How much of a body that is too large is read and thrown away, so that the client gets to
-    /// read the refusal instead of a broken connection.
+    /// read the refusal: a connection that breaks under a write crashes the processes of some clients.
     pub body_drain_bytes_max: usize,
     /// All bodies being held at one time; more are refused.
     pub body_bytes_in_flight_max: usize,
@@ -50,7 +50,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: 8 << 20,
-            body_drain_bytes_max: 32 << 20,
+            body_drain_bytes_max: 256 << 20,
             body_bytes_in_flight_max: 256 << 20,
             body_read_timeout: Duration::from_secs(10),
             header_bytes_max: 32 << 10,

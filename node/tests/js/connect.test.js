@@ -87,3 +87,13 @@ test('EV06 reading, counting, changing and removing in an unknown collection is 
   ];
   for (const call of calls) assert.equal((await failure(call())).code, 'DATABASE_COLLECTION_NOT_EXIST');
 });
+
+test('RU05 requests that are too large or nested too deep are refused in words', async () => {
+  const todo = await collection();
+  const large = await failure(todo().add({ text: 'x'.repeat(9 << 20) }));
+  assert.equal(large.code, 'EXCEED_REQUEST_SIZE_LIMIT');
+  const nested = (depth) => (depth === 0 ? 1 : { a: nested(depth - 1) });
+  assert.ok((await todo().add(nested(90))).id);
+  assert.equal((await failure(todo().add(nested(150)))).code, 'INVALID_PARAM');
+  assert.equal((await todo().count()).total, 1);
+});
