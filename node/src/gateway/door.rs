@@ -58,7 +58,9 @@ impl Door {
             admin::answer(&self.state, parts, &held.bytes, request_id, deadline, trace).await
         };
         let guarded = AssertUnwindSafe(work).catch_unwind();
-        match tokio::time::timeout_at(deadline.into(), guarded).await {
+        match tokio::time::timeout_at((deadline + limits.request_deadline_grace).into(), guarded)
+            .await
+        {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => {
                 tracing::error!(request_id, "a request panicked");

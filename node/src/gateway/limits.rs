@@ -8,7 +8,7 @@ pub struct Limits {
     /// Largest request body. The original documents 1 MiB; a batch of documents deserves more.
     pub body_bytes_max: usize,
     /// How much of a body that is too large is read and thrown away, so that the client gets to
-    /// read the refusal instead of a broken connection.
+    /// read the refusal: a connection that breaks under a write crashes the processes of some clients.
     pub body_drain_bytes_max: usize,
     /// All bodies being held at one time; more are refused.
     pub body_bytes_in_flight_max: usize,
@@ -32,8 +32,10 @@ pub struct Limits {
     pub answer_bytes_max: usize,
     /// Requests being worked on at one time; more are refused.
     pub requests_in_flight_max: usize,
-    /// Answer by then: just under the 15 s after which the clients give up.
+    /// The node answers by then. With the grace below just under the 15 s after which clients give up.
     pub request_deadline: Duration,
+    /// How long after the deadline the gateway itself answers for a node that did not.
+    pub request_deadline_grace: Duration,
     /// Longest life a request may claim for its signature.
     pub signature_life_max_seconds: u64,
     /// Difference between the clocks of client and server that is forgiven.
@@ -48,19 +50,20 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: 8 << 20,
-            body_drain_bytes_max: 32 << 20,
+            body_drain_bytes_max: 256 << 20,
             body_bytes_in_flight_max: 256 << 20,
             body_read_timeout: Duration::from_secs(10),
             header_bytes_max: 32 << 10,
             json_depth_max: 100,
             body_members_max: 128,
             bson_bytes_max: (16 << 20) + (64 << 10),
-            insert_documents_max: 10_000,
+            insert_documents_max: 1000,
             find_limit_default: 100,
             find_limit_max: 1000,
             answer_bytes_max: 64 << 20,
             requests_in_flight_max: 4096,
             request_deadline: Duration::from_millis(14_000),
+            request_deadline_grace: Duration::from_millis(500),
             signature_life_max_seconds: 3600,
             clock_skew_max_seconds: 300,
             request_id_bytes_max: 128,

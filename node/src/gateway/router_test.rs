@@ -303,6 +303,16 @@ async fn finds_have_limits_and_defaults() {
     assert_eq!(answer["code"], "EXCEED_REQUEST_SIZE_LIMIT");
 }
 
+#[tokio::test]
+async fn half_a_result_is_never_passed_off_as_a_whole_one() {
+    let read = |limit: u64| json!({"action": "database.getDocument", "collectionName": "cut", "limit": limit});
+    assert_eq!(code_of(&node(), read(2)).await, "EXCEED_REQUEST_SIZE_LIMIT");
+    assert_eq!(
+        act(&node(), read(1)).await["data"]["list"],
+        json!([r#"{"_id":"a"}"#])
+    );
+}
+
 fn update(node: &StandIn) -> UpdateOp {
     match node.last_op() {
         Op::Update { update, .. } => update,
@@ -505,6 +515,7 @@ async fn a_panic_is_an_answer() {
 async fn a_slow_node_is_answered_for() {
     let limits = Limits {
         request_deadline: Duration::from_millis(30),
+        request_deadline_grace: Duration::ZERO,
         ..Limits::default()
     };
     let body =
@@ -522,6 +533,7 @@ async fn too_much_at_once_is_refused() {
     let limits = Limits {
         requests_in_flight_max: 1,
         request_deadline: Duration::from_millis(100),
+        request_deadline_grace: Duration::ZERO,
         ..Limits::default()
     };
     let app = router(node().state(limits));

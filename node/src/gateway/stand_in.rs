@@ -67,6 +67,10 @@ impl StandIn {
             Op::Find { collection, .. } if collection == "panic" => {
                 panic!("the stand-in was told to")
             }
+            Op::Find { collection, .. } if collection == "cut" => OpReply::Found {
+                documents: vec![rawdoc! { "_id": "a" }],
+                next: b"a".to_vec(),
+            },
             Op::Find { find, .. } => {
                 let wanted = find
                     .filter

@@ -7,6 +7,9 @@ const { createRequire } = require('node:module');
 const { readFileSync } = require('node:fs');
 const path = require('node:path');
 
+// Else the newer packages ask the cloud vendor's metadata service before each request, and wait for its name to resolve.
+process.env.TENCENTCLOUD = 'true';
+
 const devFile = process.env.YUNBASE_DEV_JSON;
 if (!devFile) throw new Error('set YUNBASE_DEV_JSON to the dev.json of a running cluster');
 const dev = JSON.parse(readFileSync(devFile, 'utf8'));
@@ -39,7 +42,7 @@ async function collection(documents = []) {
   await db().createCollection(name);
   const access = () => db().collection(name);
   access.collectionName = name;
-  if (documents.length > 0) await access().add(documents);
+  for (let from = 0; from < documents.length; from += 500) await access().add(documents.slice(from, from + 500));
   return access;
 }
 

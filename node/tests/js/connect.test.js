@@ -82,8 +82,18 @@ test('EV03 failures are HTTP 200', async () => {
 test('EV06 reading, counting, changing and removing in an unknown collection is an error', async () => {
   const unknown = () => db().collection(newName());
   const calls = [
-    unknown().get(), unknown().count(), unknown().where({ a: 1 }).update({ a: 2 }), unknown().doc('a').set({ a: 1 }),
-    unknown().where({ a: 1 }).remove(), unknown().doc('a').get(), unknown().add({ a: 1 }),
+    () => unknown().get(), () => unknown().count(), () => unknown().where({ a: 1 }).update({ a: 2 }), () => unknown().doc('a').set({ a: 1 }),
+    () => unknown().where({ a: 1 }).remove(), () => unknown().doc('a').get(), () => unknown().doc('a').update({ p: {} }), () => unknown().add({ a: 1 }),
   ];
-  for (const call of calls) assert.equal((await failure(call)).code, 'DATABASE_COLLECTION_NOT_EXIST');
+  for (const call of calls) assert.equal((await failure(call())).code, 'DATABASE_COLLECTION_NOT_EXIST');
+});
+
+test('RU05 requests that are too large or nested too deep are refused in words', async () => {
+  const todo = await collection();
+  const large = await failure(todo().add({ text: 'x'.repeat(9 << 20) }));
+  assert.equal(large.code, 'EXCEED_REQUEST_SIZE_LIMIT');
+  const nested = (depth) => (depth === 0 ? 1 : { a: nested(depth - 1) });
+  assert.ok((await todo().add(nested(90))).id);
+  assert.equal((await failure(todo().add(nested(150)))).code, 'INVALID_PARAM');
+  assert.equal((await todo().count()).total, 1);
 });

@@ -27,11 +27,18 @@ pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
         limit: Some(limit),
         after: Vec::new(),
     };
-    let OpReply::Found { documents, .. } =
+    let OpReply::Found { documents, next } =
         action.context.run(Op::Find { collection, find }).await?
     else {
         return Err(unexpected_reply());
     };
+    // The protocol has no way to say "there is more", so half a result must not look like a whole one.
+    if !next.is_empty() && (documents.len() as u64) < limit {
+        return Err(too_large(format!(
+            "only {} of the documents asked for fit into one result",
+            documents.len()
+        )));
+    }
     let mut data = String::from("{\"list\":[");
     let mut scratch = String::new();
     for (index, document) in documents.iter().enumerate() {
@@ -40,19 +47,19 @@ pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
         }
         write_found(&mut data, &mut scratch, document, action.dialect)?;
         if data.len() > params.limits.answer_bytes_max {
-            let message = format!(
-                "the result is larger than {} bytes: ask for fewer documents or fields",
-                params.limits.answer_bytes_max
-            );
-            return Err(Failure::new(
-                codes::EXCEED_REQUEST_SIZE_LIMIT,
-                message,
-                Retry::Never,
-            ));
+            let bytes_max = params.limits.answer_bytes_max;
+            return Err(too_large(format!(
+                "the result is larger than {bytes_max} bytes"
+            )));
         }
     }
     data.push_str(&format!("],\"offset\":{offset},\"limit\":{limit}}}"));
     Ok(Answer { data })
+}
+
+fn too_large(what: String) -> Failure {
+    let message = what + ": ask for fewer documents or fields";
+    Failure::new(codes::EXCEED_REQUEST_SIZE_LIMIT, message, Retry::Never)
 }
 
 pub(super) async fn count(action: &Action<'_>) -> Result<Answer, Failure> {
