@@ -1,0 +1,3 @@
+//! The yunbase node: its doors, duties and command line.
+
+pub mod cli;
