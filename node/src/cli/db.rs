@@ -148,8 +148,8 @@ enum IndexVerb {
     Create {
         /// The collection
         collection: String,
-        /// Paths in order of significance; `-path` or `path:-1` for largest first
-        #[arg(required = true, allow_hyphen_values = true)]
+        /// Paths in order of significance; `path:-1` for largest first
+        #[arg(required = true)]
         fields: Vec<String>,
         /// No two documents may have an equal key
         #[arg(long)]
@@ -453,15 +453,14 @@ impl InsertArgs {
     }
 }
 
-/// `-path` and `path:-1` mean largest first, `path` and `path:1` smallest first.
+/// `path:-1` means largest first, `path` and `path:1` smallest first.
 fn parse_index(fields: &[String], unique: bool, name: Option<String>) -> Result<Index, CliError> {
     let mut index: Option<Index> = None;
     for field in fields {
-        let (path, descending) = match (field.strip_prefix('-'), field.rsplit_once(':')) {
-            (Some(path), _) => (path, true),
-            (None, Some((path, "-1"))) => (path, true),
-            (None, Some((path, "1"))) => (path, false),
-            (None, _) => (field.as_str(), false),
+        let (path, descending) = match field.rsplit_once(':') {
+            Some((path, "-1")) => (path, true),
+            Some((path, "1")) => (path, false),
+            _ => (field.as_str(), false),
         };
         if path.is_empty() {
             return Err(CliError::usage(format!("{field:?} is no path of an index")));

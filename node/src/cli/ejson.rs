@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::failure::CliError;
 
 /// A document from text; `name` is what messages call it.
-pub fn parse_document(name: &str, text: &str) -> Result<Document, CliError> {
+pub(super) fn parse_document(name: &str, text: &str) -> Result<Document, CliError> {
     to_document(text.as_bytes()).map_err(|reason| CliError::usage(format!("{name} {reason}")))
 }
 
 /// One or several documents from text: an object, or an array of objects.
-pub fn parse_documents(name: &str, text: &str) -> Result<Vec<Document>, CliError> {
+pub(super) fn parse_documents(name: &str, text: &str) -> Result<Vec<Document>, CliError> {
     let usage = |reason: String| CliError::usage(format!("{name} {reason}"));
     let value: Value =
         serde_json::from_str(text).map_err(|error| usage(format!("is not JSON: {error}")))?;
@@ -26,7 +26,7 @@ pub fn parse_documents(name: &str, text: &str) -> Result<Vec<Document>, CliError
 }
 
 /// A document from the text of one JSON object; the error is a reason without a subject.
-pub fn to_document(text: &[u8]) -> Result<Document, String> {
+pub(super) fn to_document(text: &[u8]) -> Result<Document, String> {
     let value: Value =
         serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
     from_json(value)
@@ -40,16 +40,8 @@ fn from_json(value: Value) -> Result<Document, String> {
     }
 }
 
-/// A value from a command line argument: Extended JSON if it is that, else the text itself.
-pub fn parse_value(text: &str) -> Bson {
-    serde_json::from_str::<Value>(text)
-        .ok()
-        .and_then(|value| Bson::try_from(value).ok())
-        .unwrap_or_else(|| Bson::String(text.to_owned()))
-}
-
 /// Relaxed Extended JSON, in one line.
-pub fn to_json(document: Document) -> Value {
+pub(super) fn to_json(document: Document) -> Value {
     Bson::Document(document).into_relaxed_extjson()
 }
 
@@ -97,7 +89,5 @@ mod tests {
             parse_documents("x", r#"[{"a":1},{"a":2}]"#).unwrap(),
             [doc! {"a": 1}, doc! {"a": 2}]
         );
-        assert_eq!(parse_value("7"), Bson::Int32(7));
-        assert_eq!(parse_value("seven"), Bson::from("seven"));
     }
 }

@@ -322,7 +322,9 @@ impl Import {
         if self.resume.is_some() && moved {
             // A row that counts as settled must be in the file of rejects by then.
             self.flush_rejects()?;
-            self.resume.as_deref().map_or(Ok(()), |path| self.checkpoint.save(path))?;
+            self.resume
+                .as_deref()
+                .map_or(Ok(()), |path| self.checkpoint.save(path))?;
         }
         Ok(())
     }

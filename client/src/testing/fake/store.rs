@@ -184,9 +184,11 @@ impl Store {
             new.push(document);
         }
         let documents = self.documents_mut(&op.collection)?;
+        let mut keys = std::collections::BTreeSet::new();
         if new
             .iter()
-            .any(|document| documents.contains_key(&key(document)))
+            .map(key)
+            .any(|key| documents.contains_key(&key) || !keys.insert(key))
         {
             return Err(failure("DATABASE_DUPLICATE_WRITE", "_id exists"));
         }
