@@ -11,12 +11,12 @@ use yunbase_client::filter::Filter;
 use yunbase_client::{Client, Collection, Index, Updated};
 
 use super::ejson::{self, parse_document};
+use super::environment::{Environment, EnvironmentArgs};
 use super::exit::Exit;
 use super::export::ExportArgs;
 use super::failure::{CliError, conclude};
 use super::import::ImportArgs;
 use super::output::OutputArgs;
-use super::target::{Target, TargetArgs};
 
 /// Largest text that is read as documents of `db insert`; larger ones are imported.
 const INSERT_BYTES_MAX: u64 = 32 << 20;
@@ -36,7 +36,7 @@ pub struct DbCommand {
 #[derive(Debug, Args)]
 struct Shared {
     #[command(flatten)]
-    target: TargetArgs,
+    target: EnvironmentArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Say what would change, change nothing
@@ -234,7 +234,7 @@ impl DbCommand {
 
 struct Session {
     client: Client,
-    target: Target,
+    target: Environment,
     shared: Shared,
 }
 

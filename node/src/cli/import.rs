@@ -19,9 +19,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use yunbase_client::Client;
 
+use super::environment::Environment;
 use super::exit::Exit;
 use super::failure::CliError;
-use super::target::Target;
 
 pub use rows::Format;
 
@@ -132,7 +132,7 @@ impl Report {
 
 impl ImportArgs {
     /// Carries out the import.
-    pub async fn run(self, target: &Target, dry_run: bool) -> Result<Report, CliError> {
+    pub async fn run(self, target: &Environment, dry_run: bool) -> Result<Report, CliError> {
         let checkpoint = match &self.resume {
             Some(_) if self.is_stdin() => {
                 return Err(CliError::usage(
@@ -220,7 +220,7 @@ impl ImportArgs {
         let (sender, receiver) = mpsc::channel(ROWS_AHEAD);
         std::thread::spawn(move || {
             let reader = BufReader::with_capacity(1 << 18, source);
-            let rows = match Rows::new(reader, options, header, offset, earlier) {
+            let rows = match Rows::new(reader, options, header.as_ref(), offset, earlier) {
                 Ok(rows) => rows,
                 Err(error) => return drop(sender.blocking_send(Err(failed(error)))),
             };
@@ -234,7 +234,7 @@ impl ImportArgs {
     }
 }
 
-async fn prepare(client: &Client, name: &str, target: &Target) -> Result<(), CliError> {
+async fn prepare(client: &Client, name: &str, target: &Environment) -> Result<(), CliError> {
     match client.create_collection(name).await {
         Ok(()) => {
             eprintln!("created collection {name} in {}", target.describe());
@@ -304,18 +304,18 @@ impl Import {
             if let Some(done) = running.join_next().await {
                 let done =
                     done.map_err(|error| CliError::failed(format!("a batch was lost: {error}")))??;
-                self.finished(done)?;
+                self.finished(&done)?;
             }
         }
         Ok(())
     }
 
-    fn finished(&mut self, done: Done) -> Result<(), CliError> {
+    fn finished(&mut self, done: &Done) -> Result<(), CliError> {
         self.report.rows += done.rows;
         self.report.written += done.written;
         self.report.skipped += done.skipped;
         self.progress.show(done.end_offset, &self.report);
-        let moved = self.checkpoint.finished(&done);
+        let moved = self.checkpoint.finished(done);
         for rejection in &done.rejections {
             self.reject(rejection)?;
         }

@@ -21,7 +21,9 @@ async fn import(fake: &Fake, text: &str, flags: &[&str]) -> Result<Report, CliEr
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rows");
     std::fs::write(&file, text).unwrap();
-    args(&file, flags).run(&Target::of_fake(fake), false).await
+    args(&file, flags)
+        .run(&Environment::of_fake(fake), false)
+        .await
 }
 
 fn lines(range: std::ops::Range<u32>) -> String {
@@ -119,7 +121,7 @@ async fn limit_and_dry_run_are_kept() {
     let file = folder.path().join("rows.jsonl");
     std::fs::write(&file, lines(100..150)).unwrap();
     let report = args(&file, &[])
-        .run(&Target::of_fake(&fake), true)
+        .run(&Environment::of_fake(&fake), true)
         .await
         .unwrap();
     assert_eq!((report.rows, report.written, report.dry_run), (50, 0, true));
@@ -144,14 +146,14 @@ async fn an_interrupted_import_goes_on() {
     fake.fault_next(0, [Fault::None, Fault::None, Fault::None, Fault::None]);
     fake.fault_next(0, vec![refused; 20]);
     args(&file, &resume)
-        .run(&Target::of_fake(&fake), false)
+        .run(&Environment::of_fake(&fake), false)
         .await
         .unwrap_err();
     let stored = fake.store().documents("c").len();
     assert!((1..6000).contains(&stored), "{stored}");
     fake.clear_faults();
     let report = args(&file, &resume)
-        .run(&Target::of_fake(&fake), false)
+        .run(&Environment::of_fake(&fake), false)
         .await
         .unwrap();
     assert_eq!((report.rows, report.rejected), (6000, 0));

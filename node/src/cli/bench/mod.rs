@@ -12,10 +12,10 @@ mod workload;
 use clap::{Args, ValueEnum};
 use yunbase_client::ReadLevel;
 
+use super::environment::EnvironmentArgs;
 use super::exit::Exit;
 use super::failure::{CliError, conclude};
 use super::output::OutputArgs;
-use super::target::TargetArgs;
 
 pub use report::Report;
 pub use workload::Workload;
@@ -29,7 +29,7 @@ pub struct BenchCommand {
     /// What to do: insert, read, ycsb-a, ycsb-b, ycsb-c, ycsb-f
     workload: String,
     #[command(flatten)]
-    target: TargetArgs,
+    target: EnvironmentArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Loops at once

@@ -17,8 +17,8 @@ use super::keys::{Chooser, Zipfian, key};
 use super::report::{Report, histogram, rounded};
 use super::server_cpu::{Usage, usage};
 use super::workload::{Maker, StepError, Stepper, Workload};
+use crate::cli::environment::Environment;
 use crate::cli::failure::CliError;
-use crate::cli::target::Target;
 
 /// Documents that one request of the filling carries.
 const FILL_DOCUMENTS: u64 = 200;
@@ -56,7 +56,7 @@ struct Shared {
 }
 
 impl Plan {
-    pub(super) async fn run(&self, target: &Target) -> Result<Report, CliError> {
+    pub(super) async fn run(&self, target: &Environment) -> Result<Report, CliError> {
         let connections = self.connect(target).await?;
         let first = &connections[0];
         let collection = format!("bench_{:016x}", rand::random::<u64>());
@@ -74,7 +74,7 @@ impl Plan {
     }
 
     /// Connections spread over all nodes.
-    async fn connect(&self, target: &Target) -> Result<Vec<Client>, CliError> {
+    async fn connect(&self, target: &Environment) -> Result<Vec<Client>, CliError> {
         let mut connections = Vec::with_capacity(self.connections);
         for number in 0..self.connections {
             let client = target.builder().first_endpoint(number).connect().await?;
@@ -85,7 +85,7 @@ impl Plan {
 
     async fn measure(
         &self,
-        target: &Target,
+        target: &Environment,
         connections: &[Client],
         collection: &str,
     ) -> Result<Report, CliError> {
@@ -155,7 +155,7 @@ impl Plan {
         Ok(report)
     }
 
-    fn server_usage(&self, target: &Target) -> Result<Usage, CliError> {
+    fn server_usage(&self, target: &Environment) -> Result<Usage, CliError> {
         if self.server_cpu {
             usage(&target.pids)
         } else {
@@ -291,7 +291,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn every_workload_runs_without_errors_and_cleans_up() {
         let fake = Fake::start(2).await;
-        let target = Target::of_fake(&fake);
+        let target = Environment::of_fake(&fake);
         for name in ["insert", "read", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-f"] {
             let report = plan(Workload::of_name(name).unwrap())
                 .run(&target)
@@ -309,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn weaker_reads_and_server_usage_are_named_in_the_result() {
         let fake = Fake::start(1).await;
-        let mut target = Target::of_fake(&fake);
+        let mut target = Environment::of_fake(&fake);
         target.pids = vec![std::process::id()];
         let plan = Plan {
             read_level: ReadLevel::Stale,

@@ -123,18 +123,15 @@ impl<R: BufRead> Rows<R> {
     pub(super) fn new(
         mut reader: R,
         options: RowsOptions,
-        known: Option<Head>,
+        known: Option<&Head>,
         first_offset: u64,
         rows: u64,
     ) -> io::Result<Self> {
-        let format = match &known {
+        let format = match known {
             Some(head) => head.format,
             None => format_of(&mut reader, &options)?,
         };
-        let mut names = known
-            .as_ref()
-            .map(|head| head.names.clone())
-            .unwrap_or_default();
+        let mut names = known.map(|head| head.names.clone()).unwrap_or_default();
         let source = match format {
             Format::Jsonl => Source::Lines(Counting { reader, count: 0 }),
             Format::Json => Source::Array(Counting { reader, count: 0 }),

@@ -13,10 +13,7 @@ fn options(format: Option<Format>) -> RowsOptions {
 
 /// Reads with a tiny buffer, so that each boundary falls everywhere.
 fn rows(text: &str, options: RowsOptions) -> Vec<Row> {
-    let reader = BufReader::with_capacity(
-        3.max(text.len().min(3)),
-        Cursor::new(text.as_bytes().to_vec()),
-    );
+    let reader = BufReader::with_capacity(3, Cursor::new(text.as_bytes().to_vec()));
     Rows::new(reader, options, None, 0, 0)
         .unwrap()
         .map(Result::unwrap)
@@ -157,7 +154,7 @@ fn reading_goes_on_behind_any_row() {
             let rest = Rows::new(
                 BufReader::new(file),
                 options(None),
-                Some(head),
+                Some(&head),
                 offset,
                 done as u64,
             )

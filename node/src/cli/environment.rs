@@ -1,4 +1,4 @@
-//! Which cluster a command talks to, as whom, and in which environment.
+//! Which environment a command acts on: of which cluster, and as whom.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use yunbase_client::{Client, ClientBuilder, DevJson};
 
+use super::exit::Exit;
 use super::failure::CliError;
 
 /// Where a development cluster lives unless told otherwise.
@@ -13,7 +14,7 @@ const DEV_DIRECTORY: &str = ".yunbase";
 
 /// The flags that every command with a target takes.
 #[derive(Debug, Clone, Args)]
-pub struct TargetArgs {
+pub struct EnvironmentArgs {
     /// A development cluster's folder, or URLs of nodes separated by commas [default: ./.yunbase]
     #[arg(long, value_name = "DIR_OR_URL", global = true, env = "YUNBASE_TARGET")]
     pub target: Option<String>,
@@ -28,9 +29,9 @@ pub struct TargetArgs {
     pub timeout: u64,
 }
 
-/// A cluster, resolved.
+/// An environment of a cluster, resolved.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct Environment {
     /// URLs of its nodes.
     pub endpoints: Vec<String>,
     /// The environment.
@@ -51,14 +52,14 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl TargetArgs {
+impl EnvironmentArgs {
     /// Finds the cluster. The secret half of a key comes from `YUNBASE_SECRET_KEY` only, so that it never
     /// stands in a process list.
-    pub fn resolve(&self) -> Result<Target, CliError> {
+    pub fn resolve(&self) -> Result<Environment, CliError> {
         self.resolve_with(std::env::var("YUNBASE_SECRET_KEY").ok())
     }
 
-    fn resolve_with(&self, secret_key: Option<String>) -> Result<Target, CliError> {
+    fn resolve_with(&self, secret_key: Option<String>) -> Result<Environment, CliError> {
         let deadline = Duration::from_secs(self.timeout);
         let named = self
             .target
@@ -76,7 +77,7 @@ impl TargetArgs {
                 .map(|url| url.trim().to_owned())
                 .filter(|url| !url.is_empty())
                 .collect();
-            return Ok(Target {
+            return Ok(Environment {
                 endpoints,
                 env,
                 pids: Vec::new(),
@@ -86,13 +87,14 @@ impl TargetArgs {
         }
         let folder = PathBuf::from(&named);
         if !holds_dev_json(&folder) {
-            return Err(CliError::usage(format!(
+            let message = format!(
                 "there is no dev.json in {}: start `yunbase dev --dir {0}`, or name a node with --target http://...",
                 folder.display()
-            )));
+            );
+            return Err(CliError::new(Exit::NotFound, message));
         }
         let dev = DevJson::read(&folder)?;
-        Ok(Target {
+        Ok(Environment {
             endpoints: dev.http,
             env: self.env.clone().unwrap_or(dev.env),
             pids: dev.nodes.iter().map(|node| node.pid).collect(),
@@ -106,7 +108,7 @@ fn holds_dev_json(path: &Path) -> bool {
     path.is_file() || path.join("dev.json").is_file()
 }
 
-impl Target {
+impl Environment {
     /// A client builder with everything that is known.
     pub fn builder(&self) -> ClientBuilder {
         let builder = Client::builder()
@@ -131,7 +133,7 @@ impl Target {
 }
 
 #[cfg(test)]
-impl Target {
+impl Environment {
     /// A stand-in cluster as target.
     pub(crate) fn of_fake(fake: &yunbase_client::testing::fake::Fake) -> Self {
         use yunbase_client::testing::fake::{SECRET_ID, SECRET_KEY};
@@ -149,10 +151,9 @@ impl Target {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::cli::exit::Exit;
 
-    fn args(target: &str, env: Option<&str>) -> TargetArgs {
-        TargetArgs {
+    fn args(target: &str, env: Option<&str>) -> EnvironmentArgs {
+        EnvironmentArgs {
             target: Some(target.into()),
             env: env.map(Into::into),
             secret_id: Some("id".into()),
@@ -177,7 +178,7 @@ mod tests {
         let path = folder.path().to_str().unwrap();
         assert_eq!(
             args(path, None).resolve_with(None).unwrap_err().exit,
-            Exit::Usage
+            Exit::NotFound
         );
         let text = r#"{"env":"demo","http":["http://127.0.0.1:7600"],"secretId":"i","secretKey":"k",
             "nodes":[{"id":1,"pid":42,"http":"127.0.0.1:7600"}]}"#;
