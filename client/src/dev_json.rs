@@ -72,6 +72,7 @@ impl fmt::Debug for DevJson {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

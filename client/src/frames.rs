@@ -79,6 +79,7 @@ impl Stream for Frames {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use futures::StreamExt;
 

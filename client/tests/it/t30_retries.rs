@@ -204,7 +204,6 @@ async fn a_storm_of_cuts_loses_nothing_and_doubles_nothing() {
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
     let seed: u64 = rand::random();
-    println!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let fake = Fake::start(3).await;
     let client = client(&fake).await;

@@ -10,7 +10,8 @@ use yunbase_client::proto::{
 
 use super::exit::Exit;
 use super::management::Management;
-use super::target::{Problem, Target};
+use super::failure::CliError;
+use super::target::Target;
 
 #[derive(Debug, Subcommand)]
 enum ClusterAction {
@@ -92,7 +93,7 @@ pub fn run(name: &str, matches: &ArgMatches, block_on: fn(std::pin::Pin<Box<dyn 
             Exit::Usage
         })
     }
-    let work: std::pin::Pin<Box<dyn Future<Output = Result<(), Problem>>>> = match name {
+    let work: std::pin::Pin<Box<dyn Future<Output = Result<(), CliError>>>> = match name {
         "cluster" => match parsed::<ClusterAction>(matches) {
             Ok(action) => Box::pin(cluster(action)),
             Err(exit) => return exit,
@@ -110,13 +111,13 @@ pub fn run(name: &str, matches: &ArgMatches, block_on: fn(std::pin::Pin<Box<dyn 
     block_on(Box::pin(async move {
         match work.await {
             Ok(()) => Exit::Ok,
-            Err(problem) => problem.report(),
+            Err(problem) => super::failure::conclude(Err(problem)),
         }
     }))
 }
 
 #[allow(clippy::print_stdout)] // Results go to standard output.
-async fn cluster(action: ClusterAction) -> Result<(), Problem> {
+async fn cluster(action: ClusterAction) -> Result<(), CliError> {
     match action {
         ClusterAction::Token { target } => {
             let mut management = Management::of(&target).await?;
@@ -132,7 +133,7 @@ async fn cluster(action: ClusterAction) -> Result<(), Problem> {
 }
 
 #[allow(clippy::print_stdout)] // Results go to standard output.
-async fn env(action: EnvAction) -> Result<(), Problem> {
+async fn env(action: EnvAction) -> Result<(), CliError> {
     match action {
         EnvAction::Create { name, target } => {
             let mut management = Management::of(&target).await?;
@@ -151,7 +152,7 @@ async fn env(action: EnvAction) -> Result<(), Problem> {
 }
 
 #[allow(clippy::print_stdout)] // Results go to standard output.
-async fn key(action: KeyAction) -> Result<(), Problem> {
+async fn key(action: KeyAction) -> Result<(), CliError> {
     match action {
         KeyAction::Create(CreateKey { only_env, target }) => {
             let mut management = Management::of(&target).await?;
@@ -168,7 +169,7 @@ async fn key(action: KeyAction) -> Result<(), Problem> {
         KeyAction::Delete { secret_id, target } => {
             let mut management = Management::of(&target).await?;
             if !management.delete_key(DeleteKeyRequest { secret_id: secret_id.clone() }).await?.deleted {
-                return Err(Problem::new(Exit::NotFound, format!("there is no key {secret_id}")));
+                return Err(CliError::new(Exit::NotFound, format!("there is no key {secret_id}")));
             }
             eprintln!("key {secret_id} is revoked");
         }

@@ -35,10 +35,17 @@ impl Exit {
     /// The exit that suits a failure's code.
     pub fn of_code(code: &str) -> Self {
         match code {
-            "SIGN_PARAM_INVALID" | "PERMISSION_DENIED" | "INVALID_CREDENTIALS" | "DATABASE_PERMISSION_DENIED" => Self::Auth,
-            "DATABASE_COLLECTION_NOT_EXIST" | "INVALID_ENV" | "DOCUMENT_NOT_FOUND" => Self::NotFound,
+            "SIGN_PARAM_INVALID"
+            | "PERMISSION_DENIED"
+            | "INVALID_CREDENTIALS"
+            | "DATABASE_PERMISSION_DENIED" => Self::Auth,
+            "DATABASE_COLLECTION_NOT_EXIST" | "INVALID_ENV" | "DOCUMENT_NOT_FOUND" => {
+                Self::NotFound
+            }
             "DATABASE_COLLECTION_ALREADY_EXIST" | "DATABASE_DUPLICATE_WRITE" => Self::Conflict,
-            "EXCEED_REQUEST_LIMIT" | "EXCEED_REQUEST_SIZE_LIMIT" | "EXCEED_CONCURRENT_REQUEST_LIMIT"
+            "EXCEED_REQUEST_LIMIT"
+            | "EXCEED_REQUEST_SIZE_LIMIT"
+            | "EXCEED_CONCURRENT_REQUEST_LIMIT"
             | "DATABASE_COLLECTION_EXCEED_LIMIT" => Self::Limit,
             "SERVER_TIMEOUT" | "UNAVAILABLE" | "RESOURCE_NOT_INITIAL" => Self::Unavailable,
             _ => Self::Failed,

@@ -13,7 +13,8 @@ use yunbase_client::proto::{
 };
 
 use super::exit::Exit;
-use super::target::{Problem, Target};
+use super::failure::CliError;
+use super::target::Target;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -25,9 +26,9 @@ pub struct Management {
 
 impl Management {
     /// Connects to the first node of `target` that answers.
-    pub async fn of(target: &Target) -> Result<Self, Problem> {
+    pub async fn of(target: &Target) -> Result<Self, CliError> {
         let (urls, credentials) = target.resolve()?;
-        let mut last = Problem::new(Exit::NotFound, "the target names no node");
+        let mut last = CliError::new(Exit::NotFound, "the target names no node");
         for url in urls {
             match Self::connect(&url, credentials.clone()).await {
                 Ok(management) => return Ok(management),

@@ -3,11 +3,19 @@
 //! Results go to standard output, everything else to standard error; nothing prompts; each command ends with
 //! one of the codes of [`exit::Exit`].
 
+pub mod bench;
 pub mod cluster;
 pub mod config;
+pub mod db;
 pub mod dev;
+mod ejson;
+pub mod environment;
 pub mod exit;
+pub mod export;
+pub mod failure;
+pub mod import;
 pub mod management;
+pub mod output;
 pub mod serve;
 pub mod status;
 pub mod target;
@@ -27,6 +35,8 @@ fn command() -> Command {
         .subcommand(serve::command())
         .subcommand(dev::DevCommand::augment_args(Command::new("dev").about("Run a development cluster on this machine")))
         .subcommand(status::StatusCommand::augment_args(Command::new("status").about("Show nodes, groups, leaders and lag")))
+        .subcommand(db::DbCommand::augment_args(Command::new("db").about("Documents, indexes, import and export")))
+        .subcommand(bench::BenchCommand::augment_args(Command::new("bench").about("Measure a cluster")))
         .subcommands(cluster::commands())
         .subcommand(config::command())
 }
@@ -47,6 +57,8 @@ pub fn run() -> Exit {
             _ => Exit::Usage,
         },
         Some(("dev", matches)) => parsed(matches, dev::DevCommand::run),
+        Some(("db", matches)) => parsed(matches, db::DbCommand::run),
+        Some(("bench", matches)) => parsed(matches, bench::BenchCommand::run),
         Some(("status", matches)) => parsed(matches, status::StatusCommand::run),
         Some((name, matches)) => cluster::run(name, matches, |work| in_runtime(work)),
         None => Exit::Usage,

@@ -21,7 +21,7 @@ impl StatusCommand {
     pub async fn run(self) -> Exit {
         let mut management = match super::management::Management::of(&self.target).await {
             Ok(management) => management,
-            Err(problem) => return problem.report(),
+            Err(problem) => return super::failure::conclude(Err(problem)),
         };
         match management.status(StatusRequest {}).await {
             Ok(status) => {
@@ -32,7 +32,7 @@ impl StatusCommand {
                 }
                 if status.healthy { Exit::Ok } else { Exit::Unavailable }
             }
-            Err(status) => super::target::Problem::from(status).report(),
+            Err(status) => super::failure::conclude(Err(status.into())),
         }
     }
 }

@@ -7,6 +7,7 @@ use yunbase_client::auth::Credentials;
 
 use super::dev::{DevJson, Layout};
 use super::exit::Exit;
+use super::failure::CliError;
 
 /// Where a cluster is found.
 #[derive(Debug, Clone, Args)]
@@ -16,27 +17,7 @@ pub struct Target {
     target: String,
 }
 
-/// Why a command could not do its work.
-#[derive(Debug)]
-pub struct Problem {
-    exit: Exit,
-    message: String,
-}
-
-impl Problem {
-    /// A problem that ends the command with `exit`.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
-    }
-
-    /// Tells it on standard error.
-    pub fn report(&self) -> Exit {
-        eprintln!("error: {}", self.message);
-        self.exit
-    }
-}
-
-impl From<tonic::Status> for Problem {
+impl From<tonic::Status> for CliError {
     fn from(status: tonic::Status) -> Self {
         use tonic::Code;
         let exit = match status.code() {
@@ -54,10 +35,10 @@ impl From<tonic::Status> for Problem {
 
 impl Target {
     /// URLs of nodes and the key.
-    pub fn resolve(&self) -> Result<(Vec<String>, Credentials), Problem> {
+    pub fn resolve(&self) -> Result<(Vec<String>, Credentials), CliError> {
         if self.target.starts_with("http://") || self.target.starts_with("https://") {
             let variable = |name: &str| {
-                std::env::var(name).map_err(|_| Problem::new(Exit::Auth, format!("set {name} to reach {}", self.target)))
+                std::env::var(name).map_err(|_| CliError::new(Exit::Auth, format!("set {name} to reach {}", self.target)))
             };
             let credentials = Credentials::SecretKey {
                 secret_id: variable("YUNBASE_SECRET_ID")?,
@@ -65,10 +46,10 @@ impl Target {
             };
             return Ok((vec![self.target.clone()], credentials));
         }
-        let layout = Layout::new(Path::new(&self.target)).map_err(|error| Problem::new(Exit::Failed, error.to_string()))?;
+        let layout = Layout::new(Path::new(&self.target)).map_err(|error| CliError::new(Exit::Failed, error.to_string()))?;
         let json = DevJson::read(&layout)
-            .map_err(|error| Problem::new(Exit::Failed, error.to_string()))?
-            .ok_or_else(|| Problem::new(Exit::NotFound, format!("{} holds no dev.json; start a cluster with `yunbase dev`", self.target)))?;
+            .map_err(|error| CliError::new(Exit::Failed, error.to_string()))?
+            .ok_or_else(|| CliError::new(Exit::NotFound, format!("{} holds no dev.json; start a cluster with `yunbase dev`", self.target)))?;
         Ok((json.http, Credentials::SecretKey { secret_id: json.secret_id, secret_key: json.secret_key }))
     }
 }

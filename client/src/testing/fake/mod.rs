@@ -188,6 +188,13 @@ impl Fake {
         lock(&self.shared.faults)[endpoint].always = Some(fault);
     }
 
+    /// From now on nothing goes wrong.
+    pub fn clear_faults(&self) {
+        lock(&self.shared.faults)
+            .iter_mut()
+            .for_each(|faults| *faults = Faults::default());
+    }
+
     /// Requests so far, in the order they arrived.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()

@@ -126,7 +126,7 @@ impl Store {
                 };
                 Ok(described(self.collections.iter().map(describe).collect()))
             }
-            Op::Insert(op) => self.insert(op),
+            Op::Insert(op) => self.insert(&op),
             Op::Find(op) => self.find(&op),
             Op::Count(op) => {
                 let filter = decode(&op.filter)?;
@@ -172,7 +172,7 @@ impl Store {
         self.collections.get_mut(collection).ok_or_else(missing)
     }
 
-    fn insert(&mut self, op: proto::Insert) -> Answer {
+    fn insert(&mut self, op: &proto::Insert) -> Answer {
         self.documents_mut(&op.collection)?;
         let mut new = Vec::new();
         for bytes in &op.documents {
@@ -184,9 +184,11 @@ impl Store {
             new.push(document);
         }
         let documents = self.documents_mut(&op.collection)?;
+        let mut keys = std::collections::BTreeSet::new();
         if new
             .iter()
-            .any(|document| documents.contains_key(&key(document)))
+            .map(key)
+            .any(|key| documents.contains_key(&key) || !keys.insert(key))
         {
             return Err(failure("DATABASE_DUPLICATE_WRITE", "_id exists"));
         }

@@ -1,0 +1,147 @@
+//! `yunbase bench`: closed loops against a cluster, and what they saw.
+//!
+//! Each client is a loop that waits for its answer before it asks again. The clients share a few connections, as the
+//! threads of a real program would. Every run has a collection of its own and removes it afterwards.
+
+mod keys;
+mod report;
+mod run;
+mod server_cpu;
+mod workload;
+
+use clap::{Args, ValueEnum};
+use yunbase_client::ReadLevel;
+
+use super::environment::EnvironmentArgs;
+use super::exit::Exit;
+use super::failure::{CliError, conclude};
+use super::output::OutputArgs;
+
+pub use report::Report;
+pub use workload::Workload;
+
+/// Clients for each connection by default: far below the window of a session, and enough to fill frames.
+const CLIENTS_A_CONNECTION: usize = 128;
+
+/// Measure a cluster.
+#[derive(Debug, Args)]
+pub struct BenchCommand {
+    /// What to do: insert, read, ycsb-a, ycsb-b, ycsb-c, ycsb-f
+    workload: String,
+    #[command(flatten)]
+    target: EnvironmentArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Loops at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    clients: u32,
+    /// How long to measure
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// How long to run before measuring
+    #[arg(long, default_value_t = 1.0)]
+    warmup_seconds: f64,
+    /// Size of a document, without its `_id`
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=8_388_608))]
+    value_bytes: u32,
+    /// Documents that are there before reads and updates begin
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    records: u64,
+    /// Connections that the clients share [default: one a node, more for many clients]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    connections: Option<u32>,
+    /// How fresh reads must be; anything but linearizable is named in the result
+    #[arg(long, value_enum, default_value = "linearizable")]
+    read_level: Level,
+    /// Also report the CPU time and memory of the nodes (a development cluster on this machine)
+    #[arg(long)]
+    server_cpu: bool,
+    /// Leave the documents there
+    #[arg(long)]
+    keep: bool,
+    /// Say what would be done, do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How fresh reads must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Level {
+    Linearizable,
+    Lease,
+    Stale,
+}
+
+impl From<Level> for ReadLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Linearizable => Self::Linearizable,
+            Level::Lease => Self::Lease,
+            Level::Stale => Self::Stale,
+        }
+    }
+}
+
+impl BenchCommand {
+    /// Carries out the command.
+    pub async fn run(self) -> Exit {
+        conclude(self.try_run().await)
+    }
+
+    async fn try_run(self) -> Result<(), CliError> {
+        let workload = Workload::of_name(&self.workload)?;
+        for (name, seconds) in [
+            ("--seconds", self.seconds),
+            ("--warmup-seconds", self.warmup_seconds),
+        ] {
+            if !(0.0..=86_400.0).contains(&seconds) {
+                return Err(CliError::usage(format!(
+                    "{name} must be between 0 and 86400"
+                )));
+            }
+        }
+        let target = self.target.resolve()?;
+        if self.server_cpu && target.pids.is_empty() {
+            return Err(CliError::usage(
+                "--server-cpu needs a development cluster as target: its dev.json names the processes",
+            ));
+        }
+        let clients = self.clients as usize;
+        let connections = self.connections.map_or_else(
+            || {
+                target
+                    .endpoints
+                    .len()
+                    .max(clients.div_ceil(CLIENTS_A_CONNECTION))
+            },
+            |connections| connections as usize,
+        );
+        let plan = run::Plan {
+            workload,
+            clients,
+            connections: connections.min(clients),
+            seconds: self.seconds,
+            warmup_seconds: self.warmup_seconds,
+            value_bytes: self.value_bytes as usize,
+            records: self.records,
+            read_level: self.read_level.into(),
+            server_cpu: self.server_cpu,
+            keep: self.keep,
+        };
+        if self.dry_run {
+            eprintln!(
+                "dry run: would run {} for {} s in {}",
+                self.workload,
+                self.seconds,
+                target.describe()
+            );
+            return Ok(());
+        }
+        let report = plan.run(&target).await?;
+        self.output.value(&report.to_json())?;
+        if report.ops == 0 {
+            return Err(CliError::failed("no operation succeeded"));
+        }
+        Ok(())
+    }
+}

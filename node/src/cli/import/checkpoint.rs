@@ -1,0 +1,168 @@
+//! How far an import has come: the place in the file before which every row is settled.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Report;
+use super::batch::Done;
+use crate::cli::failure::CliError;
+
+/// Progress that survives an interruption. Batches end in any order; only those without a gap before them count.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
+    /// The file that is imported.
+    pub(super) source: String,
+    /// Where the first unsettled row begins.
+    pub(super) offset: u64,
+    /// Settled rows.
+    pub(super) rows: u64,
+    written: u64,
+    skipped: u64,
+    rejected: u64,
+    conflicts: u64,
+    /// Number of the next batch without a gap.
+    #[serde(skip)]
+    next: u64,
+    #[serde(skip)]
+    ahead: BTreeMap<u64, Tally>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Tally {
+    end_offset: u64,
+    rows: u64,
+    written: u64,
+    skipped: u64,
+    rejected: u64,
+    conflicts: u64,
+}
+
+impl Checkpoint {
+    /// Reads the checkpoint at `path`, which may not exist yet.
+    pub(super) fn load(path: &Path, source: &Path) -> Result<Self, CliError> {
+        let source = source.display().to_string();
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self {
+                    source,
+                    ..Self::default()
+                });
+            }
+            Err(error) => {
+                return Err(CliError::failed(format!(
+                    "cannot read {}: {error}",
+                    path.display()
+                )));
+            }
+        };
+        let loaded: Self = serde_json::from_slice(&text).map_err(|error| {
+            CliError::failed(format!("{} is no checkpoint: {error}", path.display()))
+        })?;
+        if loaded.source != source {
+            let message = format!(
+                "{} belongs to an import of {}",
+                path.display(),
+                loaded.source
+            );
+            return Err(CliError::usage(message));
+        }
+        Ok(loaded)
+    }
+
+    /// Replaces the checkpoint at `path` at once: a crash leaves the old one or the new one.
+    pub(super) fn save(&self, path: &Path) -> Result<(), CliError> {
+        let failed = |error: std::io::Error| {
+            CliError::failed(format!("cannot write {}: {error}", path.display()))
+        };
+        let partial = path.with_extension("partial");
+        let text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
+        fs::write(&partial, text).map_err(failed)?;
+        fs::rename(&partial, path).map_err(failed)
+    }
+
+    /// Takes note of a batch; true when the settled place moved.
+    pub(super) fn finished(&mut self, done: &Done) -> bool {
+        let tally = Tally {
+            end_offset: done.end_offset,
+            rows: done.rows,
+            written: done.written,
+            skipped: done.skipped,
+            rejected: done.rejections.len() as u64,
+            conflicts: done
+                .rejections
+                .iter()
+                .filter(|rejection| rejection.conflict)
+                .count() as u64,
+        };
+        self.ahead.insert(done.number, tally);
+        let before = self.next;
+        while let Some(tally) = self.ahead.remove(&self.next) {
+            self.next += 1;
+            self.offset = tally.end_offset;
+            self.rows += tally.rows;
+            self.written += tally.written;
+            self.skipped += tally.skipped;
+            self.rejected += tally.rejected;
+            self.conflicts += tally.conflicts;
+        }
+        self.next > before
+    }
+
+    /// What earlier runs did.
+    pub(super) fn report(&self) -> Report {
+        Report {
+            rows: self.rows,
+            written: self.written,
+            skipped: self.skipped,
+            rejected: self.rejected,
+            conflicts: self.conflicts,
+            dry_run: false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn done(number: u64, end_offset: u64) -> Done {
+        Done {
+            number,
+            end_offset,
+            rows: 10,
+            written: 10,
+            ..Done::default()
+        }
+    }
+
+    #[test]
+    fn only_batches_without_a_gap_count() {
+        let mut checkpoint = Checkpoint::default();
+        assert!(!checkpoint.finished(&done(1, 200)));
+        assert_eq!(checkpoint.offset, 0);
+        assert!(checkpoint.finished(&done(0, 100)));
+        assert_eq!((checkpoint.offset, checkpoint.rows), (200, 20));
+        assert!(!checkpoint.finished(&done(3, 400)));
+    }
+
+    #[test]
+    fn it_survives_and_belongs_to_one_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.json");
+        let mut checkpoint = Checkpoint::load(&path, Path::new("a.json")).unwrap();
+        checkpoint.finished(&done(0, 7));
+        checkpoint.save(&path).unwrap();
+        assert_eq!(
+            Checkpoint::load(&path, Path::new("a.json")).unwrap().offset,
+            7
+        );
+        assert!(Checkpoint::load(&path, Path::new("b.json")).is_err());
+        fs::write(&path, "{").unwrap();
+        assert!(Checkpoint::load(&path, Path::new("a.json")).is_err());
+    }
+}

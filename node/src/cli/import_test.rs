@@ -1,0 +1,168 @@
+use bson::doc;
+use clap::Parser;
+use yunbase_client::testing::fake::{Fake, Fault};
+
+use super::*;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    import: ImportArgs,
+}
+
+fn args(file: &std::path::Path, flags: &[&str]) -> ImportArgs {
+    let words = ["import", "c", file.to_str().unwrap()];
+    Cli::try_parse_from(words.iter().chain(flags))
+        .unwrap()
+        .import
+}
+
+async fn import(fake: &Fake, text: &str, flags: &[&str]) -> Result<Report, CliError> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows");
+    std::fs::write(&file, text).unwrap();
+    args(&file, flags)
+        .run(&Environment::of_fake(fake), false)
+        .await
+}
+
+fn lines(range: std::ops::Range<u32>) -> String {
+    range
+        .map(|n| format!("{{\"_id\":\"{n:05}\",\"n\":{n}}}\n"))
+        .collect()
+}
+
+#[tokio::test]
+async fn many_rows_arrive_in_batches() {
+    let fake = Fake::start(1).await;
+    let array = format!("[{}]", lines(0..2300).trim_end().replace('\n', ",\n"));
+    let report = import(&fake, &array, &[]).await.unwrap();
+    assert_eq!(
+        (report.rows, report.written, report.rejected),
+        (2300, 2300, 0)
+    );
+    assert_eq!(fake.store().documents("c").len(), 2300);
+    assert!(
+        fake.seen().len() < 12,
+        "2300 rows took {} requests",
+        fake.seen().len()
+    );
+    assert!(report.conclude().is_ok());
+}
+
+#[tokio::test]
+async fn bad_rows_are_set_aside_with_reasons() {
+    let fake = Fake::start(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let rejects = folder.path().join("rejects.jsonl");
+    let text = "{\"_id\":1}\nnonsense\n{\"_id\":2}\n{\"_id\":1}\n";
+    let report = import(
+        &fake,
+        text,
+        &["--format", "jsonl", "--rejects", rejects.to_str().unwrap()],
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (
+            report.rows,
+            report.written,
+            report.rejected,
+            report.conflicts
+        ),
+        (4, 2, 2, 1)
+    );
+    assert_eq!(report.conclude().unwrap_err().exit, Exit::Failed);
+    let rejected = std::fs::read_to_string(rejects).unwrap();
+    assert!(
+        rejected.contains("\"row\":2")
+            && rejected.contains("nonsense")
+            && rejected.contains("\"row\":4")
+    );
+    let error = import(&fake, "{\"a\":}\n{\"a\":}\n", &["--max-rejected", "1"])
+        .await
+        .unwrap_err();
+    assert!(error.message.contains("--max-rejected"));
+}
+
+#[tokio::test]
+async fn conflicts_are_rejected_skipped_or_replaced() {
+    let fake = Fake::start(1).await;
+    import(&fake, "{\"_id\":1,\"v\":\"old\"}\n", &[])
+        .await
+        .unwrap();
+    let text = "{\"_id\":1,\"v\":\"new\"}\n{\"_id\":2,\"v\":\"new\"}\n";
+    let report = import(&fake, text, &["--conflict", "skip"]).await.unwrap();
+    assert_eq!((report.written, report.skipped), (1, 1));
+    assert_eq!(fake.store().documents("c")[0], doc! {"_id": 1, "v": "old"});
+    let report = import(&fake, text, &[]).await.unwrap();
+    assert_eq!(
+        (report.rejected, report.conclude().unwrap_err().exit),
+        (2, Exit::Conflict)
+    );
+    let report = import(&fake, text, &["--conflict", "replace"])
+        .await
+        .unwrap();
+    assert_eq!(report.written, 2);
+    assert_eq!(fake.store().documents("c")[0], doc! {"_id": 1, "v": "new"});
+}
+
+#[tokio::test]
+async fn limit_and_dry_run_are_kept() {
+    let fake = Fake::start(1).await;
+    assert_eq!(
+        import(&fake, &lines(0..50), &["--limit", "7"])
+            .await
+            .unwrap()
+            .written,
+        7
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    std::fs::write(&file, lines(100..150)).unwrap();
+    let report = args(&file, &[])
+        .run(&Environment::of_fake(&fake), true)
+        .await
+        .unwrap();
+    assert_eq!((report.rows, report.written, report.dry_run), (50, 0, true));
+    assert_eq!(fake.store().documents("c").len(), 7);
+}
+
+/// An import that breaks in the middle, is started again, and stores each row once, also rows without `_id`.
+#[tokio::test]
+async fn an_interrupted_import_goes_on() {
+    let fake = Fake::start(1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    let checkpoint = folder.path().join("progress.json");
+    let text: String = (0..6000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    std::fs::write(&file, text).unwrap();
+    let resume = ["--resume", checkpoint.to_str().unwrap()];
+    let refused = Fault::Refuse {
+        code: "INVALID_ENV",
+        retry: yunbase_client::proto::Retry::Never,
+    };
+    // The collection, three batches, and then nothing but refusals.
+    fake.fault_next(0, [Fault::None, Fault::None, Fault::None, Fault::None]);
+    fake.fault_next(0, vec![refused; 20]);
+    args(&file, &resume)
+        .run(&Environment::of_fake(&fake), false)
+        .await
+        .unwrap_err();
+    let stored = fake.store().documents("c").len();
+    assert!((1..6000).contains(&stored), "{stored}");
+    fake.clear_faults();
+    let report = args(&file, &resume)
+        .run(&Environment::of_fake(&fake), false)
+        .await
+        .unwrap();
+    assert_eq!((report.rows, report.rejected), (6000, 0));
+    let mut numbers: Vec<i32> = fake
+        .store()
+        .documents("c")
+        .iter()
+        .map(|d| d.get_i32("n").unwrap())
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..6000).collect::<Vec<_>>());
+}

@@ -1,0 +1,188 @@
+//! Results on standard output: a table for people, JSON for programs.
+
+use std::io::{self, IsTerminal, Write};
+
+use bson::Document;
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::ejson;
+use super::failure::CliError;
+
+/// Widest cell of a table, in characters; longer values are cut. JSON shows them whole.
+const CELL_CHARACTERS_MAX: usize = 48;
+/// Most columns of a table.
+const COLUMNS_MAX: usize = 12;
+
+/// The flag that every command with a result takes.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct OutputArgs {
+    /// How to print results [default: table on a terminal, else jsonl]
+    #[arg(short = 'o', long = "output", global = true, value_enum)]
+    pub output: Option<Format>,
+}
+
+/// A form of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns, values cut to fit.
+    Table,
+    /// One JSON value, indented: an array when there are several documents.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+impl OutputArgs {
+    /// The form to use.
+    pub fn format(self) -> Format {
+        let default = if io::stdout().is_terminal() {
+            Format::Table
+        } else {
+            Format::Jsonl
+        };
+        self.output.unwrap_or(default)
+    }
+
+    /// Prints documents.
+    pub fn documents(self, documents: Vec<Document>) -> Result<(), CliError> {
+        print(self.format(), documents, &mut io::stdout().lock())
+    }
+
+    /// Prints one value with named members.
+    pub fn value(self, value: &Value) -> Result<(), CliError> {
+        let mut out = io::stdout().lock();
+        let written = match (self.format(), value) {
+            (Format::Table, Value::Object(members)) => {
+                members.iter().try_for_each(|(name, value)| {
+                    let name = name.replace('_', " ");
+                    writeln!(out, "{name:<16} {}", cell(value))
+                })
+            }
+            (Format::Json, value) => serde_json::to_string_pretty(value)
+                .map_err(io::Error::other)
+                .and_then(|text| writeln!(out, "{text}")),
+            (_, value) => writeln!(out, "{value}"),
+        };
+        written.map_err(|error| broken(&error))
+    }
+}
+
+/// Writes documents to `out`.
+pub fn print(
+    format: Format,
+    documents: Vec<Document>,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let values: Vec<Value> = documents.into_iter().map(ejson::to_json).collect();
+    let written = match format {
+        Format::Jsonl => values.iter().try_for_each(|value| writeln!(out, "{value}")),
+        Format::Json => serde_json::to_string_pretty(&values)
+            .map_err(io::Error::other)
+            .and_then(|text| writeln!(out, "{text}")),
+        Format::Table => table(&values, out),
+    };
+    written.map_err(|error| broken(&error))
+}
+
+fn broken(error: &io::Error) -> CliError {
+    CliError::failed(format!("cannot write to standard output: {error}"))
+}
+
+fn table(values: &[Value], out: &mut impl Write) -> io::Result<()> {
+    let mut columns: Vec<&str> = Vec::new();
+    for name in values
+        .iter()
+        .filter_map(Value::as_object)
+        .flat_map(serde_json::Map::keys)
+    {
+        if columns.len() < COLUMNS_MAX && !columns.contains(&name.as_str()) {
+            columns.push(name);
+        }
+    }
+    if columns.is_empty() {
+        return writeln!(out, "(nothing)");
+    }
+    let rows: Vec<Vec<String>> = values
+        .iter()
+        .map(|value| {
+            columns
+                .iter()
+                .map(|name| value.get(name).map_or_else(String::new, cell))
+                .collect()
+        })
+        .collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells
+            .chain([columns[column].chars().count()])
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        writeln!(out, "{}", padded.join("  ").trim_end())
+    };
+    line(&mut columns.iter().copied())?;
+    rows.iter()
+        .try_for_each(|row| line(&mut row.iter().map(String::as_str)))
+}
+
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.replace(char::is_control, " "),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= CELL_CHARACTERS_MAX {
+        return text;
+    }
+    text.chars()
+        .take(CELL_CHARACTERS_MAX - 1)
+        .chain(['…'])
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    fn printed(format: Format) -> String {
+        let mut out = Vec::new();
+        let documents = vec![
+            doc! {"_id": "a", "n": 1},
+            doc! {"_id": "bb", "s": "x".repeat(100)},
+        ];
+        print(format, documents, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn tables_line_up_and_cut_long_values() {
+        let text = printed(Format::Table);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "_id  n  s");
+        assert_eq!(lines[1], "a    1");
+        assert!(lines[2].starts_with("bb      xxx") && lines[2].ends_with('…'));
+    }
+
+    #[test]
+    fn json_forms_are_json() {
+        assert_eq!(printed(Format::Jsonl).lines().count(), 2);
+        let value: Value = serde_json::from_str(&printed(Format::Json)).unwrap();
+        assert_eq!(value[0]["n"], 1);
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_nothing() {
+        let mut out = Vec::new();
+        print(Format::Table, Vec::new(), &mut out).unwrap();
+        assert_eq!(out, b"(nothing)\n");
+    }
+}
