@@ -21,7 +21,8 @@ mod storage_suite_test;
 mod test_state_machine;
 
 pub use log_engine::{
-    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk,
+    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk, ProbeOptions,
+    ProbeReport, probe,
 };
 pub use snapshot::SnapshotOptions;
 pub use state_machine::{Command, StateMachine};

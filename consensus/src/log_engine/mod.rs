@@ -13,6 +13,7 @@ mod group_log;
 mod keys;
 mod memory;
 mod options;
+mod probe;
 mod queue;
 mod rocks;
 mod stats;
@@ -34,6 +35,7 @@ use tokio::sync::oneshot;
 pub use error::LogError;
 pub use memory::MemoryDisk;
 pub use options::LogOptions;
+pub use probe::{ProbeOptions, ProbeReport, probe};
 pub use stats::{LATENCY_BUCKETS_MICROS, LogStats};
 
 pub(crate) use group_log::GroupLog;
