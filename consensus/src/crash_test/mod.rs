@@ -1,7 +1,8 @@
 //! A child process is aborted at each crash point; a second child finds what it left and must agree
 //! with a model: nothing acknowledged is lost, nothing is applied twice, and work goes on.
 //!
-//! The children are this test binary itself, started with a folder in the environment.
+//! The children are this test binary itself, started with a folder in the environment. It is started
+//! through /proc, since a build may replace its file while the test runs.
 
 mod child;
 mod install;
@@ -17,7 +18,7 @@ const CHILD_DIR: &str = "YUNBASE_CRASH_TEST_DIR";
 
 /// Runs the test `child` of this binary as a process of its own.
 fn run(child: &str, dir: &Path, crash_point: Option<String>) -> ExitStatus {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new("/proc/self/exe");
     command
         .args(["--exact", child, "--quiet"])
         .env(CHILD_DIR, dir)
