@@ -330,3 +330,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachineStore {
         .await
     }
 }
+
+#[cfg(test)]
+#[path = "state_machine_store_test.rs"]
+mod tests;

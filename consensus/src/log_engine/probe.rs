@@ -140,7 +140,7 @@ impl Feed {
             )
             .await?;
         self.next += 1;
-        if self.next > ENTRIES_KEPT && self.next % PURGE_STEP == 0 {
+        if self.next > ENTRIES_KEPT && self.next.is_multiple_of(PURGE_STEP) {
             let upto = log_id(self.next - ENTRIES_KEPT);
             self.log.set_flushed(Some(upto))?;
             self.log.purge(upto).await?;
