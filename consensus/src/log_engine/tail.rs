@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(tail.start(), Some(7));
         assert_eq!(indexes(&tail.read(8, 10, usize::MAX)), [8, 9]);
         assert_eq!(indexes(&tail.read(7, 100, 1)), [7]);
-        assert_eq!(indexes(&tail.read(11, 100, 1)), []);
+        assert!(indexes(&tail.read(11, 100, 1)).is_empty());
         tail.purge_to(8);
         tail.truncate_from(10);
         assert_eq!(indexes(&tail.read(9, 100, usize::MAX)), [9]);
