@@ -43,7 +43,9 @@ pub use error::{HostError, LeaderHint, MembershipError, ProposeError, ReadError,
 pub use group::Group;
 pub use grpc_network::{EndpointFactory, GrpcNetwork, plain_endpoints};
 pub use host::Host;
-pub use log_engine::{LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk};
+pub use log_engine::{
+    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk, ProbeOptions, ProbeReport, probe,
+};
 pub use membership::{Members, MembershipChange, MembershipVersion};
 pub use metrics::GroupMetrics;
 pub use options::{

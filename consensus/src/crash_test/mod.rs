@@ -1,7 +1,8 @@
 //! A child process is aborted at each crash point; a second child finds what it left and must agree
 //! with a model: nothing acknowledged is lost, nothing is applied twice, and work goes on.
 //!
-//! The children are this test binary itself, started with a folder in the environment.
+//! The children are this test binary itself, started with a folder in the environment. It is started
+//! through /proc, since a build may replace its file while the test runs.
 
 mod child;
 mod install;
@@ -16,13 +17,13 @@ use crate::crash_point::{CrashPoint, VARIABLE};
 const CHILD_DIR: &str = "YUNBASE_CRASH_TEST_DIR";
 
 /// Runs the test `child` of this binary as a process of its own.
-fn run(child: &str, dir: &Path, crash_point: Option<String>) -> ExitStatus {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+fn run(child: &str, dir: &Path, crash_point: Option<&str>) -> ExitStatus {
+    let mut command = Command::new("/proc/self/exe");
     command
         .args(["--exact", child, "--quiet"])
         .env(CHILD_DIR, dir)
         .env_remove(VARIABLE);
-    if let Some(armed) = &crash_point {
+    if let Some(armed) = crash_point {
         command.env(VARIABLE, armed);
     }
     let output = command.output().unwrap();
@@ -72,7 +73,7 @@ fn nothing_acknowledged_is_lost_at_any_point_of_writing() {
 fn crash(point: CrashPoint, pass: u32) {
     let dir = tempfile::tempdir().unwrap();
     let child = "crash_test::child::work";
-    let status = run(child, dir.path(), Some(format!("{}:{pass}", point.name())));
+    let status = run(child, dir.path(), Some(&format!("{}:{pass}", point.name())));
     assert!(
         is_abort(status),
         "{}:{pass} was not reached: {status}",
@@ -94,7 +95,7 @@ fn an_install_is_all_or_nothing_at_any_point() {
         let status = run(
             "crash_test::install::receive",
             dir.path(),
-            Some(point.name().to_owned()),
+            Some(point.name()),
         );
         assert!(
             is_abort(status),

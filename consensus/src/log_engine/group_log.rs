@@ -165,7 +165,7 @@ struct EntryStream {
 impl EntryStream {
     async fn advance(mut self) -> io::Result<Option<(Entry, Self)>> {
         if self.ready.is_empty() && self.next < self.to {
-            let limit = self.log.engine.read_bytes_max;
+            let limit = self.log.engine.options.read_bytes_max;
             self.ready = self.log.read(self.next, self.to, Some(limit)).await?.into();
         }
         let Some(entry) = self.ready.pop_front() else {
@@ -196,7 +196,7 @@ impl RaftLogReader<TypeConfig> for GroupLog {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        self.read(start, end, Some(self.engine.read_bytes_max))
+        self.read(start, end, Some(self.engine.options.read_bytes_max))
             .await
     }
 

@@ -11,7 +11,7 @@ use openraft::storage::RaftStateMachine;
 use openraft::{EntryPayload, RaftSnapshotBuilder};
 
 use super::data::FILES_DIR;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, PART_BYTES};
 use super::*;
 use crate::log_engine::{GroupLog, LogEngine, LogOptions};
 use crate::state_machine_store::{ApplyOptions, StateMachineStore};

@@ -62,7 +62,7 @@ async fn a_purge_beyond_the_end_empties_the_log() {
     let mut log = engine.group(G1);
     append(&mut log, 1, 0..10).await;
     log.purge(log_id(3, 20)).await.unwrap();
-    assert_eq!((on_disk(&disk), indexes(&mut log).await), (vec![], vec![]));
+    assert!(on_disk(&disk).is_empty() && indexes(&mut log).await.is_empty());
     assert_eq!(last(&mut log).await, Some(log_id(3, 20)));
     append(&mut log, 3, [21]).await;
     let engine = LogEngine::in_memory(disk, &LogOptions::default()).unwrap();
@@ -115,5 +115,5 @@ async fn a_state_ahead_of_the_log_replaces_it() {
         (state.last_purged_log_id, state.last_log_id),
         (Some(log_id(3, 10)), Some(log_id(3, 10)))
     );
-    assert_eq!(on_disk(&disk), []);
+    assert!(on_disk(&disk).is_empty());
 }
