@@ -27,7 +27,7 @@ use crate::types::{Entry, GroupId, LogId, TypeConfig, Vote};
 #[derive(Clone)]
 pub(crate) struct GroupLog {
     engine: Arc<Engine>,
-    group: SharedGroup,
+    pub(super) group: SharedGroup,
 }
 
 impl GroupLog {

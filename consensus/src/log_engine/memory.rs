@@ -47,6 +47,7 @@ struct State {
     unsynced: Vec<Vec<DiskWrite>>,
     syncs: u64,
     fail_sync_at: Option<u64>,
+    off: bool,
 }
 
 /// The disk. Shared by clones of its `Arc` with the test that breaks it.
@@ -56,7 +57,13 @@ pub struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// Loses power: of the batches since the last sync the first `kept` survive, the rest are gone.
+    /// From now on every write and sync fails, until [`Self::crash`] ends it.
+    pub fn power_off(&self) {
+        self.state.lock().off = true;
+    }
+
+    /// Comes back from a loss of power: of the batches since the last sync the first `kept` survived,
+    /// the rest are gone. Injected failures are over.
     pub fn crash(&self, kept: usize) {
         let mut state = self.state.lock();
         let unsynced = std::mem::take(&mut state.unsynced);
@@ -64,6 +71,8 @@ impl MemoryDisk {
             state.durable.apply(write);
         }
         state.visible = state.durable.clone();
+        state.off = false;
+        state.fail_sync_at = None;
     }
 
     /// Number of batches that a crash may lose.
@@ -86,6 +95,9 @@ impl MemoryDisk {
 impl LogDisk for MemoryDisk {
     fn write(&self, writes: &[DiskWrite]) -> io::Result<()> {
         let mut state = self.state.lock();
+        if state.off {
+            return Err(io::Error::other("simulated loss of power"));
+        }
         for write in writes {
             state.visible.apply(write);
         }
@@ -95,7 +107,7 @@ impl LogDisk for MemoryDisk {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state.lock();
-        if state.fail_sync_at.is_some_and(|at| state.syncs >= at) {
+        if state.off || state.fail_sync_at.is_some_and(|at| state.syncs >= at) {
             return Err(io::Error::other("injected sync failure"));
         }
         state.syncs += 1;
