@@ -31,6 +31,9 @@ mod wire;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod crash_test;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod storage_suite_test;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -40,7 +43,9 @@ pub use error::{HostError, LeaderHint, MembershipError, ProposeError, ReadError,
 pub use group::Group;
 pub use grpc_network::{EndpointFactory, GrpcNetwork, plain_endpoints};
 pub use host::Host;
-pub use log_engine::{LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk};
+pub use log_engine::{
+    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk, ProbeOptions, ProbeReport, probe,
+};
 pub use membership::{Members, MembershipChange, MembershipVersion};
 pub use metrics::GroupMetrics;
 pub use options::{
