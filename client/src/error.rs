@@ -31,6 +31,23 @@ pub enum ErrorKind {
 }
 
 /// A failed request.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> yunbase_client::Result<()> {
+/// # let server = yunbase_client::testing::DevServer::start(1)?;
+/// # let client = server.client().await?;
+/// # client.create_collection("books").await?;
+/// use yunbase_client::ErrorKind;
+/// use yunbase_client::bson::doc;
+///
+/// let books = client.collection("books");
+/// books.insert_one(&doc! {"_id": "isbn-1"}).await?;
+/// let error = books.insert_one(&doc! {"_id": "isbn-1"}).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Refused);
+/// assert_eq!(error.code(), "DATABASE_DUPLICATE_WRITE");
+/// assert!(!error.is_unknown(), "it certainly did not happen");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 pub struct Error {
     kind: ErrorKind,

@@ -18,6 +18,24 @@ use crate::wire;
 
 /// A query under construction. Nothing is sent before one of [`all`](Self::all), [`first`](Self::first),
 /// [`page`](Self::page) or [`stream`](Self::stream).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> yunbase_client::Result<()> {
+/// # let server = yunbase_client::testing::DevServer::start(3)?;
+/// # let client = server.client().await?;
+/// # client.create_collection("numbers").await?;
+/// use futures::TryStreamExt;
+/// use yunbase_client::bson::{Document, doc};
+/// use yunbase_client::filter::gte;
+///
+/// let numbers = client.collection::<Document>("numbers");
+/// let many: Vec<Document> = (0..100).map(|n| doc! {"_id": n, "square": n * n}).collect();
+/// numbers.insert_many(&many).await?;
+/// let large = numbers.find(gte("square", 50 * 50)).project(doc! {"square": 1}).page_documents(7);
+/// let found: Vec<Document> = large.stream().try_collect().await?;
+/// assert_eq!(found.len(), 50);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a query does nothing until it is sent"]
 pub struct Find<T> {

@@ -1,20 +1,33 @@
 //! The public protocol of yunbase and its Rust SDK.
 //!
-//! ```no_run
-//! # #[derive(serde::Serialize, serde::Deserialize)] struct City { name: String, country: String }
-//! # async fn example() -> yunbase_client::Result<()> {
-//! use yunbase_client::{Client, filter::eq};
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> yunbase_client::Result<()> {
+//! # let server = yunbase_client::testing::DevServer::start(1)?;
+//! # let dev = yunbase_client::DevJson::read(server.folder())?;
+//! # let (node_1, node_2, id, key) = (&dev.http[0], &dev.http[0], &dev.secret_id, &dev.secret_key);
+//! use serde::{Deserialize, Serialize};
+//! use yunbase_client::{Client, filter::eq, update};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct City {
+//!     name: String,
+//!     country: String,
+//! }
 //!
 //! let client = Client::builder()
-//!     .endpoint("http://127.0.0.1:7600")
-//!     .endpoint("http://127.0.0.1:7610")
-//!     .credentials("secret id", "secret key")
+//!     .endpoint(node_1) // such as http://10.0.0.1:7600
+//!     .endpoint(node_2)
+//!     .credentials(id, key)
 //!     .env("demo")
 //!     .connect()
 //!     .await?;
+//! client.create_collection("cities").await?;
 //! let cities = client.collection::<City>("cities");
+//! cities.insert_one(&City { name: "Bern".into(), country: "CH".into() }).await?;
+//! cities.update_one(eq("name", "Bern"), update::set("name", "Berne")).await?;
 //! let swiss = cities.find(eq("country", "CH")).sort_by("name").limit(10).all().await?;
-//! # let _ = swiss; Ok(()) }
+//! assert_eq!(swiss[0].name, "Berne");
+//! # Ok(()) }
 //! ```
 //!
 //! # What it promises

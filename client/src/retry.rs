@@ -15,6 +15,9 @@ use crate::proto::{Failure, Retry, response};
 /// The answer that names an expired session.
 pub(crate) const SESSION_EXPIRED: &str = "SESSION_EXPIRED";
 
+/// A node's storage failed or an invariant broke, at whatever moment.
+const NODE_BROKEN: &str = "SYS_ERR";
+
 /// Whether a request may be sent twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -99,10 +102,11 @@ fn after_failure(class: Class, unknown: bool, failure: Failure) -> Next {
     match (kind, retry) {
         (ErrorKind::SessionExpired, Retry::Safe) if !unknown => Next::NewSession(error),
         (ErrorKind::SessionExpired, _) => Next::Fail(error.with_unknown(class == Class::Sequenced)),
-        // The answer to a retried sequence is the first outcome. A refusal at the door is not: it says nothing
-        // about an earlier attempt.
+        // The answer to a retried sequence is the first outcome, and as final as an answer to the first attempt.
         (_, Retry::Never) => {
-            Next::Fail(error.with_unknown(unknown && kind == ErrorKind::Unauthenticated))
+            let silent = unknown && says_nothing_about_before(kind, error.code());
+            let broken = class == Class::Sequenced && error.code() == NODE_BROKEN;
+            Next::Fail(error.with_unknown(silent || broken))
         }
         (_, Retry::Safe) => Next::Again {
             because: error,
@@ -115,6 +119,12 @@ fn after_failure(class: Class, unknown: bool, failure: Failure) -> Next {
             ambiguous: class == Class::Sequenced,
         },
     }
+}
+
+/// Whether a refusal leaves open what an earlier, ambiguous attempt did: the door refuses without looking at
+/// sequences, and the catch-all also stands for an outcome that was too large to be remembered.
+fn says_nothing_about_before(kind: ErrorKind, code: &str) -> bool {
+    kind == ErrorKind::Unauthenticated || code == "DATABASE_REQUEST_FAILED"
 }
 
 /// Codes by which the door refuses a caller.
@@ -236,6 +246,22 @@ mod tests {
                     (ErrorKind::Unauthenticated, unknown)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn refusals_that_settle_nothing_are_unknown() {
+        let cases = [
+            ("DATABASE_REQUEST_FAILED", true, Class::Sequenced, true),
+            ("DATABASE_REQUEST_FAILED", false, Class::Sequenced, false),
+            ("SYS_ERR", false, Class::Sequenced, true),
+            ("SYS_ERR", false, Class::Repeatable, false),
+        ];
+        for (code, ambiguous, class, unknown) in cases {
+            let Next::Fail(error) = decide(class, ambiguous, failure(code, Retry::Never)) else {
+                panic!("must fail");
+            };
+            assert_eq!(error.is_unknown(), unknown, "{code} {class:?}");
         }
     }
 
