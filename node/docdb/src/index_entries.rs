@@ -1,4 +1,8 @@
 //! Which entries a document has in an index, and how an entry names its document.
+//!
+//! A compound index holds every combination of the fields' values, also when two fields lie in the same
+//! array. So ranges of several fields may be combined without missing a match; a unique index over two
+//! fields of one array is thereby stricter than MongoDB's, which pairs them element by element.
 
 use bson::{RawBsonRef, RawDocument};
 
