@@ -88,6 +88,7 @@ pub(crate) fn decode_record<T: DeserializeOwned>(magic: Magic, bytes: &[u8]) -> 
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -177,3 +177,54 @@ pub fn decode_reply(bytes: &[u8]) -> Result<CommandReply> {
 pub(crate) fn encode_reply(reply: &Result<CommandReply>) -> std::result::Result<Vec<u8>, String> {
     codec::encode(Magic::Reply, reply)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    /// A change of these bytes is a change of what is in every log: it needs a new version.
+    #[test]
+    fn commands_and_replies_have_their_golden_bytes() {
+        let command = Command {
+            env: "e".into(),
+            session: Some(SessionSequence {
+                session: 2,
+                sequence: 3,
+            }),
+            now_ms: 4,
+            op: WriteOp::Insert {
+                collection: "c".into(),
+                documents: vec![rawdoc! { "_id": 5 }],
+            },
+        };
+        let bytes = command.encode().unwrap();
+        let golden = concat!(
+            "c101",               // magic, version
+            "010000000000000065", // env
+            "01",
+            "0200000000000000",
+            "0300000000000000",   // session
+            "0400000000000000",   // now
+            "03000000",           // insert
+            "010000000000000063", // collection
+            "0100000000000000",   // one document
+            "0e00000000000000",
+            "0e000000105f6964000500000000",
+        );
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden);
+        assert_eq!(Command::decode(&bytes), Ok(command));
+
+        let refused = Err(Error::invalid("no"));
+        let bytes = encode_reply(&refused).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            concat!("c201", "01000000", "00000000", "02000000000000006e6f")
+        );
+        assert_eq!(decode_reply(&bytes), refused);
+    }
+}

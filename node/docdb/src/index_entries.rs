@@ -1,4 +1,8 @@
 //! Which entries a document has in an index, and how an entry names its document.
+//!
+//! A compound index holds every combination of the fields' values, also when two fields lie in the same
+//! array. So ranges of several fields may be combined without missing a match; a unique index over two
+//! fields of one array is thereby stricter than MongoDB's, which pairs them element by element.
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -133,6 +137,7 @@ pub(crate) fn entry_id<'a>(index: &Index, key: &'a [u8], value: &'a [u8]) -> Res
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use bson::{RawDocumentBuf, doc};
 
@@ -168,8 +173,8 @@ mod tests {
         (index, paths)
     }
 
-    fn entries(index: &(Index, Vec<Path>), document: bson::Document) -> Result<Entries> {
-        let document = RawDocumentBuf::try_from(&document).unwrap();
+    fn entries(index: &(Index, Vec<Path>), document: &bson::Document) -> Result<Entries> {
+        let document = RawDocumentBuf::try_from(document).unwrap();
         of_document(&index.0, &index.1, &document, b"id")
     }
 
@@ -182,7 +187,7 @@ mod tests {
     #[test]
     fn an_entry_is_the_index_its_fields_and_the_id() {
         let plain = index(&[("a", false), ("b", true)], false);
-        let found = entries(&plain, doc! { "a": 1 }).unwrap();
+        let found = entries(&plain, &doc! { "a": 1 }).unwrap();
         let (one, null) = (RawBsonRef::Int32(1), RawBsonRef::Null);
         let fields = [
             keys::index_prefix(IndexId(3)),
@@ -193,17 +198,17 @@ mod tests {
         assert_eq!(found.keys, [[fields.as_slice(), b"id"].concat()]);
         assert_eq!(entry_id(&plain.0, &found.keys[0], &[]).unwrap(), b"id");
         let unique = index(&[("a", false), ("b", true)], true);
-        assert_eq!(entries(&unique, doc! { "a": 1 }).unwrap().keys, [fields]);
+        assert_eq!(entries(&unique, &doc! { "a": 1 }).unwrap().keys, [fields]);
         assert_eq!(entry_value(&unique.0, b"id"), b"id");
     }
 
     #[test]
     fn an_array_has_an_entry_for_each_distinct_element() {
         let plain = index(&[("a", false), ("b", false)], false);
-        let found = entries(&plain, doc! { "a": [2, 1, 2.0], "b": 5 }).unwrap();
+        let found = entries(&plain, &doc! { "a": [2, 1, 2.0], "b": 5 }).unwrap();
         assert_eq!((found.keys.len(), found.multikey), (2, vec![0]));
         assert!(found.keys.is_sorted());
-        assert!(entries(&plain, doc! { "a": [1], "b": [1] }).is_err());
+        assert!(entries(&plain, &doc! { "a": [1], "b": [1] }).is_err());
     }
 
     #[test]
@@ -211,12 +216,12 @@ mod tests {
         let plain = index(&[("a", false)], false);
         let many: Vec<_> = (0..=INDEX_ENTRIES_PER_DOCUMENT_MAX as i32).collect();
         assert_eq!(
-            entries(&plain, doc! { "a": many }).unwrap_err().code,
+            entries(&plain, &doc! { "a": many }).unwrap_err().code,
             ErrorCode::ExceedSize
         );
         let long = "x".repeat(INDEX_KEY_BYTES_MAX);
         assert_eq!(
-            entries(&plain, doc! { "a": long }).unwrap_err().code,
+            entries(&plain, &doc! { "a": long }).unwrap_err().code,
             ErrorCode::ExceedSize
         );
     }

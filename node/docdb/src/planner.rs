@@ -100,11 +100,19 @@ pub(crate) fn choose(
             });
         }
         let order = bounds.order(index, query);
-        if bounds.is_unbounded && order.is_none() {
-            continue;
+        if !bounds.is_unbounded || order.is_some() {
+            candidates.push((at, bounds, order, documents as f64));
         }
-        let keys = estimate(view, &bounds, documents)?;
-        candidates.push((at, bounds, order, keys));
+    }
+    // One index that fixes values and gives the order beats a scan whatever a probe would count.
+    let is_settled =
+        matches!(candidates.as_slice(), [(_, bounds, Some(_), _)] if bounds.points > 0);
+    for (_, bounds, _, keys) in &mut candidates {
+        *keys = if is_settled {
+            bounds.guess(documents)
+        } else {
+            estimate(view, bounds, documents)?
+        };
     }
     // The tightest index says how many matches there can be at most.
     let matches = candidates
@@ -183,12 +191,7 @@ fn estimate(view: &dyn View, bounds: &Bounds, documents: u64) -> Result<f64> {
         while cursor.advance()? {
             keys += 1;
             if keys >= PLANNER_PROBE_KEYS_MAX {
-                let share = if bounds.points > 0 {
-                    POINT_SHARE
-                } else {
-                    RANGE_SHARE
-                };
-                return Ok((documents as f64 * share).max(keys as f64));
+                return Ok(bounds.guess(documents).max(keys as f64));
             }
         }
     }
@@ -206,6 +209,16 @@ struct Bounds {
 }
 
 impl Bounds {
+    /// How many of a collection's documents lie in the ranges, by their kind alone.
+    fn guess(&self, documents: u64) -> f64 {
+        let share = if self.points > 0 {
+            POINT_SHARE
+        } else {
+            RANGE_SHARE
+        };
+        documents as f64 * share
+    }
+
     fn of(index: &Index, query: &Query) -> Self {
         let mut prefixes = vec![keys::index_prefix(index.id)];
         let mut points = 0;

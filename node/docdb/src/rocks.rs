@@ -174,7 +174,12 @@ impl Store for RocksStore {
 
     fn write(&self, batch: &WriteBatch) -> StorageResult<()> {
         let open = self.open.read_recursive();
-        let mut rows = RocksBatch::default();
+        // Its size is known well enough: growing it step by step would copy it several times.
+        let changes = batch.changes.iter().flatten();
+        let bytes = changes
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 16)
+            .sum();
+        let mut rows = RocksBatch::with_capacity_bytes(bytes);
         for (family, range) in &batch.deleted_ranges {
             if !range.is_empty() {
                 rows.delete_range_cf(column(&open.db, *family)?, &range.start, &range.end);

@@ -1,7 +1,7 @@
 //! The engine from outside: commands in, replies and reads out, over both stores.
 
 // Documents are literals at the call.
-#![allow(clippy::needless_pass_by_value)]
+#![allow(clippy::needless_pass_by_value, unreachable_pub)]
 
 mod generate;
 mod harness;
@@ -12,3 +12,4 @@ mod t35_plans;
 mod t40_changes;
 mod t50_stores;
 mod t60_replicas;
+mod t70_threads;

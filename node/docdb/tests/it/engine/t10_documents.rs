@@ -288,3 +288,11 @@ fn pages_continue_where_the_last_ended() {
         assert_eq!(pages, whole, "{filter}");
     }
 }
+
+#[test]
+fn a_database_is_shared_and_a_plan_moves_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    fn moved<T: Send>() {}
+    shared::<yunbase_docdb::Database>();
+    moved::<yunbase_docdb::WritePlan>();
+}

@@ -45,6 +45,11 @@ fn any_index_gives_the_result_of_a_scan() {
                 expected.len() as u64,
                 "{context}"
             );
+            let plan = indexed.explain(find("c", query(filter.clone(), sort.clone())));
+            assert_eq!(
+                plan.get_i64("documentsReturned").unwrap(),
+                expected.len() as i64
+            );
             let (skip, limit) = (generator.below(4) as u64, 1 + generator.below(6) as u64);
             let page = FindOp {
                 skip,
