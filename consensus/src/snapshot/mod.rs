@@ -28,7 +28,7 @@ use thiserror::Error;
 use crate::types::GroupId;
 
 pub(crate) use data::SnapshotData;
-pub(crate) use manifest::{MANIFEST_BYTES_MAX, PART_BYTES, PartId, snapshot_id};
+pub(crate) use manifest::{MANIFEST_BYTES_MAX, PartId, snapshot_id};
 pub use options::SnapshotOptions;
 pub(crate) use staging::SnapshotStaging;
 pub(crate) use store::SnapshotStore;
