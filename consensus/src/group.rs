@@ -73,7 +73,7 @@ impl Group {
         let transfer = peers.transfer.clone();
         let (proposer, gathering) = Proposer::new(raft.clone(), proposals, counters.clone());
         runtime.spawn(gathering);
-        let (reads, rounds) = ReadIndex::new(id, raft.clone(), peers, counters.clone());
+        let (reads, rounds) = ReadIndex::new(id, raft.clone(), &peers, counters.clone());
         for round in rounds {
             runtime.spawn(round);
         }

@@ -127,7 +127,7 @@ impl GroupPeer {
     fn append(
         &self,
         lane: Lane,
-        request: AppendEntriesRequest<TypeConfig>,
+        request: &AppendEntriesRequest<TypeConfig>,
         timeout: Duration,
     ) -> impl Future<Output = Result<(StreamAppendResult<TypeConfig>, bool), RpcError>> + Send + use<>
     {
@@ -137,7 +137,7 @@ impl GroupPeer {
             .last()
             .map(|entry| entry.log_id)
             .or(previous);
-        let sent = wire::append_to_wire(&request)
+        let sent = wire::append_to_wire(request)
             .map(|append| self.call(lane, RequestBody::Append(append), timeout));
         let peer = self.clone();
         async move {
@@ -279,7 +279,7 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
         // `buffered` calls the closure, and thereby sends, as it takes requests from the input, and
         // yields the answers in that order.
         let answers = input
-            .map(move |request| peer.append(lane, request, timeout))
+            .map(move |request| peer.append(lane, &request, timeout))
             .buffered(depth);
         let until_failure =
             futures::stream::unfold(Some(Box::pin(answers)), |answers| async move {

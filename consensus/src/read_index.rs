@@ -64,7 +64,7 @@ impl ReadIndex {
     pub(crate) fn new(
         group: GroupId,
         raft: RaftHandle,
-        peers: Arc<PeerContext>,
+        peers: &Arc<PeerContext>,
         counters: Arc<GroupCounters>,
     ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
         let mut rounds = BTreeMap::new();

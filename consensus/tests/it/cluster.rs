@@ -186,7 +186,7 @@ impl Cluster {
             match self.group(leader, group).propose(payload, deadline).await {
                 Ok(proposed) => return proposed,
                 Err(ProposeError::NotLeader { .. }) => {
-                    tokio::time::sleep(Duration::from_millis(10)).await
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 Err(error) => panic!("{command}: {error}"),
             }

@@ -101,7 +101,7 @@ impl Sim {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_cut_off_neither_commits_nor_reads() {
     let cases = (1..=3).map(|seed| async move {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let dir = tempfile::tempdir().unwrap();
         let sim = Sim::start(seed, dir.path()).await;
         let old = sim.leader(&[1, 2, 3]).await;
@@ -150,7 +150,7 @@ async fn a_leader_that_is_cut_off_neither_commits_nor_reads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_network_loses_nothing() {
     let cases = (1..=3).map(|seed| async move {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let dir = tempfile::tempdir().unwrap();
         let sim = Sim::start(seed, dir.path()).await;
         sim.leader(&[1, 2, 3]).await;
