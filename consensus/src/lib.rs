@@ -56,6 +56,9 @@ mod wire;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod crash_test;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod storage_suite_test;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -66,7 +69,8 @@ pub use group::Group;
 pub use grpc_network::{EndpointFactory, GrpcNetwork, plain_endpoints};
 pub use host::Host;
 pub use log_engine::{
-    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk,
+    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk, ProbeOptions,
+    ProbeReport, probe,
 };
 pub use membership::{Members, MembershipChange, MembershipVersion};
 pub use metrics::GroupMetrics;

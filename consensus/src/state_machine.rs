@@ -21,7 +21,8 @@ pub struct Command {
 ///
 /// Calls to [`apply`](Self::apply), [`flush`](Self::flush), [`checkpoint`](Self::checkpoint) and
 /// [`restore`](Self::restore) block, so consensus makes them on its own threads and never on an async
-/// worker. At most one of `apply` and `restore` runs at a time; `flush` and `checkpoint` may run beside `apply`.
+/// worker. At most one of `apply` and `restore` runs at a time; `flush` and `checkpoint` may run beside
+/// `apply` and beside each other, but not beside `restore`.
 ///
 /// What correctness demands of an implementation:
 /// * `apply` is a function of the commands and the state before them: no clock, no randomness, no

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::blocking_thread::BlockingThread;
 use crate::crash_point::{CrashPoint, crash_point};
@@ -59,6 +59,8 @@ struct Shared {
     progress: Mutex<Progress>,
     /// Bytes of commands applied since this was opened.
     applied_bytes: AtomicU64,
+    /// Held for writing while the state is replaced: a flush or checkpoint then would meet half of each.
+    replacing: RwLock<()>,
     log: GroupLog,
     snapshots: SnapshotStore,
     thread: BlockingThread,
@@ -79,6 +81,9 @@ impl StateMachineStore {
         let snapshots =
             SnapshotStore::open(snapshot_dir, group, progress.last_applied, snapshot_options)?;
         log.set_flushed(progress.last_applied)?;
+        if let Some(applied) = progress.last_applied {
+            log.catch_up_to(applied)?;
+        }
         let thread = BlockingThread::spawn(format!("apply-{group}"))?;
         let progress = Mutex::new(progress);
         Ok(Self {
@@ -88,6 +93,7 @@ impl StateMachineStore {
                 options,
                 progress,
                 applied_bytes: AtomicU64::new(0),
+                replacing: RwLock::new(()),
                 log,
                 snapshots,
                 thread,
@@ -114,6 +120,7 @@ impl StateMachineStore {
 
 impl Shared {
     fn flush(&self) -> io::Result<Option<LogId>> {
+        let _beside_apply = self.replacing.read();
         let applied = self.progress.lock().last_applied;
         self.state_machine.flush()?;
         self.log.set_flushed(applied)?;
@@ -168,6 +175,7 @@ impl Shared {
 
     fn install(&self, meta: &SnapshotMeta, snapshot: &SnapshotData) -> io::Result<()> {
         let restoring = self.snapshots.prepare_restore(snapshot)?;
+        let _alone = self.replacing.write();
         crash_point(CrashPoint::InstallBeforeRestore, true);
         self.state_machine.restore(restoring.path())?;
         crash_point(CrashPoint::InstallAfterRestore, true);
@@ -186,10 +194,15 @@ impl Shared {
     }
 
     fn build(&self) -> io::Result<SnapshotData> {
-        let snapshot = self.snapshots.build(self.state_machine.as_ref())?;
+        let snapshot = self.snapshots.build(|into| {
+            let _beside_apply = self.replacing.read();
+            self.state_machine.checkpoint(into)?;
+            crash_point(CrashPoint::BuildAfterCheckpoint, true);
+            // Not from the live state, which has moved on.
+            Progress::decode(self.state_machine.checkpoint_progress(into)?.as_deref())
+        })?;
         // The log is purged below the snapshot next, which needs the live state to be durable up to there.
-        self.state_machine.flush()?;
-        self.log.set_flushed(snapshot.last_log_id())?;
+        self.flush()?;
         Ok(snapshot)
     }
 }
@@ -328,3 +341,7 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachineStore {
         .await
     }
 }
+
+#[cfg(test)]
+#[path = "state_machine_store_test.rs"]
+mod tests;

@@ -53,8 +53,6 @@ pub(crate) struct ReadPlan {
     pub(crate) from: u64,
     /// First index not to be read from disk; equal to `from` when the tail has everything.
     pub(crate) disk_to: u64,
-    /// First index not to be returned.
-    pub(crate) to: u64,
     /// The entries from `disk_to` on.
     pub(crate) tail: Vec<Entry>,
     truncations: u64,
@@ -181,7 +179,6 @@ impl Group {
         Ok(ReadPlan {
             from,
             disk_to,
-            to,
             tail,
             truncations: state.truncations,
         })

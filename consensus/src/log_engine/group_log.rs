@@ -46,6 +46,19 @@ impl GroupLog {
         self.change(|state| state.set_flushed(flushed))
     }
 
+    /// Brings the log up to a state machine that was found ahead of it after a restart.
+    ///
+    /// That happens rightly: a snapshot was installed and the purge after it was lost, or the entries
+    /// were committed by the other replicas and flushed by the state before this log was synced. The
+    /// state holds committed entries only, so whatever the log has instead is superseded. openraft does
+    /// the same, but compares by term first and so misses a log that ends earlier in a later term.
+    pub(crate) fn catch_up_to(&self, applied: LogId) -> io::Result<()> {
+        self.change(|state| {
+            let behind = state.last.is_none_or(|last| last.index < applied.index);
+            if behind { state.purge(applied) } else { None }
+        })
+    }
+
     /// Up to where the state machine's effects are durable.
     pub(crate) fn flushed(&self) -> io::Result<Option<LogId>> {
         Ok(self.group.lock()?.flushed())
@@ -152,7 +165,7 @@ struct EntryStream {
 impl EntryStream {
     async fn advance(mut self) -> io::Result<Option<(Entry, Self)>> {
         if self.ready.is_empty() && self.next < self.to {
-            let limit = self.log.engine.read_bytes_max;
+            let limit = self.log.engine.options.read_bytes_max;
             self.ready = self.log.read(self.next, self.to, Some(limit)).await?.into();
         }
         let Some(entry) = self.ready.pop_front() else {
@@ -183,7 +196,7 @@ impl RaftLogReader<TypeConfig> for GroupLog {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        self.read(start, end, Some(self.engine.read_bytes_max))
+        self.read(start, end, Some(self.engine.options.read_bytes_max))
             .await
     }
 

@@ -13,6 +13,7 @@ mod group_log;
 mod keys;
 mod memory;
 mod options;
+mod probe;
 mod queue;
 mod rocks;
 mod stats;
@@ -34,6 +35,7 @@ use tokio::sync::oneshot;
 pub use error::LogError;
 pub use memory::MemoryDisk;
 pub use options::LogOptions;
+pub use probe::{ProbeOptions, ProbeReport, probe};
 pub use stats::{LATENCY_BUCKETS_MICROS, LogStats};
 
 pub(crate) use group_log::GroupLog;
@@ -72,7 +74,7 @@ struct Engine {
     counters: Arc<Counters>,
     groups: Mutex<BTreeMap<GroupId, SharedGroup>>,
     drive: Drive,
-    read_bytes_max: usize,
+    options: LogOptions,
 }
 
 impl LogEngine {
@@ -82,7 +84,7 @@ impl LogEngine {
     pub fn open(dir: &Path, options: LogOptions) -> io::Result<Self> {
         crash_point::arm_from_environment();
         let disk: Arc<dyn LogDisk> = Arc::new(RocksDisk::open(dir, &options)?);
-        Self::start(disk, &options, |writer, queue| {
+        Self::start(disk, options, |writer, queue| {
             let thread = std::thread::Builder::new()
                 .name("raft-log".into())
                 .spawn(move || writer.run(&queue))?;
@@ -93,7 +95,7 @@ impl LogEngine {
     /// Logs on a disk in memory, without a thread: each change is written and synced before the call
     /// that makes it returns, so that a simulation is deterministic.
     pub fn in_memory(disk: Arc<MemoryDisk>, options: &LogOptions) -> io::Result<Self> {
-        Self::start(disk, options, |writer, _| {
+        Self::start(disk, options.clone(), |writer, _| {
             Ok(Drive::Inline(Mutex::new(writer)))
         })
     }
@@ -104,18 +106,18 @@ impl LogEngine {
         disk: Arc<MemoryDisk>,
         options: &LogOptions,
     ) -> io::Result<Self> {
-        Self::start(disk, options, |writer, _| {
+        Self::start(disk, options.clone(), |writer, _| {
             Ok(Drive::Manual(Mutex::new(writer)))
         })
     }
 
     fn start(
         disk: Arc<dyn LogDisk>,
-        options: &LogOptions,
+        options: LogOptions,
         drive: impl FnOnce(Writer, Arc<Queue>) -> io::Result<Drive>,
     ) -> io::Result<Self> {
         let groups = recover(disk.as_ref())?;
-        let queue = Arc::new(Queue::new(options));
+        let queue = Arc::new(Queue::new(&options));
         let poison = Arc::new(Poison::default());
         let counters = Arc::new(Counters::default());
         let writer = Writer {
@@ -127,7 +129,6 @@ impl LogEngine {
         };
         let drive = drive(writer, queue.clone())?;
         let groups = Mutex::new(groups);
-        let read_bytes_max = options.read_bytes_max;
         Ok(Self {
             engine: Arc::new(Engine {
                 queue,
@@ -136,7 +137,7 @@ impl LogEngine {
                 counters,
                 groups,
                 drive,
-                read_bytes_max,
+                options,
             }),
         })
     }

@@ -44,7 +44,7 @@ impl Default for LogOptions {
             queue_ops_max: 16_384,
             batch_bytes_max: 8 << 20,
             batch_ops_max: 4_096,
-            lazy_write_delay: Duration::from_millis(100),
+            lazy_write_delay: Duration::from_millis(500),
             tail_bytes_max: 1 << 20,
             read_bytes_max: 4 << 20,
             write_buffer_bytes: 16 << 20,

@@ -57,7 +57,8 @@ fn database_options(options: &LogOptions) -> Options {
     // A record cut short at the very end was never acknowledged and is dropped. Anything wrong before
     // the end was acknowledged, so the open fails and the node stops with words. Point-in-time recovery
     // would accept such damage in silence and forget acknowledged entries. Recycling of WAL files makes
-    // syncs cheaper, but RocksDB allows it with point-in-time recovery only, so it is off.
+    // syncs a little cheaper (0.16 instead of 0.18 ms for one waiter, nothing for many), but RocksDB
+    // allows it with point-in-time recovery only, so it is off.
     db.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     db.set_recycle_log_file_num(0);
     db.set_paranoid_checks(true);

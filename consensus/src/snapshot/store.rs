@@ -13,7 +13,6 @@ use super::manifest::{Manifest, snapshot_id};
 use super::{SnapshotError, SnapshotOptions, SnapshotStaging};
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::records::Progress;
-use crate::state_machine::StateMachine;
 use crate::types::{GroupId, LogId};
 
 const BUILDING: &str = "building";
@@ -94,31 +93,31 @@ impl SnapshotStore {
             .map_err(io::Error::other)
     }
 
-    /// Builds a snapshot beside the running state machine and makes it the current one. The caller
-    /// holds the [build permit](Self::build_permit). Blocks.
-    ///
-    /// Progress and membership are read from the checkpoint, not from the live state, which moves on.
-    pub(crate) fn build(&self, state_machine: &dyn StateMachine) -> io::Result<SnapshotData> {
+    /// Builds a snapshot and makes it the current one. `checkpoint` writes the state into the folder it
+    /// is given and tells the progress of what it wrote. The caller holds the [build
+    /// permit](Self::build_permit). Blocks.
+    pub(crate) fn build(
+        &self,
+        checkpoint: impl FnOnce(&Path) -> io::Result<Progress>,
+    ) -> io::Result<SnapshotData> {
         let building = self.dir.join(BUILDING);
         files::remove_dir(&building)?;
         let folder = building.join(FILES_DIR);
         fs::create_dir_all(&folder)?;
-        let built = self.build_in(&building, &folder, state_machine);
+        let built =
+            checkpoint(&folder).and_then(|progress| self.build_from(&building, &folder, progress));
         if built.is_err() {
             files::remove_dir(&building)?;
         }
         built
     }
 
-    fn build_in(
+    fn build_from(
         &self,
         building: &Path,
         folder: &Path,
-        state_machine: &dyn StateMachine,
+        progress: Progress,
     ) -> io::Result<SnapshotData> {
-        state_machine.checkpoint(folder)?;
-        crash_point(CrashPoint::BuildAfterCheckpoint, true);
-        let progress = Progress::decode(state_machine.checkpoint_progress(folder)?.as_deref())?;
         if let Some(current) = self
             .current()
             .filter(|current| current.last_log_id() >= progress.last_applied)

@@ -154,7 +154,7 @@ async fn rocksdb_shares_syncs() {
     assert_eq!(stats.sync_latency.iter().sum::<u64>(), stats.syncs);
     engine.close().await.unwrap();
     assert!(matches!(
-        engine.group(G1).append([entry(1, 20, 1)], openraft::storage::IOFlushed::noop()).await,
+        engine.group(G1).append([entry(1, 20, 1)], IOFlushed::noop()).await,
         Err(error) if error.get_ref().unwrap().downcast_ref() == Some(&crate::LogError::Closed)
     ));
 }
