@@ -14,10 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use yunbase_consensus::{
-    ClusterId, Command, Group, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, NodeId, Peer,
-    StateMachine, plain_endpoints,
+    ClusterId, Command, Group, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions,
+    NodeId, Peer, StateMachine, plain_endpoints,
 };
 
 const VALUE_BYTES: usize = 1024;
@@ -56,10 +56,17 @@ struct Args {
     dir: Option<PathBuf>,
     pipeline: Option<usize>,
     idle_groups: Option<u32>,
+    heartbeat: Option<Duration>,
 }
 
 fn args() -> Args {
-    let mut args = Args { seconds: 3, dir: None, pipeline: None, idle_groups: None };
+    let mut args = Args {
+        seconds: 3,
+        dir: None,
+        pipeline: None,
+        idle_groups: None,
+        heartbeat: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(flag) = words.next() {
         let value = words.next().unwrap();
@@ -67,6 +74,7 @@ fn args() -> Args {
             "--seconds" => args.seconds = value.parse().unwrap(),
             "--dir" => args.dir = Some(value.into()),
             "--pipeline" => args.pipeline = Some(value.parse().unwrap()),
+            "--heartbeat" => args.heartbeat = Some(Duration::from_millis(value.parse().unwrap())),
             "--idle" => args.idle_groups = Some(value.parse().unwrap()),
             other => panic!("unknown flag {other}"),
         }
@@ -82,7 +90,8 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-async fn start(dir: &Path, groups: u32, pipeline: Option<usize>) -> Vec<Host> {
+async fn start(dir: &Path, args: &Args) -> Vec<Host> {
+    let groups = args.idle_groups.unwrap_or(1);
     let mut hosts = Vec::new();
     let mut members = BTreeMap::new();
     for node in 1..=3 {
@@ -91,25 +100,43 @@ async fn start(dir: &Path, groups: u32, pipeline: Option<usize>) -> Vec<Host> {
         let log = LogEngine::open(&folder.join("log"), LogOptions::default()).unwrap();
         let network = Arc::new(GrpcNetwork::new(plain_endpoints()));
         let mut options = HostOptions::new(node, CLUSTER, network, folder.join("snapshots"));
-        if let Some(entries) = pipeline {
+        if let Some(entries) = args.pipeline {
             options.proposals.pipeline_entries = entries;
+        }
+        if let Some(heartbeat) = args.heartbeat {
+            options.raft.heartbeat = heartbeat;
         }
         let host = Host::start(options, log).unwrap();
         for group in 0..groups {
-            host.open_group(GroupId(group), Arc::new(Nothing::default())).await.unwrap();
+            host.open_group(GroupId(group), Arc::new(Nothing::default()))
+                .await
+                .unwrap();
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        members.insert(node as NodeId, Peer { address: listener.local_addr().unwrap().to_string() });
+        members.insert(
+            node as NodeId,
+            Peer {
+                address: listener.local_addr().unwrap().to_string(),
+            },
+        );
         let service = host.peer_service();
         host.runtime().spawn(async move {
-            let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(service);
-            server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await
+                .unwrap();
         });
         hosts.push(host);
     }
     for group in 0..groups {
         let host = &hosts[group as usize % 3];
-        host.group(GroupId(group)).unwrap().bootstrap(members.clone()).await.unwrap();
+        host.group(GroupId(group))
+            .unwrap()
+            .bootstrap(members.clone())
+            .await
+            .unwrap();
     }
     hosts
 }
@@ -164,8 +191,13 @@ async fn measure(name: &str, group: &Group, clients: usize, seconds: u64, work: 
     let count = latencies.len();
     let after = group.metrics();
     let batch = match work {
-        Work::Write => (after.commands - before.commands) as f64 / (after.entries - before.entries) as f64,
-        Work::Read => (after.reads - before.reads) as f64 / (after.read_rounds - before.read_rounds).max(1) as f64,
+        Work::Write => {
+            (after.commands - before.commands) as f64 / (after.entries - before.entries) as f64
+        }
+        Work::Read => {
+            (after.reads - before.reads) as f64
+                / (after.read_rounds - before.read_rounds).max(1) as f64
+        }
     };
     println!(
         "{name:<14} {clients:>4} clients {:>8.0}/s  p50 {:>6} us  p99 {:>6} us  batch {batch:>6.1}  cpu {:>5.1} us/op",
@@ -180,8 +212,11 @@ async fn measure(name: &str, group: &Group, clients: usize, seconds: u64, work: 
 async fn main() {
     let args = args();
     let temporary = tempfile::tempdir().unwrap();
-    let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let hosts = start(&dir, args.idle_groups.unwrap_or(1), args.pipeline).await;
+    let dir = args
+        .dir
+        .clone()
+        .unwrap_or_else(|| temporary.path().to_owned());
+    let hosts = start(&dir, &args).await;
     let number = leader(&hosts, GroupId(0)).await;
     let leading = hosts[number].group(GroupId(0)).unwrap();
     let following = hosts[(number + 1) % 3].group(GroupId(0)).unwrap();
@@ -190,14 +225,35 @@ async fn main() {
         let (cpu_before, began) = (cpu(), Instant::now());
         tokio::time::sleep(Duration::from_secs(args.seconds)).await;
         let share = (cpu() - cpu_before).as_secs_f64() / began.elapsed().as_secs_f64();
-        println!("idle: {:.2} % of a core for each of three hosts", share * 100.0 / 3.0);
+        println!(
+            "idle: {:.2} % of a core for each of three hosts",
+            share * 100.0 / 3.0
+        );
         return;
+    }
+    // The first leader may still be on its way in.
+    while leading
+        .propose(
+            Bytes::from_static(b"first"),
+            Instant::now() + Duration::from_secs(1),
+        )
+        .await
+        .is_err()
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     for clients in [1, 64, 256] {
         measure("write", &leading, clients, args.seconds, Work::Write).await;
     }
     for clients in [1, 64, 256] {
         measure("read leader", &leading, clients, args.seconds, Work::Read).await;
-        measure("read follower", &following, clients, args.seconds, Work::Read).await;
+        measure(
+            "read follower",
+            &following,
+            clients,
+            args.seconds,
+            Work::Read,
+        )
+        .await;
     }
 }

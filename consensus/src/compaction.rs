@@ -27,13 +27,18 @@ struct Plan {
 
 fn plan(status: &GroupStatus, bytes_since_snapshot: u64, options: &CompactionOptions) -> Plan {
     let since = |from: Option<u64>| {
-        status.applied.map_or(0, |applied| (applied + 1).saturating_sub(from.map_or(0, |from| from + 1)))
+        status.applied.map_or(0, |applied| {
+            (applied + 1).saturating_sub(from.map_or(0, |from| from + 1))
+        })
     };
     // Nothing can be purged while the kept entries are all there are.
     let worth_it = since(status.purged) > options.keep_entries;
     let many = since(status.snapshot) >= options.snapshot_entries;
     let large = bytes_since_snapshot >= options.snapshot_bytes;
-    Plan { flush: since(status.flushed) >= options.flush_entries, snapshot: many || (large && worth_it) }
+    Plan {
+        flush: since(status.flushed) >= options.flush_entries,
+        snapshot: many || (large && worth_it),
+    }
 }
 
 /// Looks after the groups of a host until it is gone.
@@ -43,10 +48,14 @@ pub(crate) async fn run(host: Weak<HostInner>, options: CompactionOptions) {
     let mut at_snapshot = BTreeMap::new();
     loop {
         tokio::time::sleep(options.interval).await;
-        let Some(groups) = host.upgrade().map(|host| host.groups()) else { return };
+        let Some(groups) = host.upgrade().map(|host| host.groups()) else {
+            return;
+        };
         let mut joint_now = BTreeSet::new();
         for group in groups {
-            if let Err(error) = look_after(&group, &options, at_snapshot.entry(group.id()).or_default()).await {
+            if let Err(error) =
+                look_after(&group, &options, at_snapshot.entry(group.id()).or_default()).await
+            {
                 tracing::error!(group = %group.id(), %error, "state could not be flushed");
             }
             let status = group.status();
@@ -64,7 +73,11 @@ pub(crate) async fn run(host: Weak<HostInner>, options: CompactionOptions) {
     }
 }
 
-async fn look_after(group: &Group, options: &CompactionOptions, at_snapshot: &mut u64) -> io::Result<()> {
+async fn look_after(
+    group: &Group,
+    options: &CompactionOptions,
+    at_snapshot: &mut u64,
+) -> io::Result<()> {
     let status = group.status();
     let applied_bytes = group.inner.state.applied_bytes();
     let plan = plan(&status, applied_bytes.saturating_sub(*at_snapshot), options);

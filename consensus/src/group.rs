@@ -62,19 +62,40 @@ pub(crate) struct GroupInner {
 impl Group {
     /// Starts the tasks of a group around its running Raft, on `runtime`.
     pub(crate) fn start(parts: GroupParts, proposals: ProposalOptions, runtime: &Handle) -> Self {
-        let GroupParts { id, raft, log, state, peers, counters } = parts;
+        let GroupParts {
+            id,
+            raft,
+            log,
+            state,
+            peers,
+            counters,
+        } = parts;
         let transfer = peers.transfer.clone();
         let (proposer, gathering) = Proposer::new(raft.clone(), proposals, counters.clone());
         runtime.spawn(gathering);
-        let (reads, rounds) = ReadIndex::new(id, raft.clone(), peers, counters.clone());
+        let (reads, rounds) = ReadIndex::new(id, raft.clone(), &peers, counters.clone());
         for round in rounds {
             runtime.spawn(round);
         }
-        let (sender, leadership) = watch::channel(status::leadership(&raft.server_metrics().borrow_watched()));
+        let (sender, leadership) =
+            watch::channel(status::leadership(&raft.server_metrics().borrow_watched()));
         runtime.spawn(publish_leadership(raft.server_metrics(), sender));
         let receiver = SnapshotReceiver::default();
-        let inner = GroupInner { id, raft, log, state, counters, transfer, receiver, proposer, reads, leadership };
-        Self { inner: Arc::new(inner) }
+        let inner = GroupInner {
+            id,
+            raft,
+            log,
+            state,
+            counters,
+            transfer,
+            receiver,
+            proposer,
+            reads,
+            leadership,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The group's id.
@@ -86,12 +107,18 @@ impl Group {
     ///
     /// An error other than [`ProposeError::Unknown`] means that the command has not taken effect and
     /// never will.
-    pub async fn propose(&self, payload: Bytes, deadline: Instant) -> Result<Proposed, ProposeError> {
+    pub async fn propose(
+        &self,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Proposed, ProposeError> {
         {
             let leadership = self.inner.leadership.borrow();
             // Leadership gained is noticed late here, leadership of others is news worth passing on.
             if !leadership.here && leadership.leader.is_some() {
-                return Err(ProposeError::NotLeader { leader: leadership.leader.clone() });
+                return Err(ProposeError::NotLeader {
+                    leader: leadership.leader.clone(),
+                });
             }
         }
         self.inner.proposer.propose(payload, deadline).await
@@ -104,7 +131,11 @@ impl Group {
     }
 
     /// Like [`Self::read_barrier`], with a choice of what to rely on.
-    pub async fn read_barrier_by(&self, barrier: Barrier, deadline: Instant) -> Result<u64, ReadError> {
+    pub async fn read_barrier_by(
+        &self,
+        barrier: Barrier,
+        deadline: Instant,
+    ) -> Result<u64, ReadError> {
         self.inner.reads.barrier(barrier, deadline).await
     }
 
@@ -116,7 +147,12 @@ impl Group {
     /// The group as seen from here.
     pub fn status(&self) -> GroupStatus {
         let leadership = self.inner.leadership.borrow().clone();
-        status::status(self.inner.id, &self.inner.raft.metrics().borrow_watched(), leadership, self.inner.log.flushed().ok().flatten().map(|id| id.index))
+        status::status(
+            self.inner.id,
+            &self.inner.raft.metrics().borrow_watched(),
+            leadership,
+            self.inner.log.flushed().ok().flatten().map(|id| id.index),
+        )
     }
 
     /// Counters since the group was opened.
@@ -152,7 +188,8 @@ impl Group {
         expected: MembershipVersion,
         deadline: Instant,
     ) -> Result<Members, MembershipError> {
-        self.change_members(MembershipChange::AddLearner(node, peer), expected, deadline).await
+        self.change_members(MembershipChange::AddLearner(node, peer), expected, deadline)
+            .await
     }
 
     /// Lets learners vote.
@@ -162,7 +199,8 @@ impl Group {
         expected: MembershipVersion,
         deadline: Instant,
     ) -> Result<Members, MembershipError> {
-        self.change_members(MembershipChange::Promote(nodes), expected, deadline).await
+        self.change_members(MembershipChange::Promote(nodes), expected, deadline)
+            .await
     }
 
     /// Takes a member out.
@@ -172,11 +210,16 @@ impl Group {
         expected: MembershipVersion,
         deadline: Instant,
     ) -> Result<Members, MembershipError> {
-        self.change_members(MembershipChange::Remove([node].into()), expected, deadline).await
+        self.change_members(MembershipChange::Remove([node].into()), expected, deadline)
+            .await
     }
 
     /// Hands leadership to another voter and waits until it leads. Only on the leader.
-    pub async fn transfer_leader(&self, to: NodeId, deadline: Instant) -> Result<(), MembershipError> {
+    pub async fn transfer_leader(
+        &self,
+        to: NodeId,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
         let mut leadership = self.watch_leader();
         loop {
             {
@@ -184,7 +227,9 @@ impl Group {
                 match &leadership.leader {
                     Some((leader, _)) if *leader == to => return Ok(()),
                     Some(_) if !leadership.here => {
-                        return Err(MembershipError::NotLeader { leader: leadership.leader.clone() });
+                        return Err(MembershipError::NotLeader {
+                            leader: leadership.leader.clone(),
+                        });
                     }
                     _ => {}
                 }
@@ -192,14 +237,22 @@ impl Group {
             if !self.status().members.voters.contains(&to) {
                 return Err(MembershipError::UnknownMember { node: to });
             }
-            self.inner.raft.trigger().transfer_leader(to).await.map_err(|_| MembershipError::Stopped)?;
+            self.inner
+                .raft
+                .trigger()
+                .transfer_leader(to)
+                .await
+                .map_err(|_| MembershipError::Stopped)?;
             let retry = Instant::now() + TRANSFER_RETRY;
-            let elected = leadership.wait_for(|now| now.leader.as_ref().is_some_and(|(leader, _)| *leader == to));
+            let elected = leadership
+                .wait_for(|now| now.leader.as_ref().is_some_and(|(leader, _)| *leader == to));
             match tokio::time::timeout_at(retry.min(deadline), elected).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(_)) => return Err(MembershipError::Stopped),
                 Err(_) if Instant::now() >= deadline => {
-                    return Err(MembershipError::Unknown { reason: crate::UnknownReason::Deadline });
+                    return Err(MembershipError::Unknown {
+                        reason: crate::UnknownReason::Deadline,
+                    });
                 }
                 Err(_) => {}
             }
@@ -208,24 +261,44 @@ impl Group {
 
     /// Takes a snapshot, after which the log may be purged up to it. Returns before it is complete.
     pub async fn trigger_snapshot(&self) -> Result<(), MembershipError> {
-        self.inner.raft.trigger().snapshot().await.map_err(|_| MembershipError::Stopped)
+        self.inner
+            .raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|_| MembershipError::Stopped)
     }
 
     /// Drops log entries up to `index`, as far as a snapshot holds them.
     pub async fn purge_log(&self, index: u64) -> Result<(), MembershipError> {
-        self.inner.raft.trigger().purge_log(index).await.map_err(|_| MembershipError::Stopped)
+        self.inner
+            .raft
+            .trigger()
+            .purge_log(index)
+            .await
+            .map_err(|_| MembershipError::Stopped)
     }
 }
 
 /// Follows openraft's view of the leader until the group stops; then nobody leads, as far as this
 /// node can tell.
-async fn publish_leadership(mut changes: WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>, sender: watch::Sender<Leadership>) {
+async fn publish_leadership(
+    mut changes: WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>,
+    sender: watch::Sender<Leadership>,
+) {
     loop {
         let now = status::leadership(&changes.borrow_and_update());
         publish(&sender, now);
         if changes.changed().await.is_err() {
             let term = sender.borrow().term;
-            publish(&sender, Leadership { leader: None, term, here: false });
+            publish(
+                &sender,
+                Leadership {
+                    leader: None,
+                    term,
+                    here: false,
+                },
+            );
             return;
         }
     }

@@ -54,7 +54,9 @@ pub type EndpointFactory = Arc<dyn Fn(NodeId, &str) -> Result<Endpoint, String> 
 
 /// Endpoints without TLS, for tests and single machines.
 pub fn plain_endpoints() -> EndpointFactory {
-    Arc::new(|_, address| Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string()))
+    Arc::new(|_, address| {
+        Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())
+    })
 }
 
 /// [`PeerNetwork`] over gRPC.
@@ -68,12 +70,18 @@ pub struct GrpcNetwork {
 impl GrpcNetwork {
     /// A network without connections; they are made when needed.
     pub fn new(endpoints: EndpointFactory) -> Self {
-        Self { endpoints, runtime: Mutex::new(None), lanes: Mutex::default() }
+        Self {
+            endpoints,
+            runtime: Mutex::new(None),
+            lanes: Mutex::default(),
+        }
     }
 
     fn lane(&self, to: NodeId, address: &str, lane: Lane) -> Arc<LaneLink> {
         let mut lanes = self.lanes.lock();
-        let link = lanes.entry((to, lane)).or_insert_with(|| LaneLink::new(address));
+        let link = lanes
+            .entry((to, lane))
+            .or_insert_with(|| LaneLink::new(address));
         if link.address != address {
             *link = LaneLink::new(address);
         }
@@ -91,14 +99,22 @@ impl PeerNetwork for GrpcNetwork {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<PeerResponse, PeerError>> {
         let link = self.lane(parties.to, address, lane);
-        let answer = match link.send(parties, &self.endpoints, self.runtime.lock().as_ref(), request.0) {
+        let answer = match link.send(
+            parties,
+            &self.endpoints,
+            self.runtime.lock().as_ref(),
+            request.0,
+        ) {
             Ok(answer) => answer,
             Err(error) => return futures::future::ready(Err(error)).boxed(),
         };
         async move {
             match tokio::time::timeout(timeout, answer).await {
                 Ok(result) => result,
-                Err(_) => Err(PeerError::Timeout { to: parties.to, after: timeout }),
+                Err(_) => Err(PeerError::Timeout {
+                    to: parties.to,
+                    after: timeout,
+                }),
             }
         }
         .boxed()
@@ -132,9 +148,16 @@ struct LaneLink {
 
 enum LinkState {
     /// No connection. Requests fail until `retry_at`; `pause` is what the next failure adds.
-    Down { retry_at: Instant, pause: Duration, detail: String },
+    Down {
+        retry_at: Instant,
+        pause: Duration,
+        detail: String,
+    },
     /// A stream that is up or coming up.
-    Up { outgoing: mpsc::Sender<proto::Request>, waiting: Waiting },
+    Up {
+        outgoing: mpsc::Sender<proto::Request>,
+        waiting: Waiting,
+    },
 }
 
 impl LaneLink {
@@ -151,7 +174,10 @@ impl LaneLink {
     }
 
     fn retry_now(&self) {
-        if let LinkState::Down { retry_at, pause, .. } = &mut *self.state.lock() {
+        if let LinkState::Down {
+            retry_at, pause, ..
+        } = &mut *self.state.lock()
+        {
             *retry_at = Instant::now();
             *pause = RETRY_MIN;
         }
@@ -167,14 +193,28 @@ impl LaneLink {
     ) -> Result<PendingAnswer, PeerError> {
         let to = parties.to;
         let mut state = self.state.lock();
-        if let LinkState::Down { retry_at, pause, detail } = &*state {
+        if let LinkState::Down {
+            retry_at,
+            pause,
+            detail,
+        } = &*state
+        {
             if Instant::now() < *retry_at {
-                return Err(PeerError::Unreachable { to, detail: format!("waiting to reconnect after: {detail}") });
+                return Err(PeerError::Unreachable {
+                    to,
+                    detail: format!("waiting to reconnect after: {detail}"),
+                });
             }
-            let endpoint = endpoints(to, &self.address).map_err(|detail| PeerError::Unreachable { to, detail })?;
+            let endpoint = endpoints(to, &self.address)
+                .map_err(|detail| PeerError::Unreachable { to, detail })?;
             let (outgoing, queue) = mpsc::channel(LANE_QUEUE_REQUESTS);
             let waiting = Waiting::default();
-            let link = Link { lane: self.clone(), parties, waiting: waiting.clone(), pause: *pause };
+            let link = Link {
+                lane: self.clone(),
+                parties,
+                waiting: waiting.clone(),
+                pause: *pause,
+            };
             let run = link.run(endpoint, outgoing.clone(), queue);
             match runtime {
                 Some(runtime) => runtime.spawn(run),
@@ -183,7 +223,10 @@ impl LaneLink {
             *state = LinkState::Up { outgoing, waiting };
         }
         let LinkState::Up { outgoing, waiting } = &*state else {
-            return Err(PeerError::Unreachable { to, detail: "not connected".to_owned() });
+            return Err(PeerError::Unreachable {
+                to,
+                detail: "not connected".to_owned(),
+            });
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         request.id = id;
@@ -191,14 +234,20 @@ impl LaneLink {
         waiting.lock().insert(id, sender);
         // Kept under the lock of the state, so that ids go out in order and none slips in after a break.
         match outgoing.try_send(request) {
-            Ok(()) => Ok(PendingAnswer { to, id, receiver, waiting: waiting.clone() }),
+            Ok(()) => Ok(PendingAnswer {
+                to,
+                id,
+                receiver,
+                waiting: waiting.clone(),
+            }),
             Err(error) => {
                 waiting.lock().remove(&id);
                 Err(match error {
                     mpsc::error::TrySendError::Full(_) => PeerError::Full { to },
-                    mpsc::error::TrySendError::Closed(_) => {
-                        PeerError::Unreachable { to, detail: "the connection just broke".to_owned() }
-                    }
+                    mpsc::error::TrySendError::Closed(_) => PeerError::Unreachable {
+                        to,
+                        detail: "the connection just broke".to_owned(),
+                    },
                 })
             }
         }
@@ -219,7 +268,12 @@ impl Future for PendingAnswer {
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Answer> {
         let to = self.to;
         self.receiver.poll_unpin(cx).map(|received| {
-            received.unwrap_or_else(|_| Err(PeerError::Unreachable { to, detail: "the connection broke".to_owned() }))
+            received.unwrap_or_else(|_| {
+                Err(PeerError::Unreachable {
+                    to,
+                    detail: "the connection broke".to_owned(),
+                })
+            })
         })
     }
 }
@@ -239,7 +293,12 @@ struct Link {
 }
 
 impl Link {
-    async fn run(self, endpoint: Endpoint, outgoing: mpsc::Sender<proto::Request>, queue: mpsc::Receiver<proto::Request>) {
+    async fn run(
+        self,
+        endpoint: Endpoint,
+        outgoing: mpsc::Sender<proto::Request>,
+        queue: mpsc::Receiver<proto::Request>,
+    ) {
         let mut welcomed = false;
         let error = self.exchange(endpoint, queue, &mut welcomed).await;
         // Close first: what is sent from now on must not wait for an answer that cannot come.
@@ -304,8 +363,15 @@ impl Link {
                 Ok(Some(response)) => match response.body {
                     Some(ResponseBody::Welcome(_)) => *welcomed = true,
                     Some(ResponseBody::Refused(refused)) if response.id == 0 => {
-                        tracing::warn!(peer = to, detail = refused.detail, "peer refused the conversation");
-                        return PeerError::Refused { to, detail: refused.detail };
+                        tracing::warn!(
+                            peer = to,
+                            detail = refused.detail,
+                            "peer refused the conversation"
+                        );
+                        return PeerError::Refused {
+                            to,
+                            detail: refused.detail,
+                        };
                     }
                     _ => {
                         let waiter = self.waiting.lock().remove(&response.id);

@@ -4,8 +4,8 @@
 //! only, so neither a burst of requests nor a slow state machine delays a heartbeat.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -95,7 +95,10 @@ impl Host {
             runtime,
             options,
         });
-        inner.runtime.spawn(compaction::run(Arc::downgrade(&inner), inner.options.compaction.clone()));
+        inner.runtime.spawn(compaction::run(
+            Arc::downgrade(&inner),
+            inner.options.compaction.clone(),
+        ));
         Ok(Self { inner })
     }
 
@@ -110,6 +113,9 @@ impl Host {
     }
 
     /// The service to mount on the peer port. The node owns server, address and TLS.
+    ///
+    /// Serve it on [`Self::runtime`], and set TCP_NODELAY on the accepted connections: tonic does so
+    /// only for listeners it binds itself, and without it answers wait 40 ms for acknowledgements.
     pub fn peer_service(&self) -> PeerService {
         peer_service(self.peer_handler(), self.inner.runtime.clone())
     }
@@ -126,7 +132,11 @@ impl Host {
 
     /// Opens a replica: an empty one that waits for its first leader or a bootstrap, or the one that
     /// this node had before, brought up to the log's committed part.
-    pub async fn open_group(&self, id: GroupId, state: Arc<dyn StateMachine>) -> Result<Group, HostError> {
+    pub async fn open_group(
+        &self,
+        id: GroupId,
+        state: Arc<dyn StateMachine>,
+    ) -> Result<Group, HostError> {
         let _opening = self.inner.opening.lock().await;
         if self.inner.stopped.load(Ordering::Acquire) {
             return Err(HostError::Stopped);
@@ -135,7 +145,10 @@ impl Host {
             return Err(HostError::AlreadyOpen(id));
         }
         let inner = self.inner.clone();
-        let opened = self.inner.runtime.spawn(async move { inner.open(id, state).await });
+        let opened = self
+            .inner
+            .runtime
+            .spawn(async move { inner.open(id, state).await });
         let group = opened.await.map_err(|_| HostError::Stopped)??;
         self.inner.groups.write().insert(id, group.clone());
         Ok(group)
@@ -186,7 +199,13 @@ async fn hand_over(group: &Group) {
         .followers
         .iter()
         .filter(|(node, _)| status.members.voters.contains(node))
-        .min_by_key(|(_, follower)| (follower.silent_for.is_none(), follower.lag, follower.silent_for));
+        .min_by_key(|(_, follower)| {
+            (
+                follower.silent_for.is_none(),
+                follower.lag,
+                follower.silent_for,
+            )
+        });
     if let Some((successor, _)) = successor {
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
         if let Err(error) = group.transfer_leader(*successor, deadline).await {
@@ -209,18 +228,38 @@ impl HostInner {
         let config = raft::config(id, &options.raft, &options.compaction)?;
         let log = self.log.group(id);
         let opening = {
-            let (log, apply, snapshots) = (log.clone(), options.apply.clone(), options.snapshots.clone());
+            let (log, apply, snapshots) = (
+                log.clone(),
+                options.apply.clone(),
+                options.snapshots.clone(),
+            );
             let folder = options.snapshot_dir.join(id.0.to_string());
             move || StateMachineStore::open(log, state, folder, apply, snapshots)
         };
-        let state = tokio::task::spawn_blocking(opening).await.map_err(std::io::Error::other)??;
+        let state = tokio::task::spawn_blocking(opening)
+            .await
+            .map_err(std::io::Error::other)??;
         let counters = Arc::new(GroupCounters::default());
         let network = NetworkFactory::new(self.peers.clone(), id, counters.clone());
         let raft = RaftHandle::new(options.node_id, config, network, log.clone(), state.clone())
             .await
-            .map_err(|error| HostError::Group { group: id, detail: error.to_string() })?;
-        let parts = GroupParts { id, raft, log, state, peers: self.peers.clone(), counters };
-        Ok(Group::start(parts, options.proposals.clone(), &self.runtime))
+            .map_err(|error| HostError::Group {
+                group: id,
+                detail: error.to_string(),
+            })?;
+        let parts = GroupParts {
+            id,
+            raft,
+            log,
+            state,
+            peers: self.peers.clone(),
+            counters,
+        };
+        Ok(Group::start(
+            parts,
+            options.proposals.clone(),
+            &self.runtime,
+        ))
     }
 }
 
@@ -246,9 +285,15 @@ impl PeerHandler for Door {
         async move {
             let body = match group {
                 Some(group) => peer_handler::answer(&group, from, body).await,
-                None => refused(Reason::UnknownGroup, format!("group {group_id} is not open on this node")),
+                None => refused(
+                    Reason::UnknownGroup,
+                    format!("group {group_id} is not open on this node"),
+                ),
             };
-            PeerResponse(proto::Response { id, body: Some(body) })
+            PeerResponse(proto::Response {
+                id,
+                body: Some(body),
+            })
         }
         .boxed()
     }
@@ -258,10 +303,16 @@ impl HostInner {
     fn admit(&self, parties: Parties) -> Result<(), String> {
         let options = &self.options;
         if parties.cluster != options.cluster_id {
-            return Err(format!("this node belongs to cluster {}, not {}", options.cluster_id, parties.cluster));
+            return Err(format!(
+                "this node belongs to cluster {}, not {}",
+                options.cluster_id, parties.cluster
+            ));
         }
         if parties.to != options.node_id {
-            return Err(format!("this is node {}, not {}", options.node_id, parties.to));
+            return Err(format!(
+                "this is node {}, not {}",
+                options.node_id, parties.to
+            ));
         }
         Ok(())
     }
@@ -269,7 +320,11 @@ impl HostInner {
     /// Whoever has just connected to us can be spoken to: do not sit out a pause from when it was away.
     fn peer_alive(&self, peer: NodeId) {
         self.options.network.peer_alive(peer);
-        let leading: Vec<Group> = self.groups().into_iter().filter(|group| group.inner.raft.is_leader()).collect();
+        let leading: Vec<Group> = self
+            .groups()
+            .into_iter()
+            .filter(|group| group.inner.raft.is_leader())
+            .collect();
         self.runtime.spawn(async move {
             for group in leading {
                 drop(group.inner.raft.trigger().reset_backoff([peer]).await);

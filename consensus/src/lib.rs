@@ -1,4 +1,29 @@
-//! Raft groups in one process: openraft over a shared RocksDB log and a gRPC transport. Under construction.
+//! Raft groups: many replicated state machines in one process, on openraft, one shared RocksDB log and
+//! a gRPC transport. It knows commands and replies as bytes, and no documents.
+//!
+//! # Map
+//! * **Entrance**: `host` holds a node's groups; `group` is one replica: propose, read, look, change
+//!   members. `options` has every limit and timing, `error` what callers are told, `status` and
+//!   `metrics` what operators see.
+//! * **Writing**: `proposer` gathers commands into entries; `log_engine` syncs the entries of all groups
+//!   with one writer; `state_machine_store` applies them to a [`StateMachine`].
+//! * **Reading**: `read_index` confirms the leader once for all reads that wait, on any member.
+//! * **Peers**: `peer_network` is the seam; `grpc_network` and `peer_service` are the two halves of the
+//!   transport, `sim_network` replaces both; `wire` converts and checks messages; `raft_network` is
+//!   what openraft calls, `peer_handler` what answers.
+//! * **Long run**: `membership` changes members, `compaction` flushes, takes snapshots and shortens
+//!   logs, `snapshot` keeps them as files, `snapshot_transfer` carries them.
+//! * `raft` configures openraft, `types` names its types, `codec` and `records` are the formats on disk.
+//!
+//! # Promises
+//! * A command that [`Group::propose`] returned a reply for is on the disks of a majority, and is
+//!   applied by every member once, in the same order. After any error but
+//!   [`ProposeError::Unknown`] it has not happened and never will.
+//! * After [`Group::read_barrier`] the local state reflects every command that was acknowledged, to
+//!   anyone anywhere, before the call.
+//! * Everything that waits is bounded, and refused with a typed error beyond its bound.
+//! * A peer of another cluster, or one mistaken for another node, is refused before it is heard.
+//! * No type of openraft appears in this interface.
 
 mod blocking_thread;
 mod codec;
@@ -44,7 +69,8 @@ pub use group::Group;
 pub use grpc_network::{EndpointFactory, GrpcNetwork, plain_endpoints};
 pub use host::Host;
 pub use log_engine::{
-    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk, ProbeOptions, ProbeReport, probe,
+    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk, ProbeOptions,
+    ProbeReport, probe,
 };
 pub use membership::{Members, MembershipChange, MembershipVersion};
 pub use metrics::GroupMetrics;
@@ -52,7 +78,8 @@ pub use options::{
     CompactionOptions, HostOptions, ProposalOptions, RaftOptions, RaftRuntime, TransferOptions,
 };
 pub use peer_network::{
-    ClusterId, InvalidClusterId, Lane, Parties, PeerError, PeerHandler, PeerNetwork, PeerRequest, PeerResponse,
+    ClusterId, InvalidClusterId, Lane, Parties, PeerError, PeerHandler, PeerNetwork, PeerRequest,
+    PeerResponse,
 };
 pub use peer_service::{PeerEndpoint, PeerService};
 pub use proposer::Proposed;

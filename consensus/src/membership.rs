@@ -8,7 +8,9 @@ use std::fmt;
 
 use openraft::alias::StoredMembershipOf;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, PreconditionFailed, RaftError};
+use openraft::errors::{
+    ChangeMembershipError, ClientWriteError, InitializeError, PreconditionFailed, RaftError,
+};
 use openraft::{ChangeMembers, LogId, Precondition};
 use tokio::time::Instant;
 
@@ -23,7 +25,9 @@ pub struct MembershipVersion(Option<openraft::alias::LogIdOf<TypeConfig>>);
 impl fmt::Display for MembershipVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Some(LogId { leader_id, index }) => write!(f, "{}-{}-{index}", leader_id.term, leader_id.node_id),
+            Some(LogId { leader_id, index }) => {
+                write!(f, "{}-{}-{index}", leader_id.term, leader_id.node_id)
+            }
             None => f.write_str("0"),
         }
     }
@@ -52,7 +56,10 @@ impl Members {
             version: MembershipVersion(*stored.log_id()),
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
-            peers: membership.nodes().map(|(node, peer)| (*node, peer.clone())).collect(),
+            peers: membership
+                .nodes()
+                .map(|(node, peer)| (*node, peer.clone()))
+                .collect(),
             changing: membership.get_joint_config().len() > 1,
         }
     }
@@ -81,27 +88,41 @@ pub(crate) async fn change(
 ) -> Result<Members, MembershipError> {
     let members = Members::of(&raft.metrics().borrow_watched().membership_config);
     let (change, retain) = match change {
-        MembershipChange::AddLearner(node, peer) => (ChangeMembers::AddNodes([(node, peer)].into()), true),
+        MembershipChange::AddLearner(node, peer) => {
+            (ChangeMembers::AddNodes([(node, peer)].into()), true)
+        }
         MembershipChange::Promote(nodes) => (ChangeMembers::AddVoterIds(nodes), true),
         MembershipChange::ReplaceVoters(nodes) => (ChangeMembers::ReplaceAllVoters(nodes), true),
         MembershipChange::Remove(nodes) => {
             let voters: BTreeSet<NodeId> = nodes.intersection(&members.voters).copied().collect();
-            let learners: BTreeSet<NodeId> = nodes.intersection(&members.learners).copied().collect();
-            let steps = vec![ChangeMembers::RemoveVoters(voters), ChangeMembers::RemoveNodes(learners)];
+            let learners: BTreeSet<NodeId> =
+                nodes.intersection(&members.learners).copied().collect();
+            let steps = vec![
+                ChangeMembers::RemoveVoters(voters),
+                ChangeMembers::RemoveNodes(learners),
+            ];
             (ChangeMembers::Batch(steps), false)
         }
         MembershipChange::Readdress(node, _) if !members.peers.contains_key(&node) => {
             return Err(MembershipError::UnknownMember { node });
         }
-        MembershipChange::Readdress(node, peer) => (ChangeMembers::SetNodes([(node, peer)].into()), true),
+        MembershipChange::Readdress(node, peer) => {
+            (ChangeMembers::SetNodes([(node, peer)].into()), true)
+        }
     };
-    let precondition = Precondition::LastMembershipLogId { last_membership_log_id: expected.0 };
+    let precondition = Precondition::LastMembershipLogId {
+        last_membership_log_id: expected.0,
+    };
     let written = raft.change_membership_if(change, retain, [precondition]);
     match tokio::time::timeout_at(deadline, written).await {
-        Ok(Ok(_)) => Ok(Members::of(&raft.metrics().borrow_watched().membership_config)),
+        Ok(Ok(_)) => Ok(Members::of(
+            &raft.metrics().borrow_watched().membership_config,
+        )),
         Ok(Err(RaftError::APIError(error))) => Err(refused(error, expected)),
         Ok(Err(RaftError::Fatal(_))) => Err(MembershipError::Stopped),
-        Err(_) => Err(MembershipError::Unknown { reason: UnknownReason::Deadline }),
+        Err(_) => Err(MembershipError::Unknown {
+            reason: UnknownReason::Deadline,
+        }),
     }
 }
 
@@ -117,36 +138,49 @@ pub(crate) async fn finish_change(raft: &RaftHandle) -> Result<(), MembershipErr
 
 fn refused(error: ClientWriteError<TypeConfig>, expected: MembershipVersion) -> MembershipError {
     match error {
-        ClientWriteError::ForwardToLeader(forward) => {
-            MembershipError::NotLeader { leader: forward.leader_id.zip(forward.leader_node) }
-        }
-        ClientWriteError::LogEntryDiscarded(_) => MembershipError::Unknown { reason: UnknownReason::LeaderChanged },
+        ClientWriteError::ForwardToLeader(forward) => MembershipError::NotLeader {
+            leader: forward.leader_id.zip(forward.leader_node),
+        },
+        ClientWriteError::LogEntryDiscarded(_) => MembershipError::Unknown {
+            reason: UnknownReason::LeaderChanged,
+        },
         ClientWriteError::PreconditionFailed(PreconditionFailed::LastMembershipLogIdMismatch {
             expected: required,
             actual,
-        }) if MembershipVersion(required) == expected => {
-            MembershipError::Conflict { expected, found: MembershipVersion(actual) }
-        }
+        }) if MembershipVersion(required) == expected => MembershipError::Conflict {
+            expected,
+            found: MembershipVersion(actual),
+        },
         // The second half of the change was overtaken: the first half is in effect.
-        ClientWriteError::PreconditionFailed(_) => MembershipError::Unknown { reason: UnknownReason::LeaderChanged },
+        ClientWriteError::PreconditionFailed(_) => MembershipError::Unknown {
+            reason: UnknownReason::LeaderChanged,
+        },
         ClientWriteError::ChangeMembershipError(error) => match error {
-            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_) => {
-                MembershipError::InProgress
-            }
-            ChangeMembershipError::LearnerNotFound(missing) => {
-                MembershipError::UnknownMember { node: missing.node_id }
-            }
-            other => MembershipError::Invalid { detail: other.to_string() },
+            ChangeMembershipError::InProgress(_)
+            | ChangeMembershipError::UncommittedLeaderLog(_) => MembershipError::InProgress,
+            ChangeMembershipError::LearnerNotFound(missing) => MembershipError::UnknownMember {
+                node: missing.node_id,
+            },
+            other => MembershipError::Invalid {
+                detail: other.to_string(),
+            },
         },
     }
 }
 
-pub(crate) async fn bootstrap(raft: &RaftHandle, members: BTreeMap<NodeId, Peer>) -> Result<(), MembershipError> {
+pub(crate) async fn bootstrap(
+    raft: &RaftHandle,
+    members: BTreeMap<NodeId, Peer>,
+) -> Result<(), MembershipError> {
     match raft.initialize(members).await {
         Ok(()) => Ok(()),
-        Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Err(MembershipError::AlreadyBootstrapped),
+        Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
+            Err(MembershipError::AlreadyBootstrapped)
+        }
         Err(RaftError::APIError(InitializeError::NotInMembers(error))) => {
-            Err(MembershipError::Invalid { detail: error.to_string() })
+            Err(MembershipError::Invalid {
+                detail: error.to_string(),
+            })
         }
         Err(RaftError::Fatal(_)) => Err(MembershipError::Stopped),
     }

@@ -61,6 +61,9 @@ impl GroupCounters {
     }
 
     pub(crate) fn add_micros(counter: &AtomicU64, elapsed: Duration) {
-        Self::add(counter, u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+        Self::add(
+            counter,
+            u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        );
     }
 }

@@ -169,7 +169,12 @@ pub struct HostOptions {
 
 impl HostOptions {
     /// Defaults for everything that has one.
-    pub fn new(node_id: NodeId, cluster_id: ClusterId, network: Arc<dyn PeerNetwork>, snapshot_dir: PathBuf) -> Self {
+    pub fn new(
+        node_id: NodeId,
+        cluster_id: ClusterId,
+        network: Arc<dyn PeerNetwork>,
+        snapshot_dir: PathBuf,
+    ) -> Self {
         Self {
             node_id,
             cluster_id,

@@ -12,12 +12,20 @@ pub(crate) async fn answer(group: &Group, from: NodeId, body: Option<RequestBody
         Some(RequestBody::Append(append)) => append_entries(group, append).await,
         Some(RequestBody::Vote(vote)) => self::vote(group, &vote, false).await,
         Some(RequestBody::PreVote(vote)) => self::vote(group, &vote, true).await,
-        Some(RequestBody::ReadIndex(read)) => Ok(group.reads().index_for_follower(read.lease).await),
+        Some(RequestBody::ReadIndex(read)) => {
+            Ok(group.reads().index_for_follower(read.lease).await)
+        }
         Some(RequestBody::TransferLeader(transfer)) => transfer_leader(group, &transfer).await,
-        Some(RequestBody::SnapshotOffer(offer)) => group.inner.receiver.offered(group, from, offer).await,
+        Some(RequestBody::SnapshotOffer(offer)) => {
+            group.inner.receiver.offered(group, from, offer).await
+        }
         Some(RequestBody::SnapshotPart(part)) => group.inner.receiver.part(group, part).await,
-        Some(RequestBody::SnapshotInstall(install)) => group.inner.receiver.install(group, install).await,
-        Some(RequestBody::Hello(_)) | None => Err(Malformed("the request says nothing this node knows").into()),
+        Some(RequestBody::SnapshotInstall(install)) => {
+            group.inner.receiver.install(group, install).await
+        }
+        Some(RequestBody::Hello(_)) | None => {
+            Err(Malformed("the request says nothing this node knows").into())
+        }
     };
     result.unwrap_or_else(|refusal| refused(refusal.reason, refusal.detail))
 }
@@ -30,13 +38,19 @@ pub(crate) struct Refusal {
 
 impl From<Malformed> for Refusal {
     fn from(error: Malformed) -> Self {
-        Self { reason: Reason::Invalid, detail: error.to_string() }
+        Self {
+            reason: Reason::Invalid,
+            detail: error.to_string(),
+        }
     }
 }
 
 impl From<RaftError<TypeConfig>> for Refusal {
     fn from(error: RaftError<TypeConfig>) -> Self {
-        Self { reason: Reason::Stopped, detail: error.to_string() }
+        Self {
+            reason: Reason::Stopped,
+            detail: error.to_string(),
+        }
     }
 }
 
@@ -61,9 +75,20 @@ async fn vote(group: &Group, vote: &proto::Vote, only_asking: bool) -> Answer {
 async fn transfer_leader(group: &Group, transfer: &proto::TransferLeader) -> Answer {
     let request = wire::transfer_from_wire(transfer)?;
     let reply = match group.inner.raft.handle_transfer_leader(request).await {
-        Ok(Ok(())) => proto::TransferLeaderReply { accepted: true, detail: String::new() },
-        Ok(Err(error)) => proto::TransferLeaderReply { accepted: false, detail: error.to_string() },
-        Err(fatal) => return Err(Refusal { reason: Reason::Stopped, detail: fatal.to_string() }),
+        Ok(Ok(())) => proto::TransferLeaderReply {
+            accepted: true,
+            detail: String::new(),
+        },
+        Ok(Err(error)) => proto::TransferLeaderReply {
+            accepted: false,
+            detail: error.to_string(),
+        },
+        Err(fatal) => {
+            return Err(Refusal {
+                reason: Reason::Stopped,
+                detail: fatal.to_string(),
+            });
+        }
     };
     Ok(ResponseBody::TransferLeader(reply))
 }

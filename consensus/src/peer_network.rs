@@ -42,7 +42,12 @@ impl FromStr for ClusterId {
         let mut digits = text.chars().filter(|c| *c != '-');
         let mut id = [0; 16];
         for byte in &mut id {
-            let mut digit = || digits.next().and_then(|c| c.to_digit(16)).ok_or(InvalidClusterId);
+            let mut digit = || {
+                digits
+                    .next()
+                    .and_then(|c| c.to_digit(16))
+                    .ok_or(InvalidClusterId)
+            };
             let (high, low) = (digit()?, digit()?);
             *byte = u8::try_from(high * 16 + low).map_err(|_| InvalidClusterId)?;
         }

@@ -52,8 +52,14 @@ impl Peer for PeerEndpoint {
         request: tonic::Request<Streaming<proto::Request>>,
     ) -> Result<tonic::Response<Answers>, Status> {
         let (sender, receiver) = mpsc::channel(ANSWER_QUEUE);
-        self.runtime.spawn(serve_stream(self.handler.clone(), request.into_inner(), sender));
-        Ok(tonic::Response::new(Box::pin(ReceiverStream::new(receiver))))
+        self.runtime.spawn(serve_stream(
+            self.handler.clone(),
+            request.into_inner(),
+            sender,
+        ));
+        Ok(tonic::Response::new(Box::pin(ReceiverStream::new(
+            receiver,
+        ))))
     }
 }
 
@@ -70,7 +76,10 @@ async fn serve_stream(
         Ok(from) => (Some(from), ResponseBody::Welcome(proto::Welcome {})),
         Err(refusal) => (None, refusal),
     };
-    let welcome = proto::Response { id: 0, body: Some(welcome) };
+    let welcome = proto::Response {
+        id: 0,
+        body: Some(welcome),
+    };
     if answers.send(Ok(welcome)).await.is_err() {
         return;
     }
@@ -109,14 +118,26 @@ fn admit(handler: &dyn PeerHandler, first: proto::Request) -> Result<u64, Respon
         return Err(refused(Reason::Invalid, "a conversation starts with hello"));
     };
     if hello.protocol != PROTOCOL {
-        let detail = format!("this node speaks peer protocol {PROTOCOL}, not {}", hello.protocol);
+        let detail = format!(
+            "this node speaks peer protocol {PROTOCOL}, not {}",
+            hello.protocol
+        );
         return Err(refused(Reason::WrongProtocol, detail));
     }
     let Ok(cluster) = <[u8; 16]>::try_from(hello.cluster_id.as_ref()) else {
-        return Err(refused(Reason::WrongCluster, "the cluster id must have 16 bytes"));
+        return Err(refused(
+            Reason::WrongCluster,
+            "the cluster id must have 16 bytes",
+        ));
     };
-    let parties = Parties { cluster: ClusterId(cluster), from: hello.from, to: hello.to };
-    handler.admit(parties).map_err(|detail| refused(Reason::WrongCluster, detail))?;
+    let parties = Parties {
+        cluster: ClusterId(cluster),
+        from: hello.from,
+        to: hello.to,
+    };
+    handler
+        .admit(parties)
+        .map_err(|detail| refused(Reason::WrongCluster, detail))?;
     handler.connected(parties.from);
     Ok(hello.from)
 }

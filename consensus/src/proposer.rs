@@ -50,8 +50,12 @@ struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.counters.in_flight_commands.fetch_sub(1, Ordering::Relaxed);
-        self.counters.in_flight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counters
+            .in_flight_commands
+            .fetch_sub(1, Ordering::Relaxed);
+        self.counters
+            .in_flight_bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -71,21 +75,45 @@ impl Proposer {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         // Unbounded in form only: `take_share` bounds what can be in it.
         let (sender, queue) = mpsc::unbounded_channel();
-        let gatherer =
-            Gatherer { raft, options: options.clone(), counters: counters.clone(), queue, left_over: None };
-        (Self { queue: sender, options, counters }, gatherer.run())
+        let gatherer = Gatherer {
+            raft,
+            options: options.clone(),
+            counters: counters.clone(),
+            queue,
+            left_over: None,
+        };
+        (
+            Self {
+                queue: sender,
+                options,
+                counters,
+            },
+            gatherer.run(),
+        )
     }
 
     pub(crate) async fn propose(&self, payload: Bytes, deadline: Instant) -> Outcome {
         let share = self.take_share(payload.len())?;
         let (waiter, outcome) = oneshot::channel();
-        if self.queue.send(Proposal { payload, waiter, _share: share }).is_err() {
+        if self
+            .queue
+            .send(Proposal {
+                payload,
+                waiter,
+                _share: share,
+            })
+            .is_err()
+        {
             return Err(ProposeError::Stopped);
         }
         let outcome = match tokio::time::timeout_at(deadline, outcome).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(ProposeError::Unknown { reason: UnknownReason::Stopped }),
-            Err(_) => Err(ProposeError::Unknown { reason: UnknownReason::Deadline }),
+            Ok(Err(_)) => Err(ProposeError::Unknown {
+                reason: UnknownReason::Stopped,
+            }),
+            Err(_) => Err(ProposeError::Unknown {
+                reason: UnknownReason::Deadline,
+            }),
         };
         if matches!(outcome, Err(ProposeError::Unknown { .. })) {
             GroupCounters::add(&self.counters.unknown, 1);
@@ -95,12 +123,20 @@ impl Proposer {
 
     fn take_share(&self, bytes: usize) -> Result<Share, ProposeError> {
         if bytes > self.options.command_max_bytes {
-            return Err(ProposeError::TooLarge { bytes, max_bytes: self.options.command_max_bytes });
+            return Err(ProposeError::TooLarge {
+                bytes,
+                max_bytes: self.options.command_max_bytes,
+            });
         }
         let counters = &self.counters;
         let commands_before = counters.in_flight_commands.fetch_add(1, Ordering::Relaxed);
-        let bytes_before = counters.in_flight_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        let share = Share { counters: counters.clone(), bytes: bytes as u64 };
+        let bytes_before = counters
+            .in_flight_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        let share = Share {
+            counters: counters.clone(),
+            bytes: bytes as u64,
+        };
         let over = commands_before >= self.options.in_flight_max_commands as u64
             || bytes_before + bytes as u64 > self.options.in_flight_max_bytes as u64;
         if over {
@@ -169,7 +205,9 @@ impl Gatherer {
         let mut next = Some(first);
         while let Some(proposal) = next.take() {
             if !proposal.waiter.is_closed() {
-                if !batch.is_empty() && bytes + proposal.payload.len() > self.options.batch_max_bytes {
+                if !batch.is_empty()
+                    && bytes + proposal.payload.len() > self.options.batch_max_bytes
+                {
                     self.left_over = Some(proposal);
                     break;
                 }
@@ -191,7 +229,11 @@ impl Gatherer {
         let (responder, result) = ProgressResponder::complete_only();
         let at = Instant::now();
         match self.raft.client_write_ff(batch, Some(responder)).await {
-            Ok(()) => Some(Submitted { at, proposals, result }),
+            Ok(()) => Some(Submitted {
+                at,
+                proposals,
+                result,
+            }),
             Err(_) => {
                 for proposal in proposals {
                     drop(proposal.waiter.send(Err(ProposeError::Stopped)));
@@ -215,13 +257,15 @@ async fn conclude(submitted: Submitted, counters: Arc<GroupCounters>) {
             return;
         }
         // The entry was refused before it was appended, so it has not happened and never will.
-        Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
-            ProposeError::NotLeader { leader: forward.leader_id.zip(forward.leader_node) }
-        }
-        Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => {
-            ProposeError::Unknown { reason: UnknownReason::LeaderChanged }
-        }
-        Ok(Ok(_) | Err(_)) | Err(_) => ProposeError::Unknown { reason: UnknownReason::Stopped },
+        Ok(Err(ClientWriteError::ForwardToLeader(forward))) => ProposeError::NotLeader {
+            leader: forward.leader_id.zip(forward.leader_node),
+        },
+        Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => ProposeError::Unknown {
+            reason: UnknownReason::LeaderChanged,
+        },
+        Ok(Ok(_) | Err(_)) | Err(_) => ProposeError::Unknown {
+            reason: UnknownReason::Stopped,
+        },
     };
     for proposal in submitted.proposals {
         drop(proposal.waiter.send(Err(error.clone())));

@@ -25,7 +25,8 @@ pub(crate) fn config(
     raft: &RaftOptions,
     compaction: &CompactionOptions,
 ) -> Result<Arc<Config>, HostError> {
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let millis =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: group.to_string(),
         heartbeat_interval: millis(raft.heartbeat),
@@ -51,5 +52,8 @@ pub(crate) fn config(
         enable_leader_restore: Some(false),
         ..Config::default()
     };
-    config.validate().map(Arc::new).map_err(|error| HostError::InvalidOptions(error.to_string()))
+    config
+        .validate()
+        .map(Arc::new)
+        .map_err(|error| HostError::InvalidOptions(error.to_string()))
 }

@@ -15,8 +15,8 @@ use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RPCTypes};
 use parking_lot::RwLock;
@@ -61,7 +61,13 @@ impl GroupPeer {
         target: NodeId,
         peer: &Peer,
     ) -> Self {
-        Self { context, group, counters, target, address: peer.address.clone() }
+        Self {
+            context,
+            group,
+            counters,
+            target,
+            address: peer.address.clone(),
+        }
     }
 
     pub(crate) fn counters(&self) -> &GroupCounters {
@@ -80,22 +86,39 @@ impl GroupPeer {
         timeout: Duration,
     ) -> impl Future<Output = Result<ResponseBody, PeerError>> + Send + use<> {
         let to = self.target;
-        let parties = Parties { cluster: self.context.cluster, from: self.context.node_id, to };
-        let request = PeerRequest(proto::Request { id: 0, group: self.group.0, body: Some(body) });
+        let parties = Parties {
+            cluster: self.context.cluster,
+            from: self.context.node_id,
+            to,
+        };
+        let request = PeerRequest(proto::Request {
+            id: 0,
+            group: self.group.0,
+            body: Some(body),
+        });
         let address = self.context.addresses.read().get(&to).cloned();
         let address = address.as_deref().unwrap_or(&self.address);
-        let answer = self.context.network.call(parties, address, lane, request, timeout);
+        let answer = self
+            .context
+            .network
+            .call(parties, address, lane, request, timeout);
         async move {
             let response = answer.await?;
-            response.0.body.ok_or_else(|| PeerError::Unreachable { to, detail: "the answer is empty".to_owned() })
+            response.0.body.ok_or_else(|| PeerError::Unreachable {
+                to,
+                detail: "the answer is empty".to_owned(),
+            })
         }
     }
 
     fn failed(&self, action: RPCTypes, error: &PeerError) -> RpcError {
         match error {
-            PeerError::Timeout { to, after } => {
-                RPCError::Timeout(Timeout { action, id: self.context.node_id, target: *to, timeout: *after })
-            }
+            PeerError::Timeout { to, after } => RPCError::Timeout(Timeout {
+                action,
+                id: self.context.node_id,
+                target: *to,
+                timeout: *after,
+            }),
             error => RPCError::Unreachable(Unreachable::new(error)),
         }
     }
@@ -104,18 +127,26 @@ impl GroupPeer {
     fn append(
         &self,
         lane: Lane,
-        request: AppendEntriesRequest<TypeConfig>,
+        request: &AppendEntriesRequest<TypeConfig>,
         timeout: Duration,
-    ) -> impl Future<Output = Result<(StreamAppendResult<TypeConfig>, bool), RpcError>> + Send + use<> {
+    ) -> impl Future<Output = Result<(StreamAppendResult<TypeConfig>, bool), RpcError>> + Send + use<>
+    {
         let previous = request.prev_log_id;
-        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
-        let sent = wire::append_to_wire(&request).map(|append| self.call(lane, RequestBody::Append(append), timeout));
+        let last = request
+            .entries
+            .last()
+            .map(|entry| entry.log_id)
+            .or(previous);
+        let sent = wire::append_to_wire(request)
+            .map(|append| self.call(lane, RequestBody::Append(append), timeout));
         let peer = self.clone();
         async move {
             let answer = sent.map_err(malformed)?.await;
             let answer = answer.map_err(|error| peer.failed(RPCTypes::AppendEntries, &error))?;
             let response = match answer {
-                ResponseBody::Append(reply) => wire::append_reply_from_wire(&reply).map_err(malformed)?,
+                ResponseBody::Append(reply) => {
+                    wire::append_reply_from_wire(&reply).map_err(malformed)?
+                }
                 other => return Err(unexpected(&other)),
             };
             let complete = match &response {
@@ -139,7 +170,9 @@ fn malformed(error: Malformed) -> RpcError {
 /// A refusal, or an answer to another question.
 fn unexpected(answer: &ResponseBody) -> RpcError {
     let detail = match answer {
-        ResponseBody::Refused(refused) => format!("peer refused: {:?} {}", refused.reason(), refused.detail),
+        ResponseBody::Refused(refused) => {
+            format!("peer refused: {:?} {}", refused.reason(), refused.detail)
+        }
         _ => "peer answered another question".to_owned(),
     };
     RPCError::Unreachable(Unreachable::from_string(detail))
@@ -153,12 +186,26 @@ pub(crate) struct NetworkFactory {
 }
 
 impl NetworkFactory {
-    pub(crate) fn new(context: Arc<PeerContext>, group: GroupId, counters: Arc<GroupCounters>) -> Self {
-        Self { context, group, counters }
+    pub(crate) fn new(
+        context: Arc<PeerContext>,
+        group: GroupId,
+        counters: Arc<GroupCounters>,
+    ) -> Self {
+        Self {
+            context,
+            group,
+            counters,
+        }
     }
 
     fn client(&self, target: NodeId, peer: &Peer, append_lane: Lane) -> GroupNetwork {
-        let peer = GroupPeer::new(self.context.clone(), self.group, self.counters.clone(), target, peer);
+        let peer = GroupPeer::new(
+            self.context.clone(),
+            self.group,
+            self.counters.clone(),
+            target,
+            peer,
+        );
         GroupNetwork { peer, append_lane }
     }
 }
@@ -201,8 +248,14 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let append = wire::append_to_wire(&rpc).map_err(malformed)?;
         let timeout = self.append_timeout(&option);
-        match self.peer.call(self.append_lane, RequestBody::Append(append), timeout).await {
-            Ok(ResponseBody::Append(reply)) => wire::append_reply_from_wire(&reply).map_err(malformed),
+        match self
+            .peer
+            .call(self.append_lane, RequestBody::Append(append), timeout)
+            .await
+        {
+            Ok(ResponseBody::Append(reply)) => {
+                wire::append_reply_from_wire(&reply).map_err(malformed)
+            }
             Ok(other) => Err(unexpected(&other)),
             Err(error) => Err(self.peer.failed(RPCTypes::AppendEntries, &error)),
         }
@@ -212,7 +265,10 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
         &'s mut self,
         input: S,
         option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>>
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RpcError>>, RpcError>,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
@@ -222,15 +278,18 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
         let depth = self.peer.context.raft.append_pipeline;
         // `buffered` calls the closure, and thereby sends, as it takes requests from the input, and
         // yields the answers in that order.
-        let answers = input.map(move |request| peer.append(lane, request, timeout)).buffered(depth);
-        let until_failure = futures::stream::unfold(Some(Box::pin(answers)), |answers| async move {
-            let mut answers = answers?;
-            let (result, go_on) = match answers.next().await? {
-                Ok((result, complete)) => (Ok(result), complete),
-                Err(error) => (Err(error), false),
-            };
-            Some((result, go_on.then_some(answers)))
-        });
+        let answers = input
+            .map(move |request| peer.append(lane, &request, timeout))
+            .buffered(depth);
+        let until_failure =
+            futures::stream::unfold(Some(Box::pin(answers)), |answers| async move {
+                let mut answers = answers?;
+                let (result, go_on) = match answers.next().await? {
+                    Ok((result, complete)) => (Ok(result), complete),
+                    Err(error) => (Err(error), false),
+                };
+                Some((result, go_on.then_some(answers)))
+            });
         let answers: BoxStream<'s, _> = Box::pin(until_failure);
         Box::pin(async move { Ok(answers) })
     }
@@ -290,9 +349,10 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
         match self.peer.call(Lane::Control, body, option.soft_ttl()).await {
             Ok(ResponseBody::TransferLeader(reply)) if reply.accepted => Ok(Ok(())),
             // The reasons differ only in words here: the transfer is off, and the log says why.
-            Ok(ResponseBody::TransferLeader(_)) => {
-                Ok(Err(TransferLeaderError::LogNotFlushed { expected: req.last_log_id().copied(), actual: None }))
-            }
+            Ok(ResponseBody::TransferLeader(_)) => Ok(Err(TransferLeaderError::LogNotFlushed {
+                expected: req.last_log_id().copied(),
+                actual: None,
+            })),
             Ok(other) => Err(unexpected(&other)),
             Err(error) => Err(self.peer.failed(RPCTypes::TransferLeader, &error)),
         }

@@ -64,23 +64,40 @@ impl ReadIndex {
     pub(crate) fn new(
         group: GroupId,
         raft: RaftHandle,
-        peers: Arc<PeerContext>,
+        peers: &Arc<PeerContext>,
         counters: Arc<GroupCounters>,
     ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
         let mut rounds = BTreeMap::new();
         let mut tasks = Vec::new();
         for lease in [false, true] {
             let (sender, waiting) = mpsc::channel(ROUND_MAX_READS);
-            let round = Round { group, raft: raft.clone(), peers: peers.clone(), counters: counters.clone(), lease };
+            let round = Round {
+                group,
+                raft: raft.clone(),
+                peers: peers.clone(),
+                counters: counters.clone(),
+                lease,
+            };
             rounds.insert(lease, sender);
             tasks.push(run_rounds(round, waiting));
         }
-        (Self { raft, counters, rounds }, tasks)
+        (
+            Self {
+                raft,
+                counters,
+                rounds,
+            },
+            tasks,
+        )
     }
 
     /// Waits until this node's state reflects everything acknowledged before the call; returns the
     /// applied index.
-    pub(crate) async fn barrier(&self, barrier: Barrier, deadline: Instant) -> Result<u64, ReadError> {
+    pub(crate) async fn barrier(
+        &self,
+        barrier: Barrier,
+        deadline: Instant,
+    ) -> Result<u64, ReadError> {
         GroupCounters::add(&self.counters.reads, 1);
         let attempts = async {
             loop {
@@ -92,14 +109,20 @@ impl ReadIndex {
         };
         match tokio::time::timeout_at(deadline, attempts).await {
             Ok(result) => result,
-            Err(_) => Err(ReadError::Unavailable { reason: self.obstacle() }),
+            Err(_) => Err(ReadError::Unavailable {
+                reason: self.obstacle(),
+            }),
         }
     }
 
     /// Gives a follower the index it has to apply before it may read; only on the leader.
     pub(crate) async fn index_for_follower(&self, lease: bool) -> ResponseBody {
         let refused = |reason: Reason, detail: String, leader: Option<NodeId>| {
-            ResponseBody::Refused(proto::Refused { reason: reason.into(), detail, leader: leader.unwrap_or(0) })
+            ResponseBody::Refused(proto::Refused {
+                reason: reason.into(),
+                detail,
+                leader: leader.unwrap_or(0),
+            })
         };
         if !self.raft.is_leader() {
             let leader = self.raft.current_leader().await;
@@ -108,7 +131,9 @@ impl ReadIndex {
         match self.index(lease).await {
             Ok(Ok(index)) => ResponseBody::ReadIndex(proto::ReadIndexReply { index }),
             Ok(Err(reason)) => refused(Reason::NoQuorum, reason, None),
-            Err(ReadError::Overloaded) => refused(Reason::Busy, "too many reads wait".to_owned(), None),
+            Err(ReadError::Overloaded) => {
+                refused(Reason::Busy, "too many reads wait".to_owned(), None)
+            }
             Err(_) => refused(Reason::Stopped, String::new(), None),
         }
     }
@@ -131,7 +156,11 @@ impl ReadIndex {
     async fn applied(&self, index: u64) -> Result<u64, ReadError> {
         let mut progress = self.raft.watch_apply_progress();
         let reached = progress
-            .wait_until(|applied| applied.as_ref().is_some_and(|applied| applied.index >= index))
+            .wait_until(|applied| {
+                applied
+                    .as_ref()
+                    .is_some_and(|applied| applied.index >= index)
+            })
             .await
             .map_err(|_| ReadError::Stopped)?;
         Ok(reached.map_or(0, |applied| applied.index))
@@ -142,15 +171,14 @@ impl ReadIndex {
         let metrics = metrics.borrow_watched();
         match metrics.current_leader {
             None => "no leader is known".to_owned(),
-            Some(leader) => format!("leader {leader} was not confirmed by a quorum, or this node lags behind it"),
+            Some(leader) => format!(
+                "leader {leader} was not confirmed by a quorum, or this node lags behind it"
+            ),
         }
     }
 }
 
-async fn run_rounds(
-    round: Round,
-    mut waiting: mpsc::Receiver<oneshot::Sender<RoundResult>>,
-) {
+async fn run_rounds(round: Round, mut waiting: mpsc::Receiver<oneshot::Sender<RoundResult>>) {
     let mut waiters = Vec::new();
     while waiting.recv_many(&mut waiters, ROUND_MAX_READS).await > 0 {
         waiters.retain(|waiter| !waiter.is_closed());
@@ -185,7 +213,9 @@ impl Round {
             Ok(linearizer) => Ok(linearizer.read_log_id().index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 if forward.reason == ForwardReason::LeadershipTransfer {
-                    return Err(RoundError::Transient("leadership is being transferred".to_owned()));
+                    return Err(RoundError::Transient(
+                        "leadership is being transferred".to_owned(),
+                    ));
                 }
                 match forward.leader_id.zip(forward.leader_node) {
                     Some((leader, peer)) => self.ask(leader, &peer).await,
@@ -201,14 +231,24 @@ impl Round {
 
     async fn ask(&self, leader: NodeId, peer: &Peer) -> RoundResult {
         if leader == self.peers.node_id {
-            return Err(RoundError::Transient("this node is about to lead".to_owned()));
+            return Err(RoundError::Transient(
+                "this node is about to lead".to_owned(),
+            ));
         }
-        let leader = GroupPeer::new(self.peers.clone(), self.group, self.counters.clone(), leader, peer);
+        let leader = GroupPeer::new(
+            self.peers.clone(),
+            self.group,
+            self.counters.clone(),
+            leader,
+            peer,
+        );
         let request = RequestBody::ReadIndex(proto::ReadIndex { lease: self.lease });
         match leader.call(Lane::Control, request, ROUND_TIMEOUT).await {
             Ok(ResponseBody::ReadIndex(reply)) => Ok(reply.index),
             Ok(ResponseBody::Refused(refused)) => Err(RoundError::Transient(refused.detail)),
-            Ok(_) => Err(RoundError::Transient("the leader answered another question".to_owned())),
+            Ok(_) => Err(RoundError::Transient(
+                "the leader answered another question".to_owned(),
+            )),
             Err(error) => Err(RoundError::Transient(error.to_string())),
         }
     }

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::peer_network::{Lane, Parties, PeerError, PeerHandler, PeerNetwork, PeerRequest, PeerResponse};
+use crate::peer_network::{
+    Lane, Parties, PeerError, PeerHandler, PeerNetwork, PeerRequest, PeerResponse,
+};
 use crate::types::NodeId;
 
 /// What the simulated network does to messages.
@@ -29,7 +31,12 @@ pub struct SimFaults {
 
 impl Default for SimFaults {
     fn default() -> Self {
-        Self { delay_min: Duration::from_micros(100), delay_max: Duration::from_millis(2), loss: 0.0, repeat: 0.0 }
+        Self {
+            delay_min: Duration::from_micros(100),
+            delay_max: Duration::from_millis(2),
+            loss: 0.0,
+            repeat: 0.0,
+        }
     }
 }
 
@@ -51,7 +58,14 @@ impl SimNetwork {
     /// A network whose every decision follows from `seed` and the order of messages.
     pub fn new(seed: u64, faults: SimFaults) -> Self {
         let random = StdRng::seed_from_u64(seed);
-        Self { inner: Arc::new(Mutex::new(Sim { random, faults, hosts: BTreeMap::new(), cut: BTreeSet::new() })) }
+        Self {
+            inner: Arc::new(Mutex::new(Sim {
+                random,
+                faults,
+                hosts: BTreeMap::new(),
+                cut: BTreeSet::new(),
+            })),
+        }
     }
 
     /// Lets a host hear.
@@ -72,7 +86,12 @@ impl SimNetwork {
     /// Cuts the nodes of `side` off from all others, both ways, until [`Self::heal`].
     pub fn partition(&self, side: &BTreeSet<NodeId>) {
         let mut sim = self.inner.lock();
-        let others: Vec<NodeId> = sim.hosts.keys().copied().filter(|node| !side.contains(node)).collect();
+        let others: Vec<NodeId> = sim
+            .hosts
+            .keys()
+            .copied()
+            .filter(|node| !side.contains(node))
+            .collect();
         for inside in side {
             for outside in &others {
                 sim.cut.insert((*inside, *outside));
@@ -100,13 +119,22 @@ impl SimNetwork {
         (!lost && !sim.cut.contains(&(from, to))).then_some(delay)
     }
 
-    async fn deliver(self, parties: Parties, request: PeerRequest, delay: Duration) -> Result<PeerResponse, PeerError> {
+    async fn deliver(
+        self,
+        parties: Parties,
+        request: PeerRequest,
+        delay: Duration,
+    ) -> Result<PeerResponse, PeerError> {
         let Parties { from, to, .. } = parties;
         tokio::time::sleep(delay).await;
         let handler = self.inner.lock().hosts.get(&to).cloned();
-        let handler = handler
-            .ok_or_else(|| PeerError::Unreachable { to, detail: "nothing listens there".to_owned() })?;
-        handler.admit(parties).map_err(|detail| PeerError::Refused { to, detail })?;
+        let handler = handler.ok_or_else(|| PeerError::Unreachable {
+            to,
+            detail: "nothing listens there".to_owned(),
+        })?;
+        handler
+            .admit(parties)
+            .map_err(|detail| PeerError::Refused { to, detail })?;
         let response = handler.handle(from, request).await;
         match self.flight(to, from) {
             Some(delay) => tokio::time::sleep(delay).await,
@@ -134,12 +162,17 @@ impl PeerNetwork for SimNetwork {
         if repeated && let Some(delay) = self.flight(from, to) {
             tokio::spawn(self.clone().deliver(parties, request.clone(), delay));
         }
-        let answer = self.flight(from, to).map(|delay| tokio::spawn(self.clone().deliver(parties, request, delay)));
+        let answer = self
+            .flight(from, to)
+            .map(|delay| tokio::spawn(self.clone().deliver(parties, request, delay)));
         async move {
             let answer = async {
                 match answer {
                     Some(answer) => answer.await.unwrap_or_else(|_| {
-                        Err(PeerError::Unreachable { to, detail: "the receiver ended".to_owned() })
+                        Err(PeerError::Unreachable {
+                            to,
+                            detail: "the receiver ended".to_owned(),
+                        })
                     }),
                     None => std::future::pending().await,
                 }

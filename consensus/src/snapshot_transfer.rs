@@ -37,7 +37,9 @@ pub(crate) enum SendError {
 
 fn unexpected(answer: ResponseBody) -> SendError {
     match answer {
-        ResponseBody::Refused(refused) => SendError::Refused(format!("{:?} {}", refused.reason(), refused.detail)),
+        ResponseBody::Refused(refused) => {
+            SendError::Refused(format!("{:?} {}", refused.reason(), refused.detail))
+        }
         _ => SendError::Malformed(Malformed("an answer to another question")),
     }
 }
@@ -55,13 +57,26 @@ pub(crate) async fn send(
     let options = peer.transfer();
     let mut first_missing = None;
     loop {
-        let offer = proto::SnapshotOffer { ballot: Some(ballot), manifest: data.manifest_bytes() };
-        let answer = peer.call(Lane::Snapshot, RequestBody::SnapshotOffer(offer), options.part_timeout).await?;
-        let ResponseBody::SnapshotWanted(wanted) = answer else { return Err(unexpected(answer)) };
+        let offer = proto::SnapshotOffer {
+            ballot: Some(ballot),
+            manifest: data.manifest_bytes(),
+        };
+        let answer = peer
+            .call(
+                Lane::Snapshot,
+                RequestBody::SnapshotOffer(offer),
+                options.part_timeout,
+            )
+            .await?;
+        let ResponseBody::SnapshotWanted(wanted) = answer else {
+            return Err(unexpected(answer));
+        };
         if let Some(higher) = &wanted.higher_ballot {
             return Ok(wire::vote_from_wire(Some(higher))?);
         }
-        let Some(first) = wanted.missing.first().copied() else { break };
+        let Some(first) = wanted.missing.first().copied() else {
+            break;
+        };
         if first_missing == Some(first) {
             return Err(SendError::NoProgress);
         }
@@ -72,10 +87,21 @@ pub(crate) async fn send(
             .try_collect::<()>()
             .await?;
     }
-    let install = proto::SnapshotInstall { snapshot: id, ballot: Some(ballot) };
-    let answer = peer.call(Lane::Snapshot, RequestBody::SnapshotInstall(install), options.install_timeout).await?;
+    let install = proto::SnapshotInstall {
+        snapshot: id,
+        ballot: Some(ballot),
+    };
+    let answer = peer
+        .call(
+            Lane::Snapshot,
+            RequestBody::SnapshotInstall(install),
+            options.install_timeout,
+        )
+        .await?;
     match answer {
-        ResponseBody::SnapshotInstalled(installed) => Ok(wire::vote_from_wire(installed.ballot.as_ref())?),
+        ResponseBody::SnapshotInstalled(installed) => {
+            Ok(wire::vote_from_wire(installed.ballot.as_ref())?)
+        }
         other => Err(unexpected(other)),
     }
 }
@@ -86,10 +112,25 @@ async fn send_part(
     id: &bytes::Bytes,
     part: proto::PartId,
 ) -> Result<(), SendError> {
-    let bytes = data.read_part(PartId { file: part.file, part: part.part }).await?;
+    let bytes = data
+        .read_part(PartId {
+            file: part.file,
+            part: part.part,
+        })
+        .await?;
     let length = bytes.len() as u64;
-    let message = proto::SnapshotPart { snapshot: id.clone(), part: Some(part), data: bytes };
-    let answer = peer.call(Lane::Snapshot, RequestBody::SnapshotPart(message), peer.transfer().part_timeout).await?;
+    let message = proto::SnapshotPart {
+        snapshot: id.clone(),
+        part: Some(part),
+        data: bytes,
+    };
+    let answer = peer
+        .call(
+            Lane::Snapshot,
+            RequestBody::SnapshotPart(message),
+            peer.transfer().part_timeout,
+        )
+        .await?;
     match answer {
         ResponseBody::SnapshotPart(_) => {
             GroupCounters::add(&peer.counters().snapshot_bytes_sent, length);
@@ -108,32 +149,54 @@ pub(crate) struct SnapshotReceiver {
 
 impl SnapshotReceiver {
     /// Begins or resumes; answers with the parts that are missing.
-    pub(crate) async fn offered(&self, group: &Group, from: NodeId, offer: proto::SnapshotOffer) -> Answer {
+    pub(crate) async fn offered(
+        &self,
+        group: &Group,
+        from: NodeId,
+        offer: proto::SnapshotOffer,
+    ) -> Answer {
         let vote = wire::vote_from_wire(offer.ballot.as_ref())?;
         let own = group.inner.raft.metrics().borrow_watched().vote;
         if own > vote {
             let higher_ballot = Some(wire::vote_to_wire(&own));
-            return Ok(ResponseBody::SnapshotWanted(proto::SnapshotWanted { higher_ballot, missing: Vec::new() }));
+            return Ok(ResponseBody::SnapshotWanted(proto::SnapshotWanted {
+                higher_ballot,
+                missing: Vec::new(),
+            }));
         }
         let store = group.inner.state.clone();
         let current = store.snapshots().current();
         if current.is_some_and(|current| current.id() == snapshot_id(&offer.manifest)) {
-            return Ok(ResponseBody::SnapshotWanted(proto::SnapshotWanted::default()));
+            return Ok(ResponseBody::SnapshotWanted(
+                proto::SnapshotWanted::default(),
+            ));
         }
         let manifest = offer.manifest;
         let staging = blocking(move || store.snapshots().begin(&manifest)).await?;
         let missing = staging.missing(group.inner.transfer.parts_per_offer);
         tracing::info!(group = %group.id(), from, snapshot = staging.id(), missing = missing.len(), "receiving snapshot");
         *self.staging.lock() = Some(staging);
-        let missing = missing.into_iter().map(|id| proto::PartId { file: id.file, part: id.part }).collect();
-        Ok(ResponseBody::SnapshotWanted(proto::SnapshotWanted { higher_ballot: None, missing }))
+        let missing = missing
+            .into_iter()
+            .map(|id| proto::PartId {
+                file: id.file,
+                part: id.part,
+            })
+            .collect();
+        Ok(ResponseBody::SnapshotWanted(proto::SnapshotWanted {
+            higher_ballot: None,
+            missing,
+        }))
     }
 
     /// Checks and stores one part.
     pub(crate) async fn part(&self, group: &Group, part: proto::SnapshotPart) -> Answer {
         let staging = self.arriving(&part.snapshot)?;
         let id = part.part.ok_or(Malformed("a part without its number"))?;
-        let id = PartId { file: id.file, part: id.part };
+        let id = PartId {
+            file: id.file,
+            part: id.part,
+        };
         let length = part.data.len() as u64;
         blocking(move || staging.write_part(id, &part.data)).await?;
         GroupCounters::add(&group.inner.counters.snapshot_bytes_received, length);
@@ -145,27 +208,46 @@ impl SnapshotReceiver {
         let vote = wire::vote_from_wire(install.ballot.as_ref())?;
         let current = group.inner.state.snapshots().current();
         if current.is_some_and(|current| current.id().as_bytes() == install.snapshot.as_ref()) {
-            let ballot = Some(wire::vote_to_wire(&group.inner.raft.metrics().borrow_watched().vote));
-            return Ok(ResponseBody::SnapshotInstalled(proto::SnapshotInstalled { ballot }));
+            let ballot = Some(wire::vote_to_wire(
+                &group.inner.raft.metrics().borrow_watched().vote,
+            ));
+            return Ok(ResponseBody::SnapshotInstalled(proto::SnapshotInstalled {
+                ballot,
+            }));
         }
         let staging = self.arriving(&install.snapshot)?;
         let raft = group.inner.raft.clone();
         // On a task of its own: what has been received must not be lost with the connection.
         let installed = tokio::spawn(async move {
             let data = blocking(move || staging.finish()).await?;
-            let snapshot = openraft::Snapshot { meta: data.meta(), snapshot: data };
+            let snapshot = openraft::Snapshot {
+                meta: data.meta(),
+                snapshot: data,
+            };
             let response = raft.install_full_snapshot(vote, snapshot).await;
-            response.map_err(|fatal| Refusal { reason: Reason::Stopped, detail: fatal.to_string() })
+            response.map_err(|fatal| Refusal {
+                reason: Reason::Stopped,
+                detail: fatal.to_string(),
+            })
         });
-        let stopped = |_| Refusal { reason: Reason::Stopped, detail: "the installation was cut off".to_owned() };
+        let stopped = |_| Refusal {
+            reason: Reason::Stopped,
+            detail: "the installation was cut off".to_owned(),
+        };
         let response = installed.await.map_err(stopped)??;
         *self.staging.lock() = None;
         let ballot = Some(wire::vote_to_wire(&response.vote));
-        Ok(ResponseBody::SnapshotInstalled(proto::SnapshotInstalled { ballot }))
+        Ok(ResponseBody::SnapshotInstalled(proto::SnapshotInstalled {
+            ballot,
+        }))
     }
 
     fn arriving(&self, id: &[u8]) -> Result<SnapshotStaging, Refusal> {
-        let staging = self.staging.lock().clone().filter(|staging| staging.id().as_bytes() == id);
+        let staging = self
+            .staging
+            .lock()
+            .clone()
+            .filter(|staging| staging.id().as_bytes() == id);
         staging.ok_or_else(|| Refusal {
             reason: Reason::Invalid,
             detail: "this snapshot has not been offered, or another one took its place".to_owned(),
@@ -173,7 +255,15 @@ impl SnapshotReceiver {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Refusal> {
-    let result = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).and_then(|result| result);
-    result.map_err(|error| Refusal { reason: Reason::Storage, detail: error.to_string() })
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Refusal> {
+    let result = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
+        .and_then(|result| result);
+    result.map_err(|error| Refusal {
+        reason: Reason::Storage,
+        detail: error.to_string(),
+    })
 }

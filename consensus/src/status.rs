@@ -83,7 +83,11 @@ pub(crate) fn leadership(metrics: &RaftServerMetrics<TypeConfig>) -> Leadership 
         let peer = metrics.membership_config.membership().get_node(&leader)?;
         Some((leader, peer.clone()))
     });
-    Leadership { leader, term: metrics.vote.leader_id.term, here: metrics.state == ServerState::Leader }
+    Leadership {
+        leader,
+        term: metrics.vote.leader_id.term,
+        here: metrics.state == ServerState::Leader,
+    }
 }
 
 pub(crate) fn status(
@@ -101,10 +105,18 @@ pub(crate) fn status(
         (Ok(()), ServerState::Learner) => Role::Learner,
     };
     let next = metrics.last_log_index.map_or(0, |last| last + 1);
-    let followers = metrics.replication.iter().flatten().filter(|(node, _)| **node != metrics.id);
+    let followers = metrics
+        .replication
+        .iter()
+        .flatten()
+        .filter(|(node, _)| **node != metrics.id);
     let followers = followers.map(|(node, matched)| {
         let matched = index(matched);
-        let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(node)).and_then(Option::as_ref);
+        let heard = metrics
+            .heartbeat
+            .as_ref()
+            .and_then(|heard| heard.get(node))
+            .and_then(Option::as_ref);
         let follower = FollowerStatus {
             matched,
             lag: next.saturating_sub(matched.map_or(0, |matched| matched + 1)),
@@ -125,6 +137,10 @@ pub(crate) fn status(
         purged: index(&metrics.purged),
         members: Members::of(&metrics.membership_config),
         followers: followers.collect(),
-        failure: metrics.running_state.as_ref().err().map(ToString::to_string),
+        failure: metrics
+            .running_state
+            .as_ref()
+            .err()
+            .map(ToString::to_string),
     }
 }

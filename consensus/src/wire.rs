@@ -13,7 +13,13 @@ use openraft::{EntryPayload, Membership};
 
 use crate::types::{Batch, NodeId, Peer, TypeConfig};
 
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
 pub(crate) mod proto {
     tonic::include_proto!("yunbase.peer.v1");
 }
@@ -21,7 +27,6 @@ pub(crate) mod proto {
 pub(crate) use proto::refused::Reason;
 pub(crate) use proto::request::Body as RequestBody;
 pub(crate) use proto::response::Body as ResponseBody;
-pub(crate) use proto::{Request, Response};
 
 /// Version of the conversation between nodes; nodes with different versions do not talk.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -40,15 +45,29 @@ type LeaderId = CommittedLeaderIdOf<TypeConfig>;
 pub(crate) struct Malformed(pub(crate) &'static str);
 
 pub(crate) fn log_id_to_wire(log_id: &LogId) -> proto::LogId {
-    proto::LogId { term: log_id.leader_id.term, leader: log_id.leader_id.node_id, index: log_id.index }
+    proto::LogId {
+        term: log_id.leader_id.term,
+        leader: log_id.leader_id.node_id,
+        index: log_id.index,
+    }
 }
 
 pub(crate) fn log_id_from_wire(log_id: &proto::LogId) -> LogId {
-    LogId::new(LeaderId { term: log_id.term, node_id: log_id.leader }, log_id.index)
+    LogId::new(
+        LeaderId {
+            term: log_id.term,
+            node_id: log_id.leader,
+        },
+        log_id.index,
+    )
 }
 
 pub(crate) fn vote_to_wire(vote: &Vote) -> proto::Ballot {
-    proto::Ballot { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+    proto::Ballot {
+        term: vote.leader_id.term,
+        node: vote.leader_id.node_id,
+        committed: vote.committed,
+    }
 }
 
 pub(crate) fn vote_from_wire(ballot: Option<&proto::Ballot>) -> Result<Vote, Malformed> {
@@ -61,14 +80,18 @@ pub(crate) fn vote_from_wire(ballot: Option<&proto::Ballot>) -> Result<Vote, Mal
 }
 
 fn membership_options() -> impl Options {
-    bincode::DefaultOptions::new().with_fixint_encoding().reject_trailing_bytes().with_limit(MEMBERSHIP_MAX_BYTES)
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .reject_trailing_bytes()
+        .with_limit(MEMBERSHIP_MAX_BYTES)
 }
 
 fn entry_to_wire(entry: &Entry) -> Result<proto::Entry, Malformed> {
     let payload = match &entry.payload {
         EntryPayload::Blank => None,
         EntryPayload::Normal(batch) => Some(proto::entry::Payload::Commands(proto::Commands {
-            count: u32::try_from(batch.len()).map_err(|_| Malformed("too many commands in an entry"))?,
+            count: u32::try_from(batch.len())
+                .map_err(|_| Malformed("too many commands in an entry"))?,
             packed: batch.packed().clone(),
         })),
         EntryPayload::Membership(membership) => Some(proto::entry::Payload::Membership(
@@ -78,17 +101,21 @@ fn entry_to_wire(entry: &Entry) -> Result<proto::Entry, Malformed> {
                 .into(),
         )),
     };
-    Ok(proto::Entry { log_id: Some(log_id_to_wire(&entry.log_id)), payload })
+    Ok(proto::Entry {
+        log_id: Some(log_id_to_wire(&entry.log_id)),
+        payload,
+    })
 }
 
 fn entry_from_wire(entry: proto::Entry) -> Result<Entry, Malformed> {
     let log_id = log_id_from_wire(&entry.log_id.ok_or(Malformed("an entry has no log id"))?);
     let payload = match entry.payload {
         None => EntryPayload::Blank,
-        Some(proto::entry::Payload::Commands(commands)) => EntryPayload::Normal(
-            Batch::from_packed(commands.count, commands.packed)
-                .ok_or(Malformed("the commands of an entry do not match their count"))?,
-        ),
+        Some(proto::entry::Payload::Commands(commands)) => {
+            EntryPayload::Normal(Batch::from_packed(commands.count, commands.packed).ok_or(
+                Malformed("the commands of an entry do not match their count"),
+            )?)
+        }
         Some(proto::entry::Payload::Membership(bytes)) => {
             let membership: Membership<NodeId, Peer> = membership_options()
                 .deserialize(&bytes)
@@ -99,16 +126,24 @@ fn entry_from_wire(entry: proto::Entry) -> Result<Entry, Malformed> {
     Ok(Entry::new(log_id, payload))
 }
 
-pub(crate) fn append_to_wire(request: &AppendEntriesRequest<TypeConfig>) -> Result<proto::Append, Malformed> {
+pub(crate) fn append_to_wire(
+    request: &AppendEntriesRequest<TypeConfig>,
+) -> Result<proto::Append, Malformed> {
     Ok(proto::Append {
         ballot: Some(vote_to_wire(&request.vote)),
         previous: request.prev_log_id.as_ref().map(log_id_to_wire),
         leader_commit: request.leader_commit.as_ref().map(log_id_to_wire),
-        entries: request.entries.iter().map(entry_to_wire).collect::<Result<_, _>>()?,
+        entries: request
+            .entries
+            .iter()
+            .map(entry_to_wire)
+            .collect::<Result<_, _>>()?,
     })
 }
 
-pub(crate) fn append_from_wire(append: proto::Append) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
+pub(crate) fn append_from_wire(
+    append: proto::Append,
+) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
     let prev_log_id = append.previous.as_ref().map(log_id_from_wire);
     let mut next_index = prev_log_id.map_or(0, |id| id.index + 1);
     let mut entries = Vec::with_capacity(append.entries.len());
@@ -117,7 +152,9 @@ pub(crate) fn append_from_wire(append: proto::Append) -> Result<AppendEntriesReq
         if entry.log_id.index != next_index {
             return Err(Malformed("the entries of an append are not consecutive"));
         }
-        next_index = next_index.checked_add(1).ok_or(Malformed("log index overflows"))?;
+        next_index = next_index
+            .checked_add(1)
+            .ok_or(Malformed("log index overflows"))?;
         entries.push(entry);
     }
     Ok(AppendEntriesRequest {
@@ -128,13 +165,17 @@ pub(crate) fn append_from_wire(append: proto::Append) -> Result<AppendEntriesReq
     })
 }
 
-pub(crate) fn append_reply_to_wire(response: &AppendEntriesResponse<TypeConfig>) -> proto::AppendReply {
+pub(crate) fn append_reply_to_wire(
+    response: &AppendEntriesResponse<TypeConfig>,
+) -> proto::AppendReply {
     use proto::append_reply::Outcome;
     let outcome = match response {
         AppendEntriesResponse::Success => Some(Outcome::Success(true)),
         AppendEntriesResponse::Conflict => Some(Outcome::Conflict(true)),
         AppendEntriesResponse::HigherVote(vote) => Some(Outcome::HigherBallot(vote_to_wire(vote))),
-        AppendEntriesResponse::PartialSuccess(matched) => matched.as_ref().map(log_id_to_wire).map(Outcome::Partial),
+        AppendEntriesResponse::PartialSuccess(matched) => {
+            matched.as_ref().map(log_id_to_wire).map(Outcome::Partial)
+        }
     };
     proto::AppendReply { outcome }
 }
@@ -146,8 +187,12 @@ pub(crate) fn append_reply_from_wire(
     Ok(match &reply.outcome {
         Some(Outcome::Success(_)) => AppendEntriesResponse::Success,
         Some(Outcome::Conflict(_)) => AppendEntriesResponse::Conflict,
-        Some(Outcome::HigherBallot(ballot)) => AppendEntriesResponse::HigherVote(vote_from_wire(Some(ballot))?),
-        Some(Outcome::Partial(matched)) => AppendEntriesResponse::PartialSuccess(Some(log_id_from_wire(matched))),
+        Some(Outcome::HigherBallot(ballot)) => {
+            AppendEntriesResponse::HigherVote(vote_from_wire(Some(ballot))?)
+        }
+        Some(Outcome::Partial(matched)) => {
+            AppendEntriesResponse::PartialSuccess(Some(log_id_from_wire(matched)))
+        }
         None => AppendEntriesResponse::PartialSuccess(None),
     })
 }
@@ -160,7 +205,9 @@ pub(crate) fn vote_request_to_wire(request: &VoteRequest<TypeConfig>) -> proto::
     }
 }
 
-pub(crate) fn vote_request_from_wire(vote: &proto::Vote) -> Result<VoteRequest<TypeConfig>, Malformed> {
+pub(crate) fn vote_request_from_wire(
+    vote: &proto::Vote,
+) -> Result<VoteRequest<TypeConfig>, Malformed> {
     let ballot = vote_from_wire(vote.ballot.as_ref())?;
     let mut request = VoteRequest::new(ballot, vote.last_log.as_ref().map(log_id_from_wire));
     request.leadership_transfer = vote.leadership_transfer;
@@ -175,7 +222,9 @@ pub(crate) fn vote_reply_to_wire(response: &VoteResponse<TypeConfig>) -> proto::
     }
 }
 
-pub(crate) fn vote_reply_from_wire(reply: &proto::VoteReply) -> Result<VoteResponse<TypeConfig>, Malformed> {
+pub(crate) fn vote_reply_from_wire(
+    reply: &proto::VoteReply,
+) -> Result<VoteResponse<TypeConfig>, Malformed> {
     Ok(VoteResponse::new(
         vote_from_wire(reply.ballot.as_ref())?,
         reply.last_log.as_ref().map(log_id_from_wire),
@@ -183,7 +232,9 @@ pub(crate) fn vote_reply_from_wire(reply: &proto::VoteReply) -> Result<VoteRespo
     ))
 }
 
-pub(crate) fn transfer_to_wire(request: &TransferLeaderRequest<TypeConfig>) -> proto::TransferLeader {
+pub(crate) fn transfer_to_wire(
+    request: &TransferLeaderRequest<TypeConfig>,
+) -> proto::TransferLeader {
     proto::TransferLeader {
         from_leader: Some(vote_to_wire(request.from_leader())),
         to: *request.to_node_id(),
@@ -203,5 +254,9 @@ pub(crate) fn transfer_from_wire(
 
 /// A refusal as the answer to any request.
 pub(crate) fn refused(reason: Reason, detail: impl Into<String>) -> ResponseBody {
-    ResponseBody::Refused(proto::Refused { reason: reason.into(), detail: detail.into(), leader: 0 })
+    ResponseBody::Refused(proto::Refused {
+        reason: reason.into(),
+        detail: detail.into(),
+        leader: 0,
+    })
 }

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use yunbase_consensus::{
-    ClusterId, Group, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, NodeId, Peer, ProposeError,
-    Proposed, RaftOptions, plain_endpoints,
+    ClusterId, Group, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, NodeId, Peer,
+    ProposeError, Proposed, RaftOptions, plain_endpoints,
 };
 
 use crate::kv::Kv;
@@ -70,17 +70,24 @@ impl Cluster {
         for node in 1..=nodes {
             cluster.start_node(node).await;
         }
-        let members: BTreeMap<NodeId, Peer> = (1..=nodes).map(|node| (node, cluster.peer(node))).collect();
+        let members: BTreeMap<NodeId, Peer> =
+            (1..=nodes).map(|node| (node, cluster.peer(node))).collect();
         for (number, id) in cluster.groups.iter().enumerate() {
             // Spread the first leaders.
             let node = 1 + number as u64 % nodes;
-            cluster.group(node, *id).bootstrap(members.clone()).await.unwrap();
+            cluster
+                .group(node, *id)
+                .bootstrap(members.clone())
+                .await
+                .unwrap();
         }
         cluster
     }
 
     pub fn peer(&self, node: NodeId) -> Peer {
-        Peer { address: self.addresses[&node].to_string() }
+        Peer {
+            address: self.addresses[&node].to_string(),
+        }
     }
 
     fn node_dir(&self, node: NodeId) -> PathBuf {
@@ -89,7 +96,11 @@ impl Cluster {
 
     /// Starts a node, or starts it again on what it had on disk.
     pub async fn start_node(&mut self, node: NodeId) {
-        let address = self.addresses.get(&node).copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
+        let address = self
+            .addresses
+            .get(&node)
+            .copied()
+            .unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
         let listener = TcpListener::bind(address).await.unwrap();
         self.addresses.insert(node, listener.local_addr().unwrap());
         let dir = self.node_dir(node);
@@ -106,13 +117,25 @@ impl Cluster {
             states.insert(*group, state.clone());
             host.open_group(*group, state).await.unwrap();
         }
-        let incoming = TcpListenerStream::new(listener);
+        // An answer that waits for a delayed acknowledgement costs 40 ms.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let service = host.peer_service();
         let server = host.runtime().spawn(async move {
-            let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(service);
-            server.serve_with_incoming(incoming).await.unwrap();
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming)
+                .await
+                .unwrap();
         });
-        self.nodes.insert(node, Node { host, log, states, server });
+        self.nodes.insert(
+            node,
+            Node {
+                host,
+                log,
+                states,
+                server,
+            },
+        );
     }
 
     /// Ends a node without any goodbye: what was not flushed is lost, what was not answered stays open.
@@ -138,7 +161,13 @@ impl Cluster {
         let deadline = soon();
         loop {
             for (node, running) in &self.nodes {
-                let leadership = running.host.group(group).unwrap().watch_leader().borrow().clone();
+                let leadership = running
+                    .host
+                    .group(group)
+                    .unwrap()
+                    .watch_leader()
+                    .borrow()
+                    .clone();
                 if leadership.here {
                     return *node;
                 }
@@ -156,7 +185,9 @@ impl Cluster {
             let payload = Bytes::copy_from_slice(command.as_bytes());
             match self.group(leader, group).propose(payload, deadline).await {
                 Ok(proposed) => return proposed,
-                Err(ProposeError::NotLeader { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(ProposeError::NotLeader { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
                 Err(error) => panic!("{command}: {error}"),
             }
         }
@@ -167,9 +198,15 @@ impl Cluster {
         let deadline = soon();
         loop {
             let leader = self.leader(group).await;
-            self.group(leader, group).read_barrier(deadline).await.unwrap();
+            self.group(leader, group)
+                .read_barrier(deadline)
+                .await
+                .unwrap();
             let expected = self.state(leader, group).content().applied;
-            let equal = self.nodes.keys().all(|node| self.state(*node, group).content().applied == expected);
+            let equal = self
+                .nodes
+                .keys()
+                .all(|node| self.state(*node, group).content().applied == expected);
             if equal {
                 return expected;
             }
@@ -184,7 +221,10 @@ async fn open_log(dir: &std::path::Path) -> LogEngine {
     let deadline = soon();
     loop {
         let path = dir.to_owned();
-        let opened = tokio::task::spawn_blocking(move || LogEngine::open(&path, LogOptions::default())).await.unwrap();
+        let opened =
+            tokio::task::spawn_blocking(move || LogEngine::open(&path, LogOptions::default()))
+                .await
+                .unwrap();
         match opened {
             Ok(log) => return log,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),

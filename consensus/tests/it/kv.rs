@@ -27,8 +27,14 @@ pub struct Kv {
 impl Kv {
     pub fn open(dir: &Path) -> Self {
         std::fs::create_dir_all(dir).unwrap();
-        let content = std::fs::read(dir.join("state")).map(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { dir: dir.to_owned(), content: Mutex::new(content), apply_delay: Mutex::default() }
+        let content = std::fs::read(dir.join("state"))
+            .map(|bytes| decode(&bytes))
+            .unwrap_or_default();
+        Self {
+            dir: dir.to_owned(),
+            content: Mutex::new(content),
+            apply_delay: Mutex::default(),
+        }
     }
 
     pub fn content(&self) -> Content {
@@ -42,9 +48,12 @@ impl Kv {
 
 /// Progress in hexadecimal digits on the first line, then one command a line.
 fn encode(content: &Content) -> Vec<u8> {
-    let progress = content.progress.as_ref().map_or("-".to_owned(), |progress| {
-        progress.iter().map(|byte| format!("{byte:02x}")).collect()
-    });
+    let progress = content
+        .progress
+        .as_ref()
+        .map_or("-".to_owned(), |progress| {
+            progress.iter().map(|byte| format!("{byte:02x}")).collect()
+        });
     let mut text = progress;
     for command in &content.applied {
         text.push('\n');
@@ -60,7 +69,8 @@ fn decode(bytes: &[u8]) -> Content {
     let mut content = Content::default();
     if progress != "-" {
         let digits = progress.as_bytes().chunks(2);
-        let bytes = digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+        let bytes =
+            digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
         content.progress = Some(bytes.collect());
     }
     for command in lines {
@@ -72,7 +82,10 @@ fn decode(bytes: &[u8]) -> Content {
 fn put(content: &mut Content, command: &str) -> String {
     content.applied.push(command.to_owned());
     let (key, value) = command.split_once('=').unwrap_or((command, ""));
-    content.values.insert(key.to_owned(), value.to_owned()).unwrap_or_default()
+    content
+        .values
+        .insert(key.to_owned(), value.to_owned())
+        .unwrap_or_default()
 }
 
 impl StateMachine for Kv {

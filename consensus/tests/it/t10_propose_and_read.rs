@@ -28,9 +28,17 @@ async fn a_read_on_any_member_sees_every_acknowledged_write() {
     for round in 0..50 {
         let written = cluster.put(group, &format!("k={round}")).await;
         for node in 1..=3 {
-            let applied = cluster.group(node, group).read_barrier(soon()).await.unwrap();
+            let applied = cluster
+                .group(node, group)
+                .read_barrier(soon())
+                .await
+                .unwrap();
             assert!(applied >= written.log_index);
-            assert_eq!(cluster.state(node, group).get("k"), Some(round.to_string()), "node {node}");
+            assert_eq!(
+                cluster.state(node, group).get("k"),
+                Some(round.to_string()),
+                "node {node}"
+            );
         }
     }
 }
@@ -43,7 +51,19 @@ async fn a_follower_refuses_and_names_the_leader() {
     cluster.put(group, "a=1").await;
     let leader = cluster.leader(group).await;
     let follower = 1 + leader % 3;
-    cluster.group(follower, group).read_barrier(soon()).await.unwrap();
-    let refused = cluster.group(follower, group).propose(Bytes::from("b=1"), soon()).await;
-    assert_eq!(refused, Err(ProposeError::NotLeader { leader: Some((leader, cluster.peer(leader))) }));
+    cluster
+        .group(follower, group)
+        .read_barrier(soon())
+        .await
+        .unwrap();
+    let refused = cluster
+        .group(follower, group)
+        .propose(Bytes::from("b=1"), soon())
+        .await;
+    assert_eq!(
+        refused,
+        Err(ProposeError::NotLeader {
+            leader: Some((leader, cluster.peer(leader)))
+        })
+    );
 }

@@ -43,14 +43,27 @@ async fn nothing_acknowledged_is_lost_when_leaders_die() {
         drop(leading);
         let began = Instant::now();
         cluster.put(group, &format!("after-{round}=1")).await;
-        assert!(began.elapsed() < Duration::from_secs(3), "back after {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(3),
+            "back after {:?}",
+            began.elapsed()
+        );
         cluster.start_node(leader).await;
     }
     let applied = cluster.converge(group).await;
-    assert!(acknowledged.len() > 100, "only {} commands were acknowledged", acknowledged.len());
+    assert!(
+        acknowledged.len() > 100,
+        "only {} commands were acknowledged",
+        acknowledged.len()
+    );
     for command in &acknowledged {
         let times = applied.iter().filter(|applied| *applied == command).count();
-        assert_eq!(times, 1, "{command} of {} applied {times} times", acknowledged.len());
+        assert_eq!(
+            times,
+            1,
+            "{command} of {} applied {times} times",
+            acknowledged.len()
+        );
     }
 }
 
@@ -62,9 +75,16 @@ async fn leadership_moves_on_request() {
     cluster.put(group, "a=1").await;
     let leader = cluster.leader(group).await;
     let next = 1 + leader % 3;
-    cluster.group(leader, group).transfer_leader(next, soon()).await.unwrap();
+    cluster
+        .group(leader, group)
+        .transfer_leader(next, soon())
+        .await
+        .unwrap();
     let mut leadership = cluster.group(next, group).watch_leader();
-    tokio::time::timeout_at(soon(), leadership.wait_for(|now| now.here)).await.unwrap().unwrap();
+    tokio::time::timeout_at(soon(), leadership.wait_for(|now| now.here))
+        .await
+        .unwrap()
+        .unwrap();
     cluster.put(group, "a=2").await;
     assert_eq!(cluster.converge(group).await, ["a=1", "a=2"]);
 }
@@ -83,5 +103,9 @@ async fn shutdown_hands_leadership_over() {
     for group in cluster.groups.clone() {
         cluster.put(group, "a=2").await;
     }
-    assert!(began.elapsed() < Duration::from_millis(900), "back after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(900),
+        "back after {:?}",
+        began.elapsed()
+    );
 }

@@ -17,7 +17,13 @@ async fn a_follower_catches_up_from_the_log() {
     }
     cluster.start_node(follower).await;
     assert_eq!(cluster.converge(group).await.len(), 101);
-    assert_eq!(cluster.group(follower, group).metrics().snapshot_bytes_received, 0);
+    assert_eq!(
+        cluster
+            .group(follower, group)
+            .metrics()
+            .snapshot_bytes_received,
+        0
+    );
 }
 
 /// When the log it lacks is purged, it gets a snapshot and goes on from there; a restart after that
@@ -32,7 +38,9 @@ async fn a_follower_catches_up_from_a_snapshot() {
     cluster.kill(follower).await;
     let large = "x".repeat(200_000);
     for number in 0..20 {
-        cluster.put(group, &format!("k{number}={number}{large}")).await;
+        cluster
+            .put(group, &format!("k{number}={number}{large}"))
+            .await;
     }
     let leading = cluster.group(leader, group);
     let applied = leading.read_barrier(soon()).await.unwrap();
@@ -44,13 +52,25 @@ async fn a_follower_catches_up_from_a_snapshot() {
     cluster.start_node(follower).await;
     cluster.put(group, "after=1").await;
     assert_eq!(cluster.converge(group).await.len(), 22);
-    assert!(cluster.group(follower, group).metrics().snapshot_bytes_received > 4_000_000);
+    assert!(
+        cluster
+            .group(follower, group)
+            .metrics()
+            .snapshot_bytes_received
+            > 4_000_000
+    );
 
     cluster.kill(follower).await;
     cluster.start_node(follower).await;
     cluster.put(group, "again=1").await;
     assert_eq!(cluster.converge(group).await.len(), 23);
-    assert_eq!(cluster.group(follower, group).metrics().snapshot_bytes_received, 0);
+    assert_eq!(
+        cluster
+            .group(follower, group)
+            .metrics()
+            .snapshot_bytes_received,
+        0
+    );
 }
 
 /// All members at once, without a goodbye: what was acknowledged is in the synced logs.
@@ -76,7 +96,10 @@ async fn a_whole_cluster_comes_back_from_its_logs() {
 async fn until(mut reached: impl FnMut() -> bool) {
     let deadline = soon();
     while !reached() {
-        assert!(tokio::time::Instant::now() < deadline, "not reached in time");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not reached in time"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

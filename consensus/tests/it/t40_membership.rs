@@ -19,18 +19,33 @@ async fn members_join_are_promoted_and_leave() {
     let before = leading.status().members;
     assert_eq!(before.voters, BTreeSet::from([1, 2, 3]));
 
-    let joined = leading.add_learner(4, cluster.peer(4), before.version, soon()).await.unwrap();
+    let joined = leading
+        .add_learner(4, cluster.peer(4), before.version, soon())
+        .await
+        .unwrap();
     assert_eq!(joined.learners, BTreeSet::from([4]));
     let stale = leading.promote([4].into(), before.version, soon()).await;
-    assert_eq!(stale, Err(MembershipError::Conflict { expected: before.version, found: joined.version }));
+    assert_eq!(
+        stale,
+        Err(MembershipError::Conflict {
+            expected: before.version,
+            found: joined.version
+        })
+    );
     assert_eq!(leading.status().members, joined);
 
-    let promoted = leading.promote([4].into(), joined.version, soon()).await.unwrap();
+    let promoted = leading
+        .promote([4].into(), joined.version, soon())
+        .await
+        .unwrap();
     assert_eq!(promoted.voters, BTreeSet::from([1, 2, 3, 4]));
     assert!(!promoted.changing);
 
     let leaving = 1 + leader % 3;
-    let smaller = leading.remove(leaving, promoted.version, soon()).await.unwrap();
+    let smaller = leading
+        .remove(leaving, promoted.version, soon())
+        .await
+        .unwrap();
     assert!(!smaller.voters.contains(&leaving) && !smaller.peers.contains_key(&leaving));
     cluster.kill(leaving).await;
     cluster.put(group, "a=2").await;
@@ -50,8 +65,17 @@ async fn impossible_changes_are_refused() {
     let again = leading.bootstrap([(1, Peer::default())].into()).await;
     assert_eq!(again, Err(MembershipError::AlreadyBootstrapped));
     let follower = 1 + leader % 3;
-    cluster.group(follower, group).read_barrier(soon()).await.unwrap();
-    let refused = cluster.group(follower, group).remove(leader, version, soon()).await;
-    assert!(matches!(refused, Err(MembershipError::NotLeader { leader: Some((hint, _)) }) if hint == leader));
+    cluster
+        .group(follower, group)
+        .read_barrier(soon())
+        .await
+        .unwrap();
+    let refused = cluster
+        .group(follower, group)
+        .remove(leader, version, soon())
+        .await;
+    assert!(
+        matches!(refused, Err(MembershipError::NotLeader { leader: Some((hint, _)) }) if hint == leader)
+    );
     assert_eq!(leading.status().members.version, version);
 }

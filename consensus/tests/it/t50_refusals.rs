@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 use yunbase_consensus::{
-    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, ProposeError, ReadError,
-    UnknownReason, plain_endpoints,
+    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, ProposeError,
+    ReadError, UnknownReason, plain_endpoints,
 };
 
 use crate::cluster::{CLUSTER, Cluster, soon};
@@ -30,14 +30,27 @@ async fn overload_is_refused_at_once() {
     let leading = cluster.group(leader, group);
     let proposals = (0..30).map(|number| {
         let leading = leading.clone();
-        async move { leading.propose(Bytes::from(format!("k{number}=1")), soon()).await }
+        async move {
+            leading
+                .propose(Bytes::from(format!("k{number}=1")), soon())
+                .await
+        }
     });
     let outcomes = futures::future::join_all(proposals).await;
     let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(ProposeError::Overloaded { .. }))).count();
+    let refused = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Err(ProposeError::Overloaded { .. })))
+        .count();
     assert_eq!((taken, refused), (10, 20));
     let large = leading.propose(Bytes::from(vec![b'x'; 101]), soon()).await;
-    assert_eq!(large, Err(ProposeError::TooLarge { bytes: 101, max_bytes: 100 }));
+    assert_eq!(
+        large,
+        Err(ProposeError::TooLarge {
+            bytes: 101,
+            max_bytes: 100
+        })
+    );
     assert_eq!(leading.metrics().in_flight_commands, 0);
     assert_eq!(leading.metrics().in_flight_bytes, 0);
 }
@@ -51,8 +64,16 @@ async fn a_passed_deadline_leaves_the_outcome_unknown() {
     let leader = cluster.leader(group).await;
     *cluster.state(leader, group).apply_delay.lock().unwrap() = Duration::from_millis(300);
     let hasty = Instant::now() + Duration::from_millis(50);
-    let outcome = cluster.group(leader, group).propose(Bytes::from("b=1"), hasty).await;
-    assert_eq!(outcome, Err(ProposeError::Unknown { reason: UnknownReason::Deadline }));
+    let outcome = cluster
+        .group(leader, group)
+        .propose(Bytes::from("b=1"), hasty)
+        .await;
+    assert_eq!(
+        outcome,
+        Err(ProposeError::Unknown {
+            reason: UnknownReason::Deadline
+        })
+    );
     assert_eq!(cluster.converge(group).await, ["a=1", "b=1"]);
 }
 
@@ -67,13 +88,37 @@ async fn strangers_are_refused() {
     for (name, cluster_id, first) in [("cluster", ClusterId([8; 16]), 1), ("node", CLUSTER, 9)] {
         let log = LogEngine::open(&dir.path().join(name), LogOptions::default()).unwrap();
         let network = Arc::new(GrpcNetwork::new(plain_endpoints()));
-        let options = HostOptions::new(7, cluster_id, network, dir.path().join(format!("{name}-snapshots")));
+        let options = HostOptions::new(
+            7,
+            cluster_id,
+            network,
+            dir.path().join(format!("{name}-snapshots")),
+        );
         let host = Host::start(options, log).unwrap();
-        let stranger = host.open_group(group, Arc::new(Kv::open(&dir.path().join(format!("{name}-state"))))).await.unwrap();
-        let members = [(7, Peer { address: "127.0.0.1:1".to_owned() }), (first, cluster.peer(1))];
+        let stranger = host
+            .open_group(
+                group,
+                Arc::new(Kv::open(&dir.path().join(format!("{name}-state")))),
+            )
+            .await
+            .unwrap();
+        let members = [
+            (
+                7,
+                Peer {
+                    address: "127.0.0.1:1".to_owned(),
+                },
+            ),
+            (first, cluster.peer(1)),
+        ];
         stranger.bootstrap(members.into()).await.unwrap();
-        let read = stranger.read_barrier(Instant::now() + Duration::from_millis(2500)).await;
-        assert!(matches!(read, Err(ReadError::Unavailable { .. })), "{name}: {read:?}");
+        let read = stranger
+            .read_barrier(Instant::now() + Duration::from_millis(2500))
+            .await;
+        assert!(
+            matches!(read, Err(ReadError::Unavailable { .. })),
+            "{name}: {read:?}"
+        );
         assert!(!stranger.watch_leader().borrow().here);
     }
     cluster.put(group, "a=2").await;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 use yunbase_consensus::{
-    Barrier, Group, GroupId, Host, HostOptions, LogEngine, LogOptions, NodeId, Peer, ProposeError, RaftOptions, RaftRuntime,
-    SimFaults, SimNetwork,
+    Barrier, Group, GroupId, Host, HostOptions, LogEngine, LogOptions, NodeId, Peer, ProposeError,
+    RaftOptions, RaftRuntime, SimFaults, SimNetwork,
 };
 
 use crate::cluster::{CLUSTER, test_raft};
@@ -31,10 +31,18 @@ impl Sim {
         for node in 1..=3 {
             let log = LogEngine::in_memory(Arc::default(), &LogOptions::default()).unwrap();
             let folder = dir.join(node.to_string());
-            let mut options = HostOptions::new(node, CLUSTER, Arc::new(network.clone()), folder.join("snapshots"));
+            let mut options = HostOptions::new(
+                node,
+                CLUSTER,
+                Arc::new(network.clone()),
+                folder.join("snapshots"),
+            );
             options.runtime = RaftRuntime::Current;
             // A lost append is noticed by its time-out only.
-            options.raft = RaftOptions { append_timeout: Duration::from_millis(200), ..test_raft() };
+            options.raft = RaftOptions {
+                append_timeout: Duration::from_millis(200),
+                ..test_raft()
+            };
             let host = Host::start(options, log).unwrap();
             network.attach(node, host.peer_handler());
             let state = Arc::new(Kv::open(&folder.join("state")));
@@ -42,8 +50,16 @@ impl Sim {
             states.insert(node, state);
             hosts.push(host);
         }
-        groups[&1].bootstrap((1..=3).map(|node| (node, Peer::default())).collect()).await.unwrap();
-        Self { network, groups, states, _hosts: hosts }
+        groups[&1]
+            .bootstrap((1..=3).map(|node| (node, Peer::default())).collect())
+            .await
+            .unwrap();
+        Self {
+            network,
+            groups,
+            states,
+            _hosts: hosts,
+        }
     }
 
     /// A leader among `nodes` that its peers there agree on.
@@ -65,9 +81,17 @@ impl Sim {
         }
     }
 
-    async fn propose(&self, node: NodeId, command: &str, wait: Duration) -> Result<(), ProposeError> {
+    async fn propose(
+        &self,
+        node: NodeId,
+        command: &str,
+        wait: Duration,
+    ) -> Result<(), ProposeError> {
         let payload = Bytes::copy_from_slice(command.as_bytes());
-        self.groups[&node].propose(payload, Instant::now() + wait).await.map(drop)
+        self.groups[&node]
+            .propose(payload, Instant::now() + wait)
+            .await
+            .map(drop)
     }
 }
 
@@ -77,11 +101,13 @@ impl Sim {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_cut_off_neither_commits_nor_reads() {
     let cases = (1..=3).map(|seed| async move {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let dir = tempfile::tempdir().unwrap();
         let sim = Sim::start(seed, dir.path()).await;
         let old = sim.leader(&[1, 2, 3]).await;
-        sim.propose(old, "a=1", Duration::from_secs(5)).await.unwrap();
+        sim.propose(old, "a=1", Duration::from_secs(5))
+            .await
+            .unwrap();
 
         sim.network.partition(&BTreeSet::from([old]));
         // A lease outlives the cut by its length at most, and grants reads until then.
@@ -90,20 +116,31 @@ async fn a_leader_that_is_cut_off_neither_commits_nor_reads() {
         let lost = sim.propose(old, "lost=1", 3 * lease);
         let stale = sim.groups[&old].read_barrier_by(Barrier::Quorum, cut + 3 * lease);
         let (lost, stale) = tokio::join!(lost, stale);
-        assert!(matches!(lost, Err(ProposeError::Unknown { .. })), "{lost:?}");
+        assert!(
+            matches!(lost, Err(ProposeError::Unknown { .. })),
+            "{lost:?}"
+        );
         assert!(stale.is_err(), "{stale:?}");
-        let leased = sim.groups[&old].read_barrier_by(Barrier::Lease, Instant::now() + lease).await;
+        let leased = sim.groups[&old]
+            .read_barrier_by(Barrier::Lease, Instant::now() + lease)
+            .await;
         assert!(leased.is_err(), "{leased:?}");
         let others: Vec<NodeId> = (1..=3).filter(|node| *node != old).collect();
         let new = sim.leader(&others).await;
-        sim.propose(new, "b=1", Duration::from_secs(5)).await.unwrap();
+        sim.propose(new, "b=1", Duration::from_secs(5))
+            .await
+            .unwrap();
 
         sim.network.heal();
         sim.leader(&[1, 2, 3]).await;
         let deadline = Instant::now() + Duration::from_secs(20);
         for node in 1..=3 {
             sim.groups[&node].read_barrier(deadline).await.unwrap();
-            assert_eq!(sim.states[&node].content().applied, ["a=1", "b=1"], "seed {seed} node {node}");
+            assert_eq!(
+                sim.states[&node].content().applied,
+                ["a=1", "b=1"],
+                "seed {seed} node {node}"
+            );
         }
     });
     futures::future::join_all(cases).await;
@@ -113,17 +150,26 @@ async fn a_leader_that_is_cut_off_neither_commits_nor_reads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_network_loses_nothing() {
     let cases = (1..=3).map(|seed| async move {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let dir = tempfile::tempdir().unwrap();
         let sim = Sim::start(seed, dir.path()).await;
         sim.leader(&[1, 2, 3]).await;
-        let bad = SimFaults { delay_max: Duration::from_millis(30), loss: 0.05, repeat: 0.1, ..SimFaults::default() };
+        let bad = SimFaults {
+            delay_max: Duration::from_millis(30),
+            loss: 0.05,
+            repeat: 0.1,
+            ..SimFaults::default()
+        };
         sim.network.set_faults(bad);
         let mut acknowledged = Vec::new();
         for number in 0..40 {
             let command = format!("k{number}={number}");
             for node in 1..=3 {
-                if sim.propose(node, &command, Duration::from_secs(5)).await.is_ok() {
+                if sim
+                    .propose(node, &command, Duration::from_secs(5))
+                    .await
+                    .is_ok()
+                {
                     acknowledged.push(command.clone());
                     break;
                 }
@@ -131,12 +177,19 @@ async fn a_bad_network_loses_nothing() {
         }
         sim.network.set_faults(SimFaults::default());
         let deadline = Instant::now() + Duration::from_secs(30);
-        assert!(acknowledged.len() >= 20, "only {} acknowledged", acknowledged.len());
+        assert!(
+            acknowledged.len() >= 20,
+            "only {} acknowledged",
+            acknowledged.len()
+        );
         for node in 1..=3 {
             sim.groups[&node].read_barrier(deadline).await.unwrap();
             let applied = sim.states[&node].content().applied;
             for command in &acknowledged {
-                assert!(applied.contains(command), "seed {seed}: node {node} lacks {command}");
+                assert!(
+                    applied.contains(command),
+                    "seed {seed}: node {node} lacks {command}"
+                );
             }
         }
     });
