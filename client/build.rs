@@ -2,7 +2,13 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["proto/yunbase/v1/data.proto", "proto/yunbase/v1/cluster.proto"], ["proto"])?;
+    let descriptors = protox::compile(
+        [
+            "proto/yunbase/v1/data.proto",
+            "proto/yunbase/v1/cluster.proto",
+        ],
+        ["proto"],
+    )?;
     tonic_prost_build::configure()
         .bytes(".")
         .compile_fds(descriptors)?;

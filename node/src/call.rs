@@ -86,8 +86,16 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of class `code`.
-    pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>, retry: Retry) -> Self {
-        Self { code: code.into(), message: message.into(), retry }
+    pub fn new(
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+        retry: Retry,
+    ) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            retry,
+        }
     }
 }
 

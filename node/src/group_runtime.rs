@@ -9,11 +9,14 @@ use std::time::{Duration, Instant};
 use bson::{RawBsonRef, RawDocument};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
-use yunbase_consensus::{Barrier, Group, GroupId, GroupStatus, Leadership, NodeId, ProposeError, ReadError};
-use yunbase_docdb::command::{CommandReply, SessionSequence as StateSequence, decode_reply, open_session};
+use yunbase_consensus::{
+    Barrier, Group, GroupId, GroupStatus, Leadership, NodeId, ProposeError, ReadError,
+};
+use yunbase_docdb::command::{
+    CommandReply, SessionSequence as StateSequence, decode_reply, open_session,
+};
 use yunbase_docdb::op::{Op, OpReply};
 use yunbase_docdb::{Budget, Database, Step, WritePlan, limits};
-
 
 use crate::call::{Failure, ReadLevel, Retry, SessionSequence};
 
@@ -57,7 +60,13 @@ impl GroupRuntime {
     /// Puts group and database together; `now_ms` is what commands are stamped with.
     pub fn new(group: Group, database: Arc<Database>, now_ms: fn() -> i64) -> Arc<Self> {
         let leadership = group.watch_leader();
-        Arc::new(Self { group, database, leadership, scans: Arc::new(Semaphore::new(SCANS_MAX)), now_ms })
+        Arc::new(Self {
+            group,
+            database,
+            leadership,
+            scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            now_ms,
+        })
     }
 
     /// The group's id.
@@ -87,7 +96,11 @@ impl GroupRuntime {
 
     /// Who leads, as far as this node knows.
     pub fn leader(&self) -> Option<NodeId> {
-        self.leadership.borrow().leader.as_ref().map(|(node, _)| *node)
+        self.leadership
+            .borrow()
+            .leader
+            .as_ref()
+            .map(|(node, _)| *node)
     }
 
     /// Whether this node leads.
@@ -98,7 +111,8 @@ impl GroupRuntime {
     /// Whether this node holds a replica that can serve reads.
     pub fn is_replica(&self) -> bool {
         let status = self.group.status();
-        status.members.voters.contains(&status.node) || status.members.learners.contains(&status.node)
+        status.members.voters.contains(&status.node)
+            || status.members.learners.contains(&status.node)
     }
 
     /// Returns when the leader has changed, at the latest after `pause`.
@@ -110,7 +124,13 @@ impl GroupRuntime {
     }
 
     /// Carries out a read on this node's replica.
-    pub async fn read(&self, env: &str, op: Arc<Op>, level: ReadLevel, deadline: Instant) -> Attempt<OpReply> {
+    pub async fn read(
+        &self,
+        env: &str,
+        op: Arc<Op>,
+        level: ReadLevel,
+        deadline: Instant,
+    ) -> Attempt<OpReply> {
         let late = tokio::time::Instant::from_std(deadline);
         let barrier = match level {
             ReadLevel::Stale => None,
@@ -121,13 +141,17 @@ impl GroupRuntime {
             match self.group.read_barrier_by(barrier, late).await {
                 Ok(_) => {}
                 Err(ReadError::Unavailable { reason }) => return Attempt::Unknown(reason),
-                Err(ReadError::Overloaded) => return Attempt::Done(Err(overloaded("too many reads wait for this group"))),
+                Err(ReadError::Overloaded) => {
+                    return Attempt::Done(Err(overloaded("too many reads wait for this group")));
+                }
                 Err(ReadError::Stopped) => return Attempt::Done(Err(stopped(self.id()))),
             }
         }
         let now_ms = (self.now_ms)();
         if is_cheap(&op) {
-            let outcome = self.database.read(env, &op, &Budget::new(&|| false), now_ms);
+            let outcome = self
+                .database
+                .read(env, &op, &Budget::new(&|| false), now_ms);
             return Attempt::Done(outcome.map_err(Failure::from));
         }
         let Ok(permit) = self.scans.clone().acquire_owned().await else {
@@ -141,13 +165,20 @@ impl GroupRuntime {
         });
         Attempt::Done(match scan.await {
             Ok(outcome) => outcome.map_err(Failure::from),
-            Err(_) => Err(Failure::new("SYS_ERR", "the query broke off; its cause is in this node's log", Retry::Never)),
+            Err(_) => Err(Failure::new(
+                "SYS_ERR",
+                "the query broke off; its cause is in this node's log",
+                Retry::Never,
+            )),
         })
     }
 
     /// Carries out a write: plans it here and proposes it, step by step.
     pub async fn write(&self, request: WriteRequest) -> Attempt<OpReply> {
-        let session = StateSequence { session: request.session.session, sequence: request.session.sequence };
+        let session = StateSequence {
+            session: request.session.session,
+            sequence: request.session.sequence,
+        };
         let cheap = is_cheap(&request.op);
         let mut plan = match WritePlan::new(&request.env, request.op, Some(session)) {
             Ok(plan) => Some(plan),
@@ -175,16 +206,31 @@ impl GroupRuntime {
     }
 
     /// The plan's next command. Finding documents may scan, which is not for the threads that serve everybody.
-    async fn next_step(&self, plan: &mut Option<WritePlan>, cheap: bool, deadline: Instant) -> Result<Step, Failure> {
-        let lost = || Failure::new("SYS_ERR", "the write broke off; its cause is in this node's log", Retry::Never);
+    async fn next_step(
+        &self,
+        plan: &mut Option<WritePlan>,
+        cheap: bool,
+        deadline: Instant,
+    ) -> Result<Step, Failure> {
+        let lost = || {
+            Failure::new(
+                "SYS_ERR",
+                "the write broke off; its cause is in this node's log",
+                Retry::Never,
+            )
+        };
         let now_ms = (self.now_ms)();
         let mut moved = plan.take().ok_or_else(lost)?;
         if cheap {
-            let step = moved.next(&self.database, now_ms, &|| false).map_err(Failure::from);
+            let step = moved
+                .next(&self.database, now_ms, &|| false)
+                .map_err(Failure::from);
             *plan = Some(moved);
             return step;
         }
-        let Ok(permit) = self.scans.clone().acquire_owned().await else { return Err(stopped(self.id())) };
+        let Ok(permit) = self.scans.clone().acquire_owned().await else {
+            return Err(stopped(self.id()));
+        };
         let database = self.database.clone();
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -205,7 +251,11 @@ impl GroupRuntime {
         match self.propose(command.into(), deadline).await {
             Attempt::Done(Ok(reply)) => Attempt::Done(match decode_reply(&reply) {
                 Ok(CommandReply::SessionOpened { session, .. }) => Ok(session),
-                Ok(_) => Err(Failure::new("SYS_ERR", "the group answered something else than a session", Retry::Never)),
+                Ok(_) => Err(Failure::new(
+                    "SYS_ERR",
+                    "the group answered something else than a session",
+                    Retry::Never,
+                )),
                 Err(error) => Err(error.into()),
             }),
             Attempt::Done(Err(failure)) => Attempt::Done(Err(failure)),
@@ -216,14 +266,24 @@ impl GroupRuntime {
 
     /// Has one command committed and applied.
     pub async fn propose(&self, command: Bytes, deadline: Instant) -> Attempt<Bytes> {
-        match self.group.propose(command, tokio::time::Instant::from_std(deadline)).await {
+        match self
+            .group
+            .propose(command, tokio::time::Instant::from_std(deadline))
+            .await
+        {
             Ok(proposed) => Attempt::Done(Ok(proposed.reply)),
-            Err(ProposeError::NotLeader { leader }) => Attempt::NotLeader(leader.map(|(node, _)| node)),
-            Err(ProposeError::Unknown { reason }) => Attempt::Unknown(reason.to_string()),
-            Err(error @ ProposeError::Overloaded { .. }) => Attempt::Done(Err(overloaded(&error.to_string()))),
-            Err(error @ ProposeError::TooLarge { .. }) => {
-                Attempt::Done(Err(Failure::new("EXCEED_REQUEST_SIZE_LIMIT", error.to_string(), Retry::Never)))
+            Err(ProposeError::NotLeader { leader }) => {
+                Attempt::NotLeader(leader.map(|(node, _)| node))
             }
+            Err(ProposeError::Unknown { reason }) => Attempt::Unknown(reason.to_string()),
+            Err(error @ ProposeError::Overloaded { .. }) => {
+                Attempt::Done(Err(overloaded(&error.to_string())))
+            }
+            Err(error @ ProposeError::TooLarge { .. }) => Attempt::Done(Err(Failure::new(
+                "EXCEED_REQUEST_SIZE_LIMIT",
+                error.to_string(),
+                Retry::Never,
+            ))),
             Err(ProposeError::Stopped) => Attempt::Done(Err(stopped(self.id()))),
         }
     }
@@ -237,7 +297,11 @@ fn is_cheap(op: &Op) -> bool {
         Op::Count { filter, .. } => names_one(filter),
         Op::Update { update, .. } => names_one(&update.filter),
         Op::Remove { filter, .. } => names_one(filter),
-        Op::Insert { .. } | Op::CreateCollection { .. } | Op::DropCollection { .. } | Op::CreateIndex { .. } | Op::DropIndex { .. } => true,
+        Op::Insert { .. }
+        | Op::CreateCollection { .. }
+        | Op::DropCollection { .. }
+        | Op::CreateIndex { .. }
+        | Op::DropIndex { .. } => true,
         Op::ListCollections | Op::ListIndexes { .. } | Op::Explain(_) => false,
     }
 }
@@ -247,19 +311,33 @@ fn names_one(filter: &RawDocument) -> bool {
     filter.into_iter().flatten().any(|(name, value)| {
         name == "_id"
             && match value {
-                RawBsonRef::String(_) | RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) => true,
-                RawBsonRef::Document(inner) => inner.into_iter().flatten().any(|(operator, _)| operator == "$eq"),
+                RawBsonRef::String(_)
+                | RawBsonRef::Int32(_)
+                | RawBsonRef::Int64(_)
+                | RawBsonRef::Double(_) => true,
+                RawBsonRef::Document(inner) => inner
+                    .into_iter()
+                    .flatten()
+                    .any(|(operator, _)| operator == "$eq"),
                 _ => false,
             }
     })
 }
 
 fn overloaded(reason: &str) -> Failure {
-    Failure::new("EXCEED_CONCURRENT_REQUEST_LIMIT", format!("{reason}; try again after a pause"), Retry::Safe)
+    Failure::new(
+        "EXCEED_CONCURRENT_REQUEST_LIMIT",
+        format!("{reason}; try again after a pause"),
+        Retry::Safe,
+    )
 }
 
 fn stopped(group: GroupId) -> Failure {
-    Failure::new("RESOURCE_NOT_INITIAL", format!("group {group} does not run on this node; ask another"), Retry::Safe)
+    Failure::new(
+        "RESOURCE_NOT_INITIAL",
+        format!("group {group} does not run on this node; ask another"),
+        Retry::Safe,
+    )
 }
 
 #[cfg(test)]

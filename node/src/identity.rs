@@ -36,8 +36,12 @@ impl DataDir {
     /// Opens (and creates) the folder.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        std::fs::create_dir_all(&path)
-            .map_err(|error| io::Error::new(error.kind(), format!("create data folder {}: {error}", path.display())))?;
+        std::fs::create_dir_all(&path).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("create data folder {}: {error}", path.display()),
+            )
+        })?;
         Ok(Self(path))
     }
 
@@ -93,7 +97,11 @@ impl DataDir {
     /// Takes the folder for this process alone, until the guard is dropped.
     pub fn lock(&self) -> io::Result<DirLock> {
         let path = self.0.join("LOCK");
-        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
         file.try_lock().map_err(|error| {
             io::Error::new(
                 io::ErrorKind::ResourceBusy,
@@ -123,10 +131,21 @@ mod tests {
     fn an_identity_is_given_once_and_a_folder_has_one_user() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = DataDir::open(folder.path()).expect("open");
-        let first = Identity { cluster_id: random_id(), node_id: 1, disk_id: random_id(), groups: 2 };
+        let first = Identity {
+            cluster_id: random_id(),
+            node_id: 1,
+            disk_id: random_id(),
+            groups: 2,
+        };
         dir.set_identity(&first).expect("set");
         dir.set_identity(&first).expect("the same again is fine");
-        assert!(dir.set_identity(&Identity { node_id: 2, ..first.clone() }).is_err());
+        assert!(
+            dir.set_identity(&Identity {
+                node_id: 2,
+                ..first.clone()
+            })
+            .is_err()
+        );
         assert_eq!(dir.identity().expect("read"), Some(first));
 
         let held = dir.lock().expect("lock");

@@ -41,7 +41,13 @@ pub mod surface;
 pub mod tls;
 
 /// The generated node-to-node protocol.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic
+)]
 pub mod peer_proto {
     tonic::include_proto!("yunbase.peer.v1");
 }

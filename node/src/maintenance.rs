@@ -14,7 +14,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs until `stop` says so; reports a group that cannot go on through `failed`.
-pub async fn run(router: Arc<Router>, failed: watch::Sender<Option<String>>, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    router: Arc<Router>,
+    failed: watch::Sender<Option<String>>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         for group in router.groups() {
             if let Some(reason) = broken(&group) {
@@ -35,7 +39,11 @@ pub async fn run(router: Arc<Router>, failed: watch::Sender<Option<String>>, mut
 
 fn broken(group: &GroupRuntime) -> Option<String> {
     let status = group.status();
-    (status.role == Role::Stopped).then(|| status.failure.unwrap_or_else(|| "no reason given".to_owned()))
+    (status.role == Role::Stopped).then(|| {
+        status
+            .failure
+            .unwrap_or_else(|| "no reason given".to_owned())
+    })
 }
 
 /// Takes one step of each index that is being built. One step a look, so that a build leaves room for requests.
@@ -48,7 +56,10 @@ async fn build_indexes(group: &GroupRuntime) {
         }
     };
     for command in pending {
-        if let Attempt::Done(Err(failure)) = group.propose(command.into(), Instant::now() + STEP_TIMEOUT).await {
+        if let Attempt::Done(Err(failure)) = group
+            .propose(command.into(), Instant::now() + STEP_TIMEOUT)
+            .await
+        {
             tracing::warn!(group = %group.id(), %failure, "build an index");
         }
     }

@@ -36,7 +36,12 @@ type GroupCounter = Family<GroupLabel, Counter>;
 impl NodeHealth {
     /// Health of node `node_id`.
     pub fn new(node_id: NodeId, router: Arc<Router>, map: SharedMap, log: LogEngine) -> Self {
-        Self { node_id, router, map, log }
+        Self {
+            node_id,
+            router,
+            map,
+            log,
+        }
     }
 }
 
@@ -52,11 +57,15 @@ impl Health for NodeHealth {
         if map.environments.is_empty() || map.keys.is_empty() {
             return Err("the cluster has no environment and key yet; create them with `yunbase env create` and `yunbase key create`".to_owned());
         }
-        let replicas = map.settings.as_ref().map_or(1, |settings| usize::try_from(settings.replicas).unwrap_or(1));
+        let replicas = map.settings.as_ref().map_or(1, |settings| {
+            usize::try_from(settings.replicas).unwrap_or(1)
+        });
         for group in self.router.groups() {
             let id = group.id();
             let placement = place(id, &map.candidates(), replicas);
-            if !placement.voters.contains(&self.node_id) && !placement.learners.contains(&self.node_id) {
+            if !placement.voters.contains(&self.node_id)
+                && !placement.learners.contains(&self.node_id)
+            {
                 // Of groups that live elsewhere this node needs nothing.
                 continue;
             }
@@ -78,7 +87,12 @@ impl Health for NodeHealth {
         let mut registry = Registry::with_prefix("yunbase");
         let process: Gauge<i64, AtomicI64> = Gauge::default();
         process.set(i64::try_from(resident_bytes()).unwrap_or(i64::MAX));
-        registry.register_with_unit("resident_memory", "Resident memory of the process", Unit::Bytes, process);
+        registry.register_with_unit(
+            "resident_memory",
+            "Resident memory of the process",
+            Unit::Bytes,
+            process,
+        );
         let ready: Gauge<i64, AtomicI64> = Gauge::default();
         ready.set(i64::from(self.ready().is_ok()));
         registry.register("ready", "Whether the node can take requests", ready);
@@ -104,21 +118,42 @@ impl NodeHealth {
         let reads = GroupCounter::default();
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         for group in self.router.groups() {
-            let label = GroupLabel { group: group.id().0 };
+            let label = GroupLabel {
+                group: group.id().0,
+            };
             let status = group.status();
-            leading.get_or_create(&label).set(i64::from(group.is_leader()));
-            term.get_or_create(&label).set(signed(status.leadership.term));
-            committed.get_or_create(&label).set(signed(status.committed.unwrap_or(0)));
-            applied.get_or_create(&label).set(signed(status.applied.unwrap_or(0)));
+            leading
+                .get_or_create(&label)
+                .set(i64::from(group.is_leader()));
+            term.get_or_create(&label)
+                .set(signed(status.leadership.term));
+            committed
+                .get_or_create(&label)
+                .set(signed(status.committed.unwrap_or(0)));
+            applied
+                .get_or_create(&label)
+                .set(signed(status.applied.unwrap_or(0)));
             let counted = group.group().metrics();
             commands.get_or_create(&label).inc_by(counted.commands);
             entries.get_or_create(&label).inc_by(counted.entries);
             reads.get_or_create(&label).inc_by(counted.reads);
         }
-        registry.register("group_leading", "Whether this node leads the group", leading);
+        registry.register(
+            "group_leading",
+            "Whether this node leads the group",
+            leading,
+        );
         registry.register("group_term", "Raft term of the group", term);
-        registry.register("group_committed_index", "Last committed log index known here", committed);
-        registry.register("group_applied_index", "Last log index applied here", applied);
+        registry.register(
+            "group_committed_index",
+            "Last committed log index known here",
+            committed,
+        );
+        registry.register(
+            "group_applied_index",
+            "Last log index applied here",
+            applied,
+        );
         registry.register("group_commands", "Commands proposed here", commands);
         registry.register("group_entries", "Log entries that carried them", entries);
         registry.register("group_reads", "Read barriers asked for here", reads);

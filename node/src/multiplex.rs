@@ -23,7 +23,11 @@ pub struct StreamLimits {
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { in_flight_max: 1024, frame_items_max: 256, frame_bytes_max: 1 << 20 }
+        Self {
+            in_flight_max: 1024,
+            frame_items_max: 256,
+            frame_bytes_max: 1 << 20,
+        }
     }
 }
 
@@ -50,7 +54,9 @@ where
         let mut inbound = std::pin::pin!(inbound);
         while let Some(frame) = inbound.next().await {
             for item in frame {
-                let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                let Ok(permit) = permits.clone().acquire_owned().await else {
+                    return;
+                };
                 let running = handle(item);
                 let answers = answers.clone();
                 tokio::spawn(async move {
@@ -90,10 +96,19 @@ mod tests {
     #[tokio::test]
     async fn every_request_is_answered_and_batches_respect_their_bounds() {
         let frames = futures::stream::iter([vec![1_u32, 2, 3], vec![4, 5], vec![]]);
-        let limits = StreamLimits { in_flight_max: 2, frame_items_max: 2, frame_bytes_max: 1000 };
-        let answered: Vec<Vec<u32>> =
-            serve(frames, limits, |_| 1, |item| async move { item * 10 }).collect().await;
-        assert!(answered.iter().all(|frame| !frame.is_empty() && frame.len() <= 2));
+        let limits = StreamLimits {
+            in_flight_max: 2,
+            frame_items_max: 2,
+            frame_bytes_max: 1000,
+        };
+        let answered: Vec<Vec<u32>> = serve(frames, limits, |_| 1, |item| async move { item * 10 })
+            .collect()
+            .await;
+        assert!(
+            answered
+                .iter()
+                .all(|frame| !frame.is_empty() && frame.len() <= 2)
+        );
         let mut all: Vec<u32> = answered.into_iter().flatten().collect();
         all.sort_unstable();
         assert_eq!(all, [10, 20, 30, 40, 50]);
@@ -106,7 +121,11 @@ mod tests {
             sender.send(size).await.expect("room");
         }
         drop(sender);
-        let limits = StreamLimits { in_flight_max: 8, frame_items_max: 8, frame_bytes_max: 1000 };
+        let limits = StreamLimits {
+            in_flight_max: 8,
+            frame_items_max: 8,
+            frame_bytes_max: 1000,
+        };
         let frames: Vec<Vec<usize>> = batches(receiver, limits, |size| *size).collect().await;
         assert_eq!(frames, [vec![600, 600], vec![600]]);
     }

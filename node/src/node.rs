@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
 use yunbase_consensus::{
-    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, RaftOptions, RaftRuntime,
+    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, RaftOptions,
+    RaftRuntime,
 };
 use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::rocks_options::RocksShared;
@@ -61,7 +62,9 @@ pub struct Node {
 pub fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+        .map_or(0, |elapsed| {
+            i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+        })
 }
 
 impl Node {
@@ -90,8 +93,13 @@ impl Node {
             .with_context(|| format!("{} holds no certificates", data.tls().display()))?;
 
         let map = SharedMap::default();
-        let addresses = PeerAddresses::new(certificates.clone(), identity.cluster_id.clone(), map.clone());
-        let log = LogEngine::open(&data.consensus(), LogOptions::default()).context("open the Raft log")?;
+        let addresses = PeerAddresses::new(
+            certificates.clone(),
+            identity.cluster_id.clone(),
+            map.clone(),
+        );
+        let log = LogEngine::open(&data.consensus(), LogOptions::default())
+            .context("open the Raft log")?;
         let host = start_host(&config, &data, &identity, &addresses, log.clone())?;
         let router = {
             let addresses = addresses.clone();
@@ -101,7 +109,12 @@ impl Node {
         let handle = RouterHandle(router.clone());
         let execute: Arc<dyn Execute> = Arc::new(handle.clone());
         let store = ClusterStore::new(execute.clone(), config.request_timeout);
-        let peers = Arc::new(PeerCalls::new(identity.node_id, addresses, map.clone(), router.clone()));
+        let peers = Arc::new(PeerCalls::new(
+            identity.node_id,
+            addresses,
+            map.clone(),
+            router.clone(),
+        ));
         let (stop, stopping) = watch::channel(false);
         let (failed, failure) = watch::channel(None);
         let mut tasks = Vec::new();
@@ -115,12 +128,9 @@ impl Node {
                 require_member,
             );
             let raft = InterceptedService::new(host.peer_service(), require_member);
-            let membership = membership_server::MembershipServer::new(join::MembershipService::new(
-                store.clone(),
-                map.clone(),
-                peers.clone(),
-                now_ms,
-            ));
+            let membership = membership_server::MembershipServer::new(
+                join::MembershipService::new(store.clone(), map.clone(), peers.clone(), now_ms),
+            );
             let mut stopping = stopping.clone();
             tonic::transport::Server::builder()
                 .tls_config(certificates.server())?
@@ -142,18 +152,46 @@ impl Node {
             }
         }));
 
-        open_groups(&config, &data, &identity, &host, &router, &map, &mut tasks, &stopping).await?;
+        open_groups(
+            &config, &data, &identity, &host, &router, &map, &mut tasks, &stopping,
+        )
+        .await?;
         found_groups(&config, &data, &identity, &router).await?;
 
-        tasks.push(tokio::spawn(reconcile::run(router.clone(), map.clone(), stopping.clone())));
-        tasks.push(tokio::spawn(maintenance::run(router.clone(), failed, stopping.clone())));
-        tasks.push(tokio::spawn(write_down(store.clone(), map.clone(), identity.clone(), data.clone(), config.clone())));
+        tasks.push(tokio::spawn(reconcile::run(
+            router.clone(),
+            map.clone(),
+            stopping.clone(),
+        )));
+        tasks.push(tokio::spawn(maintenance::run(
+            router.clone(),
+            failed,
+            stopping.clone(),
+        )));
+        tasks.push(tokio::spawn(write_down(
+            store.clone(),
+            map.clone(),
+            identity.clone(),
+            data.clone(),
+            config.clone(),
+        )));
 
         let keys: Arc<dyn KeyDirectory> = Arc::new(map.clone());
-        let data_service =
-            DataService::new(execute.clone(), Arc::new(handle), keys.clone(), config.request_timeout).into_server();
-        let cluster_service = ClusterService::new(store, map.clone(), peers.clone(), now_ms).into_server();
-        let node_health = Arc::new(NodeHealth::new(identity.node_id, router.clone(), map.clone(), log));
+        let data_service = DataService::new(
+            execute.clone(),
+            Arc::new(handle),
+            keys.clone(),
+            config.request_timeout,
+        )
+        .into_server();
+        let cluster_service =
+            ClusterService::new(store, map.clone(), peers.clone(), now_ms).into_server();
+        let node_health = Arc::new(NodeHealth::new(
+            identity.node_id,
+            router.clone(),
+            map.clone(),
+            log,
+        ));
         let state = gateway::GatewayState {
             execute,
             keys,
@@ -184,7 +222,16 @@ impl Node {
             took_ms = began.elapsed().as_millis() as u64,
             "started"
         );
-        Ok(Self { host, router, stop, failure, http, tasks, drain_timeout: config.drain_timeout, _lock: lock })
+        Ok(Self {
+            host,
+            router,
+            stop,
+            failure,
+            http,
+            tasks,
+            drain_timeout: config.drain_timeout,
+            _lock: lock,
+        })
     }
 
     /// Returns why the node cannot go on, should that come to pass.
@@ -200,7 +247,10 @@ impl Node {
     /// Takes no new requests, lets those in progress finish, hands leadership over, and flushes.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        if tokio::time::timeout(self.drain_timeout, self.http).await.is_err() {
+        if tokio::time::timeout(self.drain_timeout, self.http)
+            .await
+            .is_err()
+        {
             tracing::info!("requests were cut off at the end of the drain time");
         }
         if let Err(error) = self.host.shutdown().await {
@@ -226,11 +276,19 @@ fn found(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
     let authority = Authority::create(&cluster_id)?;
     let key = NewKey::generate()?;
     let certificate = authority.sign(&key.request, &cluster_id, 1)?;
-    let certificates =
-        NodeCertificates { authority: authority.certificate.clone(), certificate, key: key.key };
+    let certificates = NodeCertificates {
+        authority: authority.certificate.clone(),
+        certificate,
+        key: key.key,
+    };
     certificates.store(&data.tls())?;
     durable_file::write(&data.tls().join("authority"), "authority", 1, &authority)?;
-    let identity = Identity { cluster_id, node_id: 1, disk_id: random_id(), groups: config.groups + 1 };
+    let identity = Identity {
+        cluster_id,
+        node_id: 1,
+        disk_id: random_id(),
+        groups: config.groups + 1,
+    };
     data.set_identity(&identity)?;
     Ok(identity)
 }
@@ -243,7 +301,9 @@ fn start_host(
     log: LogEngine,
 ) -> anyhow::Result<Host> {
     let addresses = addresses.clone();
-    let network = GrpcNetwork::new(Arc::new(move |node, address: &str| addresses.endpoint(node, Some(address))));
+    let network = GrpcNetwork::new(Arc::new(move |node, address: &str| {
+        addresses.endpoint(node, Some(address))
+    }));
     let cluster_id: ClusterId = identity.cluster_id.parse().context("read the cluster id")?;
     let raft = RaftOptions {
         heartbeat: config.raft_heartbeat,
@@ -251,9 +311,16 @@ fn start_host(
         election_max: config.raft_election_max,
         ..RaftOptions::default()
     };
-    let mut options = HostOptions::new(identity.node_id, cluster_id, Arc::new(network), data.snapshots());
+    let mut options = HostOptions::new(
+        identity.node_id,
+        cluster_id,
+        Arc::new(network),
+        data.snapshots(),
+    );
     options.raft = raft;
-    options.runtime = RaftRuntime::Own { threads: RAFT_THREADS };
+    options.runtime = RaftRuntime::Own {
+        threads: RAFT_THREADS,
+    };
     Ok(Host::start(options, log)?)
 }
 
@@ -274,43 +341,78 @@ async fn open_groups(
         let folder = data.state(id);
         let shared = shared.clone();
         let database = tokio::task::spawn_blocking(move || {
-            let store = RocksStore::open(&folder, shared).with_context(|| format!("open {}", folder.display()))?;
+            let store = RocksStore::open(&folder, shared)
+                .with_context(|| format!("open {}", folder.display()))?;
             anyhow::Ok(Database::open(Box::new(store), DatabaseOptions::default())?)
         })
         .await??;
         let database = Arc::new(database);
         let state = Arc::new(DatabaseState::new(database.clone()));
         let applied = state.watch_applied();
-        let group = host.open_group(GroupId(id), state).await.with_context(|| format!("open group {id}"))?;
+        let group = host
+            .open_group(GroupId(id), state)
+            .await
+            .with_context(|| format!("open group {id}"))?;
         router.add_group(GroupRuntime::new(group, database.clone(), now_ms));
         if id == 0 {
-            tasks.push(tokio::spawn(refresh::run(database, map.clone(), applied, stopping.clone())));
+            tasks.push(tokio::spawn(refresh::run(
+                database,
+                map.clone(),
+                applied,
+                stopping.clone(),
+            )));
         }
     }
     Ok(())
 }
 
 /// Makes this node the first member of each group of a new cluster, once in the cluster's life.
-async fn found_groups(config: &Config, data: &DataDir, identity: &Identity, router: &Arc<Router>) -> anyhow::Result<()> {
+async fn found_groups(
+    config: &Config,
+    data: &DataDir,
+    identity: &Identity,
+    router: &Arc<Router>,
+) -> anyhow::Result<()> {
     let marker = data.path().join("founded");
-    if !config.bootstrap || identity.node_id != 1 || durable_file::read::<bool>(&marker, "marker", 1)?.is_some() {
+    if !config.bootstrap
+        || identity.node_id != 1
+        || durable_file::read::<bool>(&marker, "marker", 1)?.is_some()
+    {
         return Ok(());
     }
     for group in router.groups() {
         if group.status().members.voters.is_empty() {
-            let members = BTreeMap::from([(identity.node_id, Peer { address: config.peer_advertise.clone() })]);
-            group.group().bootstrap(members).await.with_context(|| format!("found group {}", group.id()))?;
+            let members = BTreeMap::from([(
+                identity.node_id,
+                Peer {
+                    address: config.peer_advertise.clone(),
+                },
+            )]);
+            group
+                .group()
+                .bootstrap(members)
+                .await
+                .with_context(|| format!("found group {}", group.id()))?;
         }
     }
     Ok(durable_file::write(&marker, "marker", 1, &true)?)
 }
 
 /// Writes down what the cluster must know of this node and what its configuration asks for; repeats until done.
-async fn write_down(store: ClusterStore, map: SharedMap, identity: Identity, data: DataDir, config: Config) {
+async fn write_down(
+    store: ClusterStore,
+    map: SharedMap,
+    identity: Identity,
+    data: DataDir,
+    config: Config,
+) {
     loop {
         match try_write_down(&store, &map, &identity, &data, &config).await {
             Ok(()) => return,
-            Err(error) => tracing::debug!(error = format!("{error:#}"), "write down this node's record"),
+            Err(error) => tracing::debug!(
+                error = format!("{error:#}"),
+                "write down this node's record"
+            ),
         }
         tokio::time::sleep(FOUNDING_PAUSE).await;
     }

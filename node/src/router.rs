@@ -15,7 +15,9 @@ use yunbase_docdb::op::OpReply;
 use crate::call::{Call, CallFuture, Execute, Failure, ReadLevel, Retry, SessionSequence};
 use crate::cluster::map::SharedMap;
 use crate::data_service::OpenSessions;
-use crate::forward::codec::{ForwardBody, ForwardRequest, ForwardResponse, failure, level, level_code};
+use crate::forward::codec::{
+    ForwardBody, ForwardRequest, ForwardResponse, failure, level, level_code,
+};
 use crate::forward::{ForwardError, ForwardPool, Leader};
 use crate::group_runtime::{Attempt, GroupRuntime, WriteRequest};
 use crate::sessions::SessionPool;
@@ -40,8 +42,20 @@ pub struct Router {
 
 impl Router {
     /// A router without groups.
-    pub fn new(node_id: NodeId, map: SharedMap, forward: ForwardPool, timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { node_id, map, groups: RwLock::default(), forward, sessions: SessionPool::default(), timeout })
+    pub fn new(
+        node_id: NodeId,
+        map: SharedMap,
+        forward: ForwardPool,
+        timeout: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            node_id,
+            map,
+            groups: RwLock::default(),
+            forward,
+            sessions: SessionPool::default(),
+            timeout,
+        })
     }
 
     /// Makes a group of this node known.
@@ -74,28 +88,44 @@ impl Router {
         for _ in 0..2 {
             let sequence = self
                 .sessions
-                .acquire(group, || self.session_opened(group, deadline, request_id.clone()))
+                .acquire(group, || {
+                    self.session_opened(group, deadline, request_id.clone())
+                })
                 .await?;
             let name = sequence.name();
             match self.write(group, &call, name).await {
                 // Nothing of this call has happened: its first attempt would have been recorded.
-                Err(failure) if failure.code == "SESSION_EXPIRED" => self.sessions.forget(group, name.session),
+                Err(failure) if failure.code == "SESSION_EXPIRED" => {
+                    self.sessions.forget(group, name.session)
+                }
                 outcome => return outcome,
             }
         }
-        Err(Failure::new("SYS_ERR", "the node's own session expired twice in a row; try again", Retry::Safe))
+        Err(Failure::new(
+            "SYS_ERR",
+            "the node's own session expired twice in a row; try again",
+            Retry::Safe,
+        ))
     }
 
     fn group_of(&self, env: &str) -> Result<GroupId, Failure> {
-        self.map
-            .get()
-            .group_of(env)
-            .ok_or_else(|| Failure::new("INVALID_ENV", format!("there is no environment `{env}`"), Retry::Never))
+        self.map.get().group_of(env).ok_or_else(|| {
+            Failure::new(
+                "INVALID_ENV",
+                format!("there is no environment `{env}`"),
+                Retry::Never,
+            )
+        })
     }
 
     fn local(&self, group: GroupId) -> Result<Arc<GroupRuntime>, Failure> {
-        self.group(group)
-            .ok_or_else(|| Failure::new("RESOURCE_NOT_INITIAL", format!("this node has not opened group {group} yet"), Retry::Safe))
+        self.group(group).ok_or_else(|| {
+            Failure::new(
+                "RESOURCE_NOT_INITIAL",
+                format!("this node has not opened group {group} yet"),
+                Retry::Safe,
+            )
+        })
     }
 
     async fn read(&self, group: GroupId, call: Call) -> Result<OpReply, Failure> {
@@ -105,10 +135,20 @@ impl Router {
         loop {
             // A replica that only starts to follow cannot answer; the leader can.
             let attempt = if local.is_replica() || call.read_level == ReadLevel::Stale {
-                local.read(&call.env, op.clone(), call.read_level, call.deadline).await
+                local
+                    .read(&call.env, op.clone(), call.read_level, call.deadline)
+                    .await
             } else {
-                let body = ForwardBody::Read { op: (*op).clone(), level: level_code(call.read_level) };
-                self.attempt_elsewhere(&local, self.request(group, &call.env, body, None, &call.request_id), call.deadline).await
+                let body = ForwardBody::Read {
+                    op: (*op).clone(),
+                    level: level_code(call.read_level),
+                };
+                self.attempt_elsewhere(
+                    &local,
+                    self.request(group, &call.env, body, None, &call.request_id),
+                    call.deadline,
+                )
+                .await
             };
             match attempt {
                 Attempt::Done(outcome) => return outcome,
@@ -117,13 +157,23 @@ impl Router {
         }
     }
 
-    async fn write(&self, group: GroupId, call: &Call, session: SessionSequence) -> Result<OpReply, Failure> {
+    async fn write(
+        &self,
+        group: GroupId,
+        call: &Call,
+        session: SessionSequence,
+    ) -> Result<OpReply, Failure> {
         let local = self.local(group)?;
         let mut pause = Pause::new(call.deadline);
         let mut doubtful = false;
         loop {
             let attempt = if local.is_leader() {
-                let request = WriteRequest { env: call.env.clone(), op: call.op.clone(), session, deadline: call.deadline };
+                let request = WriteRequest {
+                    env: call.env.clone(),
+                    op: call.op.clone(),
+                    session,
+                    deadline: call.deadline,
+                };
                 local.write(request).await
             } else {
                 let body = ForwardBody::Write(call.op.clone());
@@ -131,11 +181,16 @@ impl Router {
                 self.attempt_elsewhere(&local, request, call.deadline).await
             };
             match attempt {
-                Attempt::Done(outcome) => return outcome.map_err(|failure| doubt(failure, doubtful)),
+                Attempt::Done(outcome) => {
+                    return outcome.map_err(|failure| doubt(failure, doubtful));
+                }
                 Attempt::NotLeader(_) => {}
                 Attempt::Unknown(_) => doubtful = true,
             }
-            pause.wait(&local).await.map_err(|failure| doubt(failure, doubtful))?;
+            pause
+                .wait(&local)
+                .await
+                .map_err(|failure| doubt(failure, doubtful))?;
         }
     }
 
@@ -159,12 +214,23 @@ impl Router {
     }
 
     /// One attempt on the node that this one takes for the leader.
-    async fn attempt_elsewhere(&self, local: &GroupRuntime, mut request: ForwardRequest, deadline: Instant) -> Attempt<OpReply> {
+    async fn attempt_elsewhere(
+        &self,
+        local: &GroupRuntime,
+        mut request: ForwardRequest,
+        deadline: Instant,
+    ) -> Attempt<OpReply> {
         match self.forward_to_leader(local, &mut request, deadline).await {
             Ok(ForwardResponse::Replied(reply)) => Attempt::Done(Ok(reply)),
-            Ok(ForwardResponse::Failed { code, message, retry }) => settle(failure(code, message, retry)),
+            Ok(ForwardResponse::Failed {
+                code,
+                message,
+                retry,
+            }) => settle(failure(code, message, retry)),
             Ok(ForwardResponse::NotLeader { leader }) => Attempt::NotLeader(leader),
-            Ok(ForwardResponse::SessionOpened { .. }) => Attempt::Unknown("the leader answered something else".to_owned()),
+            Ok(ForwardResponse::SessionOpened { .. }) => {
+                Attempt::Unknown("the leader answered something else".to_owned())
+            }
             Err(attempt) => attempt,
         }
     }
@@ -180,14 +246,23 @@ impl Router {
         };
         let now = Instant::now();
         let attempt_deadline = deadline.min(now + ATTEMPT_TIMEOUT);
-        request.remaining_ms = u64::try_from(attempt_deadline.saturating_duration_since(now).as_millis()).unwrap_or(0);
-        self.forward.call(leader, request, attempt_deadline).await.map_err(|error| match error {
-            ForwardError::NotSent(..) => Attempt::NotLeader(None),
-            ForwardError::Unknown(_) => Attempt::Unknown(error.to_string()),
-        })
+        request.remaining_ms =
+            u64::try_from(attempt_deadline.saturating_duration_since(now).as_millis()).unwrap_or(0);
+        self.forward
+            .call(leader, request, attempt_deadline)
+            .await
+            .map_err(|error| match error {
+                ForwardError::NotSent(..) => Attempt::NotLeader(None),
+                ForwardError::Unknown(_) => Attempt::Unknown(error.to_string()),
+            })
     }
 
-    async fn session_opened(&self, group: GroupId, deadline: Instant, request_id: String) -> Result<(u64, u32), Failure> {
+    async fn session_opened(
+        &self,
+        group: GroupId,
+        deadline: Instant,
+        request_id: String,
+    ) -> Result<(u64, u32), Failure> {
         let local = self.local(group)?;
         let window = local.session_window();
         let mut pause = Pause::new(deadline);
@@ -195,12 +270,19 @@ impl Router {
             let attempt = if local.is_leader() {
                 local.open_session(deadline).await
             } else {
-                let mut request = self.request(group, "", ForwardBody::OpenSession, None, &request_id);
+                let mut request =
+                    self.request(group, "", ForwardBody::OpenSession, None, &request_id);
                 match self.forward_to_leader(&local, &mut request, deadline).await {
                     Ok(ForwardResponse::SessionOpened { session }) => Attempt::Done(Ok(session)),
-                    Ok(ForwardResponse::Failed { code, message, retry }) => settle(failure(code, message, retry)),
+                    Ok(ForwardResponse::Failed {
+                        code,
+                        message,
+                        retry,
+                    }) => settle(failure(code, message, retry)),
                     Ok(ForwardResponse::NotLeader { leader }) => Attempt::NotLeader(leader),
-                    Ok(ForwardResponse::Replied(_)) => Attempt::Unknown("the leader answered something else".to_owned()),
+                    Ok(ForwardResponse::Replied(_)) => {
+                        Attempt::Unknown("the leader answered something else".to_owned())
+                    }
                     Err(attempt) => attempt,
                 }
             };
@@ -213,11 +295,16 @@ impl Router {
     }
 
     async fn lead(&self, request: ForwardRequest) -> ForwardResponse {
-        let deadline = Instant::now() + Duration::from_millis(request.remaining_ms).min(self.timeout);
+        let deadline =
+            Instant::now() + Duration::from_millis(request.remaining_ms).min(self.timeout);
         let group = GroupId(request.group);
-        let Some(local) = self.group(group) else { return ForwardResponse::NotLeader { leader: None } };
+        let Some(local) = self.group(group) else {
+            return ForwardResponse::NotLeader { leader: None };
+        };
         if !local.is_leader() {
-            return ForwardResponse::NotLeader { leader: local.leader() };
+            return ForwardResponse::NotLeader {
+                leader: local.leader(),
+            };
         }
         let session = request.session();
         let outcome = match request.body {
@@ -230,10 +317,27 @@ impl Router {
                 };
             }
             ForwardBody::Write(op) => match session {
-                Some(session) => local.write(WriteRequest { env: request.env, op, session, deadline }).await,
-                None => Attempt::Done(Err(Failure::new("INVALID_PARAM", "a forwarded write needs a session", Retry::Never))),
+                Some(session) => {
+                    local
+                        .write(WriteRequest {
+                            env: request.env,
+                            op,
+                            session,
+                            deadline,
+                        })
+                        .await
+                }
+                None => Attempt::Done(Err(Failure::new(
+                    "INVALID_PARAM",
+                    "a forwarded write needs a session",
+                    Retry::Never,
+                ))),
             },
-            ForwardBody::Read { op, level: code } => local.read(&request.env, Arc::new(op), level(code), deadline).await,
+            ForwardBody::Read { op, level: code } => {
+                local
+                    .read(&request.env, Arc::new(op), level(code), deadline)
+                    .await
+            }
         };
         match outcome {
             Attempt::Done(Ok(reply)) => ForwardResponse::Replied(reply),
@@ -258,7 +362,14 @@ fn settle<T>(failure: Failure) -> Attempt<T> {
 
 /// A time-out after an attempt of unknown outcome must not read as "nothing happened".
 fn doubt(failure: Failure, doubtful: bool) -> Failure {
-    if doubtful && failure.retry == Retry::Safe { Failure { retry: Retry::SameSequence, ..failure } } else { failure }
+    if doubtful && failure.retry == Retry::Safe {
+        Failure {
+            retry: Retry::SameSequence,
+            ..failure
+        }
+    } else {
+        failure
+    }
 }
 
 /// The pauses between the attempts of one call.
@@ -269,7 +380,10 @@ struct Pause {
 
 impl Pause {
     fn new(deadline: Instant) -> Self {
-        Self { next: RETRY_PAUSE_MIN, deadline }
+        Self {
+            next: RETRY_PAUSE_MIN,
+            deadline,
+        }
     }
 
     /// Waits for another leader, at most for the pause; fails once the deadline has come.
@@ -278,7 +392,10 @@ impl Pause {
         if left.is_zero() {
             return Err(Failure::new(
                 "SERVER_TIMEOUT",
-                format!("group {} had no leader that could answer in time; try again", group.id()),
+                format!(
+                    "group {} had no leader that could answer in time; try again",
+                    group.id()
+                ),
                 Retry::Safe,
             ));
         }
@@ -314,7 +431,10 @@ impl OpenSessions for RouterHandle {
 }
 
 impl Leader for RouterHandle {
-    fn lead(&self, request: ForwardRequest) -> std::pin::Pin<Box<dyn Future<Output = ForwardResponse> + Send>> {
+    fn lead(
+        &self,
+        request: ForwardRequest,
+    ) -> std::pin::Pin<Box<dyn Future<Output = ForwardResponse> + Send>> {
         let router = self.0.clone();
         Box::pin(async move { router.lead(request).await })
     }

@@ -46,7 +46,11 @@ impl SessionPool {
     /// Drops session `id` of `group`, which the state machine no longer knows; the next call opens another.
     pub fn forget(&self, group: GroupId, id: u64) {
         let mut groups = self.groups.lock();
-        if groups.get(&group).and_then(|cell| cell.get()).is_some_and(|session| session.id == id) {
+        if groups
+            .get(&group)
+            .and_then(|cell| cell.get())
+            .is_some_and(|session| session.id == id)
+        {
             groups.remove(&group);
         }
     }
@@ -75,8 +79,16 @@ impl NodeSession {
         let permit = self.permits.clone().acquire_owned().await;
         let sequence = self.free.lock().pop();
         match (permit, sequence) {
-            (Ok(permit), Some(sequence)) => Ok(Sequence { session: self, sequence, _permit: permit }),
-            _ => Err(Failure::new("SYS_ERR", "a session has lost a slot", crate::call::Retry::Safe)),
+            (Ok(permit), Some(sequence)) => Ok(Sequence {
+                session: self,
+                sequence,
+                _permit: permit,
+            }),
+            _ => Err(Failure::new(
+                "SYS_ERR",
+                "a session has lost a slot",
+                crate::call::Retry::Safe,
+            )),
         }
     }
 }
@@ -91,14 +103,20 @@ pub struct Sequence {
 impl Sequence {
     /// The name that the call carries.
     pub fn name(&self) -> SessionSequence {
-        SessionSequence { session: self.session.id, sequence: self.sequence }
+        SessionSequence {
+            session: self.session.id,
+            sequence: self.sequence,
+        }
     }
 }
 
 impl Drop for Sequence {
     fn drop(&mut self) {
         // Returned before the permit is, since fields are dropped after this body.
-        self.session.free.lock().push(self.sequence + self.session.window);
+        self.session
+            .free
+            .lock()
+            .push(self.sequence + self.session.window);
     }
 }
 
@@ -115,22 +133,40 @@ mod tests {
         assert_ne!(first.name().sequence % 2, second.name().sequence % 2);
         let waiting = pool.acquire(GroupId(1), open);
         tokio::pin!(waiting);
-        assert!(futures::poll!(&mut waiting).is_pending(), "all slots are in use");
+        assert!(
+            futures::poll!(&mut waiting).is_pending(),
+            "all slots are in use"
+        );
         let used = first.name().sequence;
         drop(first);
         let third = waiting.await.expect("a slot came free");
-        assert_eq!(third.name(), SessionSequence { session: 7, sequence: used + 2 });
+        assert_eq!(
+            third.name(),
+            SessionSequence {
+                session: 7,
+                sequence: used + 2
+            }
+        );
     }
 
     #[tokio::test]
     async fn a_forgotten_session_is_opened_anew() {
         let pool = SessionPool::default();
-        let first = pool.acquire(GroupId(1), || async { Ok((7, 2)) }).await.expect("first");
+        let first = pool
+            .acquire(GroupId(1), || async { Ok((7, 2)) })
+            .await
+            .expect("first");
         pool.forget(GroupId(1), 6);
-        let same = pool.acquire(GroupId(1), || async { Ok((8, 2)) }).await.expect("same");
+        let same = pool
+            .acquire(GroupId(1), || async { Ok((8, 2)) })
+            .await
+            .expect("same");
         assert_eq!(same.name().session, first.name().session);
         pool.forget(GroupId(1), 7);
-        let other = pool.acquire(GroupId(1), || async { Ok((8, 2)) }).await.expect("other");
+        let other = pool
+            .acquire(GroupId(1), || async { Ok((8, 2)) })
+            .await
+            .expect("other");
         assert_eq!(other.name().session, 8);
     }
 }

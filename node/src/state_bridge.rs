@@ -21,7 +21,10 @@ pub struct DatabaseState {
 impl DatabaseState {
     /// Bridges `database`.
     pub fn new(database: Arc<Database>) -> Self {
-        Self { database, applied: watch::Sender::new(0) }
+        Self {
+            database,
+            applied: watch::Sender::new(0),
+        }
     }
 
     /// Changes whenever something has been applied or restored.
@@ -38,9 +41,16 @@ impl StateMachine for DatabaseState {
     fn apply(&self, commands: &[Command], progress: &[u8]) -> io::Result<Vec<Bytes>> {
         let entries: Vec<Entry<'_>> = commands
             .iter()
-            .map(|command| Entry { log_index: command.log_index, position: command.position, payload: &command.payload })
+            .map(|command| Entry {
+                log_index: command.log_index,
+                position: command.position,
+                payload: &command.payload,
+            })
             .collect();
-        let replies = self.database.apply(&entries, progress).map_err(io::Error::other)?;
+        let replies = self
+            .database
+            .apply(&entries, progress)
+            .map_err(io::Error::other)?;
         if !entries.is_empty() {
             self.applied.send_modify(|version| *version += 1);
         }
@@ -56,7 +66,9 @@ impl StateMachine for DatabaseState {
     }
 
     fn checkpoint_progress(&self, checkpoint: &Path) -> io::Result<Option<Vec<u8>>> {
-        self.database.checkpoint_progress(checkpoint).map_err(io::Error::other)
+        self.database
+            .checkpoint_progress(checkpoint)
+            .map_err(io::Error::other)
     }
 
     fn restore(&self, from: &Path) -> io::Result<()> {

@@ -10,8 +10,8 @@ use std::io;
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
@@ -56,11 +56,19 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?.pem();
-        Ok(Self { certificate, key: key.serialize_pem() })
+        Ok(Self {
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 
     /// Signs the certificate of node `node_id`. Everything but the public key is ours to say, not the request's.
-    pub fn sign(&self, request_der: &[u8], cluster_id: &str, node_id: u64) -> Result<String, TlsError> {
+    pub fn sign(
+        &self,
+        request_der: &[u8],
+        cluster_id: &str,
+        node_id: u64,
+    ) -> Result<String, TlsError> {
         let mut request = CertificateSigningRequestParams::from_der(&request_der.into())?;
         let mut params = CertificateParams::default();
         params.distinguished_name = name(&server_name(cluster_id, node_id));
@@ -70,7 +78,10 @@ impl Authority {
         ];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         params.use_authority_key_identifier_extension = true;
         request.params = params;
         let issuer = Issuer::from_ca_cert_pem(&self.certificate, KeyPair::from_pem(&self.key)?)?;
@@ -107,7 +118,10 @@ impl NewKey {
     pub fn generate() -> Result<Self, TlsError> {
         let key = KeyPair::generate()?;
         let request = CertificateParams::default().serialize_request(&key)?;
-        Ok(Self { key: key.serialize_pem(), request: request.der().to_vec() })
+        Ok(Self {
+            key: key.serialize_pem(),
+            request: request.der().to_vec(),
+        })
     }
 }
 
@@ -167,23 +181,38 @@ pub struct JoinToken {
 impl JoinToken {
     /// The line to hand to a new node.
     pub fn encode(&self) -> String {
-        format!("{TOKEN_PREFIX}.{}.{}.{}", self.cluster_id, self.secret, hex::encode(&self.authority))
+        format!(
+            "{TOKEN_PREFIX}.{}.{}.{}",
+            self.cluster_id,
+            self.secret,
+            hex::encode(&self.authority)
+        )
     }
 
     /// Reads such a line.
     pub fn decode(text: &str) -> Result<Self, TlsError> {
         let mut parts = text.trim().split('.');
-        let (Some(prefix), Some(cluster_id), Some(secret), Some(authority), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let (Some(prefix), Some(cluster_id), Some(secret), Some(authority), None) = (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) else {
             return Err(TlsError::Token("it has not four parts"));
         };
         if prefix != TOKEN_PREFIX {
             return Err(TlsError::Token("it is of another kind"));
         }
-        let authority = hex::decode(authority).map_err(|_| TlsError::Token("its last part is damaged"))?;
-        let authority = String::from_utf8(authority).map_err(|_| TlsError::Token("its last part is damaged"))?;
-        Ok(Self { cluster_id: cluster_id.to_owned(), secret: secret.to_owned(), authority })
+        let authority =
+            hex::decode(authority).map_err(|_| TlsError::Token("its last part is damaged"))?;
+        let authority = String::from_utf8(authority)
+            .map_err(|_| TlsError::Token("its last part is damaged"))?;
+        Ok(Self {
+            cluster_id: cluster_id.to_owned(),
+            secret: secret.to_owned(),
+            authority,
+        })
     }
 
     /// The calling side of a node that has no certificate yet.
@@ -202,7 +231,11 @@ mod tests {
     #[test]
     fn a_token_survives_its_text_form() {
         let authority = Authority::create("c0ffee").expect("authority");
-        let token = JoinToken { cluster_id: "c0ffee".into(), secret: "5ec2e7".into(), authority: authority.certificate };
+        let token = JoinToken {
+            cluster_id: "c0ffee".into(),
+            secret: "5ec2e7".into(),
+            authority: authority.certificate,
+        };
         assert!(JoinToken::decode(&token.encode()).expect("decodes") == token);
         assert!(JoinToken::decode("yb1.only.three").is_err());
         assert!(JoinToken::decode("yb9.a.b.00").is_err());

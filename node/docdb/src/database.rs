@@ -227,7 +227,8 @@ impl Database {
 
     /// The `progress` that a checkpoint in `folder` reflects.
     pub fn checkpoint_progress(&self, folder: &Path) -> StorageResult<Option<Vec<u8>>> {
-        self.store.checkpoint_get(folder, Family::Meta, &keys::progress())
+        self.store
+            .checkpoint_get(folder, Family::Meta, &keys::progress())
     }
 
     /// Replaces everything by the checkpoint in `from`, which may be moved away. Atomic and durable.

@@ -215,7 +215,12 @@ pub trait Store: Send + Sync {
 
     /// The value under `key` in a checkpoint that [`checkpoint`](Self::checkpoint) wrote to `folder`. May leave
     /// further plain files there, but does not change what a restore sees.
-    fn checkpoint_get(&self, folder: &Path, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>>;
+    fn checkpoint_get(
+        &self,
+        folder: &Path,
+        family: Family,
+        key: &[u8],
+    ) -> StorageResult<Option<Vec<u8>>>;
 
     /// Replaces the whole state by a checkpoint in `from`, which it may move away. Atomic and durable on return.
     fn restore(&self, from: &Path) -> StorageResult<()>;

@@ -7,7 +7,10 @@ use std::path::Path;
 
 use parking_lot::RwLock;
 
-use crate::kv::{Cursor, Direction, Family, KeyRange, StorageError, StorageResult, Store, StoreSize, View, WriteBatch};
+use crate::kv::{
+    Cursor, Direction, Family, KeyRange, StorageError, StorageResult, Store, StoreSize, View,
+    WriteBatch,
+};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -34,10 +37,20 @@ impl View for MemoryView<'_> {
         Ok(self.0[family as usize].get(key).cloned())
     }
 
-    fn scan<'a>(&'a self, family: Family, range: &KeyRange, direction: Direction) -> Box<dyn Cursor + 'a> {
+    fn scan<'a>(
+        &'a self,
+        family: Family,
+        range: &KeyRange,
+        direction: Direction,
+    ) -> Box<dyn Cursor + 'a> {
         // An inverted range would panic in BTreeMap.
-        let entries = (!range.is_empty()).then(|| self.0[family as usize].range::<[u8], _>(range.bounds()));
-        Box::new(MemoryCursor { entries, direction, current: None })
+        let entries =
+            (!range.is_empty()).then(|| self.0[family as usize].range::<[u8], _>(range.bounds()));
+        Box::new(MemoryCursor {
+            entries,
+            direction,
+            current: None,
+        })
     }
 }
 
@@ -71,7 +84,9 @@ impl Cursor for MemoryCursor<'_> {
 
 impl Store for MemoryStore {
     fn get(&self, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>> {
-        Ok(self.families.read_recursive()[family as usize].get(key).cloned())
+        Ok(self.families.read_recursive()[family as usize]
+            .get(key)
+            .cloned())
     }
 
     fn with_view(&self, read: &mut dyn FnMut(&dyn View)) -> StorageResult<()> {
@@ -102,10 +117,16 @@ impl Store for MemoryStore {
 
     fn checkpoint(&self, into: &Path) -> StorageResult<()> {
         let body = encode(&self.families.read());
-        fs::write(into.join(CHECKPOINT_FILE), body).map_err(|e| StorageError::io("write memory checkpoint", e))
+        fs::write(into.join(CHECKPOINT_FILE), body)
+            .map_err(|e| StorageError::io("write memory checkpoint", e))
     }
 
-    fn checkpoint_get(&self, folder: &Path, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>> {
+    fn checkpoint_get(
+        &self,
+        folder: &Path,
+        family: Family,
+        key: &[u8],
+    ) -> StorageResult<Option<Vec<u8>>> {
         Ok(read_checkpoint(folder)?[family as usize].get(key).cloned())
     }
 
@@ -116,13 +137,21 @@ impl Store for MemoryStore {
 
     fn size_bytes(&self) -> StorageResult<StoreSize> {
         let families = self.families.read();
-        let bytes = families.iter().flatten().map(|(key, value)| (key.len() + value.len()) as u64).sum();
-        Ok(StoreSize { disk_bytes: 0, buffer_bytes: bytes })
+        let bytes = families
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key.len() + value.len()) as u64)
+            .sum();
+        Ok(StoreSize {
+            disk_bytes: 0,
+            buffer_bytes: bytes,
+        })
     }
 }
 
 fn read_checkpoint(folder: &Path) -> StorageResult<[Map; 4]> {
-    let body = fs::read(folder.join(CHECKPOINT_FILE)).map_err(|e| StorageError::io("read memory checkpoint", e))?;
+    let body = fs::read(folder.join(CHECKPOINT_FILE))
+        .map_err(|e| StorageError::io("read memory checkpoint", e))?;
     decode(&body).ok_or_else(|| StorageError::corrupt("memory checkpoint fails its checksum"))
 }
 

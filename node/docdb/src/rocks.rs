@@ -228,12 +228,18 @@ impl Store for RocksStore {
             .map_err(engine("write a checkpoint"))
     }
 
-    fn checkpoint_get(&self, folder: &Path, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>> {
+    fn checkpoint_get(
+        &self,
+        folder: &Path,
+        family: Family,
+        key: &[u8],
+    ) -> StorageResult<Option<Vec<u8>>> {
         let options = rocks_options::database_options(&self.shared);
         let families = rocks_options::families(&self.shared);
         let db = DB::open_cf_descriptors_read_only(&options, folder, families, false)
             .map_err(engine("open a checkpoint"))?;
-        db.get_cf(column(&db, family)?, key).map_err(engine("read a checkpoint"))
+        db.get_cf(column(&db, family)?, key)
+            .map_err(engine("read a checkpoint"))
     }
 
     fn restore(&self, from: &Path) -> StorageResult<()> {

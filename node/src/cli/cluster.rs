@@ -4,13 +4,13 @@ use std::future::Future;
 
 use clap::{ArgMatches, Args, Command, Subcommand};
 use yunbase_client::proto::{
-    CreateEnvironmentRequest, CreateKeyRequest, DeleteKeyRequest, JoinTokenRequest, ListEnvironmentsRequest,
-    ListKeysRequest, TransferLeaderRequest,
+    CreateEnvironmentRequest, CreateKeyRequest, DeleteKeyRequest, JoinTokenRequest,
+    ListEnvironmentsRequest, ListKeysRequest, TransferLeaderRequest,
 };
 
 use super::exit::Exit;
-use super::management::Management;
 use super::failure::CliError;
+use super::management::Management;
 use super::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -78,15 +78,29 @@ struct CreateKey {
 pub fn commands() -> [Command; 3] {
     [
         ClusterAction::augment_subcommands(
-            Command::new("cluster").about("Members and leadership").subcommand_required(true),
+            Command::new("cluster")
+                .about("Members and leadership")
+                .subcommand_required(true),
         ),
-        EnvAction::augment_subcommands(Command::new("env").about("Environments").subcommand_required(true)),
-        KeyAction::augment_subcommands(Command::new("key").about("Secret keys").subcommand_required(true)),
+        EnvAction::augment_subcommands(
+            Command::new("env")
+                .about("Environments")
+                .subcommand_required(true),
+        ),
+        KeyAction::augment_subcommands(
+            Command::new("key")
+                .about("Secret keys")
+                .subcommand_required(true),
+        ),
     ]
 }
 
 /// Runs one of [`commands`] in a runtime that `block_on` provides.
-pub fn run(name: &str, matches: &ArgMatches, block_on: fn(std::pin::Pin<Box<dyn Future<Output = Exit>>>) -> Exit) -> Exit {
+pub fn run(
+    name: &str,
+    matches: &ArgMatches,
+    block_on: fn(std::pin::Pin<Box<dyn Future<Output = Exit>>>) -> Exit,
+) -> Exit {
     fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, Exit> {
         A::from_arg_matches(matches).map_err(|error| {
             let _ = error.print();
@@ -121,11 +135,20 @@ async fn cluster(action: ClusterAction) -> Result<(), CliError> {
     match action {
         ClusterAction::Token { target } => {
             let mut management = Management::of(&target).await?;
-            println!("{}", management.join_token(JoinTokenRequest {}).await?.token);
+            println!(
+                "{}",
+                management.join_token(JoinTokenRequest {}).await?.token
+            );
         }
-        ClusterAction::Transfer { group, node, target } => {
+        ClusterAction::Transfer {
+            group,
+            node,
+            target,
+        } => {
             let mut management = Management::of(&target).await?;
-            management.transfer_leader(TransferLeaderRequest { group, node }).await?;
+            management
+                .transfer_leader(TransferLeaderRequest { group, node })
+                .await?;
             eprintln!("node {node} leads group {group}");
         }
     }
@@ -137,13 +160,23 @@ async fn env(action: EnvAction) -> Result<(), CliError> {
     match action {
         EnvAction::Create { name, target } => {
             let mut management = Management::of(&target).await?;
-            let answer = management.create_environment(CreateEnvironmentRequest { name: name.clone() }).await?;
-            let what = if answer.created { "created" } else { "exists already" };
+            let answer = management
+                .create_environment(CreateEnvironmentRequest { name: name.clone() })
+                .await?;
+            let what = if answer.created {
+                "created"
+            } else {
+                "exists already"
+            };
             eprintln!("environment {name} {what} in group {}", answer.group);
         }
         EnvAction::List { target } => {
             let mut management = Management::of(&target).await?;
-            for env in management.list_environments(ListEnvironmentsRequest {}).await?.environments {
+            for env in management
+                .list_environments(ListEnvironmentsRequest {})
+                .await?
+                .environments
+            {
                 println!("{}\t{}", env.name, env.group);
             }
         }
@@ -156,20 +189,37 @@ async fn key(action: KeyAction) -> Result<(), CliError> {
     match action {
         KeyAction::Create(CreateKey { only_env, target }) => {
             let mut management = Management::of(&target).await?;
-            let key = management.create_key(CreateKeyRequest { env: only_env.unwrap_or_default() }).await?;
+            let key = management
+                .create_key(CreateKeyRequest {
+                    env: only_env.unwrap_or_default(),
+                })
+                .await?;
             println!("{}\t{}", key.secret_id, key.secret_key);
         }
         KeyAction::List { target } => {
             let mut management = Management::of(&target).await?;
             for key in management.list_keys(ListKeysRequest {}).await?.keys {
-                let env = if key.env.is_empty() { "(all)" } else { &key.env };
+                let env = if key.env.is_empty() {
+                    "(all)"
+                } else {
+                    &key.env
+                };
                 println!("{}\t{env}", key.secret_id);
             }
         }
         KeyAction::Delete { secret_id, target } => {
             let mut management = Management::of(&target).await?;
-            if !management.delete_key(DeleteKeyRequest { secret_id: secret_id.clone() }).await?.deleted {
-                return Err(CliError::new(Exit::NotFound, format!("there is no key {secret_id}")));
+            if !management
+                .delete_key(DeleteKeyRequest {
+                    secret_id: secret_id.clone(),
+                })
+                .await?
+                .deleted
+            {
+                return Err(CliError::new(
+                    Exit::NotFound,
+                    format!("there is no key {secret_id}"),
+                ));
             }
             eprintln!("key {secret_id} is revoked");
         }

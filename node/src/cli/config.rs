@@ -46,9 +46,21 @@ pub fn layers(matches: &ArgMatches) -> Result<Layers, ConfigError> {
 
 /// The `config` command.
 pub fn command() -> Command {
-    let explain = with_flags(Command::new("explain").about("Print every configuration key, its value and where it came from"))
-        .arg(Arg::new("output").short('o').value_parser(["table", "json"]).default_value("table").help("form of the result"));
-    Command::new("config").about("Look at the configuration of a node").subcommand_required(true).subcommand(explain)
+    let explain = with_flags(
+        Command::new("explain")
+            .about("Print every configuration key, its value and where it came from"),
+    )
+    .arg(
+        Arg::new("output")
+            .short('o')
+            .value_parser(["table", "json"])
+            .default_value("table")
+            .help("form of the result"),
+    );
+    Command::new("config")
+        .about("Look at the configuration of a node")
+        .subcommand_required(true)
+        .subcommand(explain)
 }
 
 /// Runs `config explain`.
@@ -62,7 +74,10 @@ pub fn explain(matches: &ArgMatches) -> Exit {
         }
     };
     let lines = layers.explain();
-    if matches.get_one::<String>("output").is_some_and(|form| form == "json") {
+    if matches
+        .get_one::<String>("output")
+        .is_some_and(|form| form == "json")
+    {
         match serde_json::to_string_pretty(&lines) {
             Ok(text) => println!("{text}"),
             Err(error) => {
@@ -72,7 +87,10 @@ pub fn explain(matches: &ArgMatches) -> Exit {
         }
     } else {
         for line in &lines {
-            println!("{:<26} {:<28} {:<12} {}", line.name, line.value, line.source, line.help);
+            println!(
+                "{:<26} {:<28} {:<12} {}",
+                line.name, line.value, line.source, line.help
+            );
         }
     }
     match Config::from_layers(&layers) {

@@ -7,9 +7,10 @@ use tonic::{Request, Response, Status};
 use yunbase_client::auth::{Credentials, nonce};
 use yunbase_client::proto::cluster_client::ClusterClient;
 use yunbase_client::proto::{
-    CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest,
-    DeleteKeyResponse, JoinTokenRequest, JoinTokenResponse, ListEnvironmentsRequest, ListEnvironmentsResponse,
-    ListKeysRequest, ListKeysResponse, StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
+    CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse,
+    DeleteKeyRequest, DeleteKeyResponse, JoinTokenRequest, JoinTokenResponse,
+    ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest, ListKeysResponse,
+    StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
 };
 
 use super::exit::Exit;
@@ -45,15 +46,28 @@ impl Management {
             .connect_timeout(TIMEOUT)
             .timeout(TIMEOUT)
             .tcp_nodelay(true);
-        let channel =
-            endpoint.connect().await.map_err(|error| Status::unavailable(format!("{url} cannot be reached: {error}")))?;
-        Ok(Self { client: ClusterClient::new(channel), credentials })
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| Status::unavailable(format!("{url} cannot be reached: {error}")))?;
+        Ok(Self {
+            client: ClusterClient::new(channel),
+            credentials,
+        })
     }
 
     fn signed<T>(&self, method: &str, message: T) -> Result<Request<T>, Status> {
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-        let value = self.credentials.authorization(&format!("/yunbase.v1.Cluster/{method}"), now_s, &nonce());
-        let value = value.parse().map_err(|_| Status::invalid_argument("the key holds characters that no key has"))?;
+        let now_s = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |elapsed| elapsed.as_secs());
+        let value = self.credentials.authorization(
+            &format!("/yunbase.v1.Cluster/{method}"),
+            now_s,
+            &nonce(),
+        );
+        let value = value
+            .parse()
+            .map_err(|_| Status::invalid_argument("the key holds characters that no key has"))?;
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", value);
         Ok(request)

@@ -38,7 +38,11 @@ pub fn run(matches: &ArgMatches) -> Exit {
         return Exit::Failed;
     }
     start_logging(&config);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().thread_name("yunbase").enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .thread_name("yunbase")
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "start the runtime");

@@ -30,7 +30,11 @@ impl StatusCommand {
                 } else {
                     print_table(&status);
                 }
-                if status.healthy { Exit::Ok } else { Exit::Unavailable }
+                if status.healthy {
+                    Exit::Ok
+                } else {
+                    Exit::Unavailable
+                }
             }
             Err(status) => super::failure::conclude(Err(status.into())),
         }
@@ -81,7 +85,10 @@ fn print_json(status: &StatusResponse) {
 #[allow(clippy::print_stdout)] // Results go to standard output.
 fn print_table(status: &StatusResponse) {
     println!("{}\n", status.sentence);
-    println!("{:<5} {:<22} {:<10} {:>10} {:>10} {:>7}", "NODE", "HTTP", "STATE", "UPTIME", "MEMORY", "LEADS");
+    println!(
+        "{:<5} {:<22} {:<10} {:>10} {:>10} {:>7}",
+        "NODE", "HTTP", "STATE", "UPTIME", "MEMORY", "LEADS"
+    );
     for node in &status.nodes {
         let state = if node.reachable { "up" } else { "down" };
         println!(
@@ -94,9 +101,16 @@ fn print_table(status: &StatusResponse) {
             node.groups_led
         );
     }
-    println!("\n{:<6} {:<7} {:<6} {:>12}  {:<40} ENVIRONMENTS", "GROUP", "LEADER", "TERM", "COMMITTED", "REPLICAS (lag)");
+    println!(
+        "\n{:<6} {:<7} {:<6} {:>12}  {:<40} ENVIRONMENTS",
+        "GROUP", "LEADER", "TERM", "COMMITTED", "REPLICAS (lag)"
+    );
     for group in &status.groups {
-        let leader = if group.leader == 0 { "none".to_owned() } else { group.leader.to_string() };
+        let leader = if group.leader == 0 {
+            "none".to_owned()
+        } else {
+            group.leader.to_string()
+        };
         let replicas: Vec<String> = group
             .replicas
             .iter()

@@ -38,7 +38,9 @@ impl Target {
     pub fn resolve(&self) -> Result<(Vec<String>, Credentials), CliError> {
         if self.target.starts_with("http://") || self.target.starts_with("https://") {
             let variable = |name: &str| {
-                std::env::var(name).map_err(|_| CliError::new(Exit::Auth, format!("set {name} to reach {}", self.target)))
+                std::env::var(name).map_err(|_| {
+                    CliError::new(Exit::Auth, format!("set {name} to reach {}", self.target))
+                })
             };
             let credentials = Credentials::SecretKey {
                 secret_id: variable("YUNBASE_SECRET_ID")?,
@@ -46,10 +48,25 @@ impl Target {
             };
             return Ok((vec![self.target.clone()], credentials));
         }
-        let layout = Layout::new(Path::new(&self.target)).map_err(|error| CliError::new(Exit::Failed, error.to_string()))?;
+        let layout = Layout::new(Path::new(&self.target))
+            .map_err(|error| CliError::new(Exit::Failed, error.to_string()))?;
         let json = DevJson::read(&layout)
             .map_err(|error| CliError::new(Exit::Failed, error.to_string()))?
-            .ok_or_else(|| CliError::new(Exit::NotFound, format!("{} holds no dev.json; start a cluster with `yunbase dev`", self.target)))?;
-        Ok((json.http, Credentials::SecretKey { secret_id: json.secret_id, secret_key: json.secret_key }))
+            .ok_or_else(|| {
+                CliError::new(
+                    Exit::NotFound,
+                    format!(
+                        "{} holds no dev.json; start a cluster with `yunbase dev`",
+                        self.target
+                    ),
+                )
+            })?;
+        Ok((
+            json.http,
+            Credentials::SecretKey {
+                secret_id: json.secret_id,
+                secret_key: json.secret_key,
+            },
+        ))
     }
 }

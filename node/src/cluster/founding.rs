@@ -4,7 +4,8 @@
 
 use super::map::SharedMap;
 use super::records::{
-    CLUSTER_ENV, ENVIRONMENTS, EnvRecord, KEYS, KeyRecord, NODES, NodeRecord, SETTINGS, SETTINGS_ID, SettingsRecord,
+    CLUSTER_ENV, ENVIRONMENTS, EnvRecord, KEYS, KeyRecord, NODES, NodeRecord, SETTINGS,
+    SETTINGS_ID, SettingsRecord,
 };
 use super::store::ClusterStore;
 use crate::call::{Failure, Retry};
@@ -37,12 +38,18 @@ pub async fn found(
         authority_key: authority.key,
     };
     store.insert(SETTINGS, &settings).await?;
-    store.insert(NODES, &node_record(identity, config, now_ms)?).await?;
+    store
+        .insert(NODES, &node_record(identity, config, now_ms)?)
+        .await?;
     Ok(())
 }
 
 /// This node's own record.
-pub fn node_record(identity: &Identity, config: &Config, now_ms: i64) -> Result<NodeRecord, Failure> {
+pub fn node_record(
+    identity: &Identity,
+    config: &Config,
+    now_ms: i64,
+) -> Result<NodeRecord, Failure> {
     Ok(NodeRecord {
         id: i64::try_from(identity.node_id)
             .map_err(|_| Failure::new("SYS_ERR", "the node id is out of range", Retry::Never))?,
@@ -55,13 +62,27 @@ pub fn node_record(identity: &Identity, config: &Config, now_ms: i64) -> Result<
 }
 
 /// Creates an environment unless it exists; says whether it did and where the environment lives.
-pub async fn ensure_env(store: &ClusterStore, map: &SharedMap, name: &str, now_ms: i64) -> Result<(bool, u32), Failure> {
+pub async fn ensure_env(
+    store: &ClusterStore,
+    map: &SharedMap,
+    name: &str,
+    now_ms: i64,
+) -> Result<(bool, u32), Failure> {
     check_env_name(name)?;
-    if let Some(present) = store.find::<EnvRecord>(ENVIRONMENTS, bson::doc! { "_id": name }).await?.into_iter().next() {
+    if let Some(present) = store
+        .find::<EnvRecord>(ENVIRONMENTS, bson::doc! { "_id": name })
+        .await?
+        .into_iter()
+        .next()
+    {
         return Ok((false, u32::try_from(present.group).unwrap_or(0)));
     }
     let group = map.get().emptiest_group().0;
-    let record = EnvRecord { name: name.to_owned(), group: i64::from(group), created_at_ms: now_ms };
+    let record = EnvRecord {
+        name: name.to_owned(),
+        group: i64::from(group),
+        created_at_ms: now_ms,
+    };
     let created = store.insert(ENVIRONMENTS, &record).await?;
     Ok((created, group))
 }
@@ -74,21 +95,30 @@ pub async fn ensure_key(
     env: Option<String>,
     now_ms: i64,
 ) -> Result<(), Failure> {
-    let record = KeyRecord { id: id.to_owned(), secret: secret.to_owned(), env, created_at_ms: now_ms };
+    let record = KeyRecord {
+        id: id.to_owned(),
+        secret: secret.to_owned(),
+        env,
+        created_at_ms: now_ms,
+    };
     store.insert(KEYS, &record).await.map(drop)
 }
 
 fn check_env_name(name: &str) -> Result<(), Failure> {
     let well_formed = !name.is_empty()
         && name.len() <= ENV_NAME_BYTES_MAX
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         && !name.starts_with('_');
     if well_formed && name != CLUSTER_ENV {
         return Ok(());
     }
     Err(Failure::new(
         "INVALID_PARAM",
-        format!("`{name}` cannot name an environment: use up to {ENV_NAME_BYTES_MAX} letters, digits, `-` and `_`, not beginning with `_`"),
+        format!(
+            "`{name}` cannot name an environment: use up to {ENV_NAME_BYTES_MAX} letters, digits, `-` and `_`, not beginning with `_`"
+        ),
         Retry::Never,
     ))
 }

@@ -14,16 +14,28 @@ pub trait Inspect: Send + Sync + 'static {
 }
 
 /// Puts the statements of all nodes (`None` = not reachable) together.
-pub fn assemble(map: &ClusterMap, statements: &BTreeMap<u64, Option<InspectResponse>>) -> StatusResponse {
-    let reachable: BTreeSet<u64> =
-        statements.iter().filter(|(_, statement)| statement.is_some()).map(|(node, _)| *node).collect();
+pub fn assemble(
+    map: &ClusterMap,
+    statements: &BTreeMap<u64, Option<InspectResponse>>,
+) -> StatusResponse {
+    let reachable: BTreeSet<u64> = statements
+        .iter()
+        .filter(|(_, statement)| statement.is_some())
+        .map(|(node, _)| *node)
+        .collect();
     let mut views: BTreeMap<u32, BTreeMap<u64, &Replica>> = BTreeMap::new();
     for (node, statement) in statements {
         for replica in statement.iter().flat_map(|statement| &statement.replicas) {
-            views.entry(replica.group).or_default().insert(*node, replica);
+            views
+                .entry(replica.group)
+                .or_default()
+                .insert(*node, replica);
         }
     }
-    let groups: Vec<GroupStatus> = views.iter().map(|(id, views)| group_status(map, *id, views, &reachable)).collect();
+    let groups: Vec<GroupStatus> = views
+        .iter()
+        .map(|(id, views)| group_status(map, *id, views, &reachable))
+        .collect();
     let nodes = map.nodes.iter().map(|(id, node)| {
         let statement = statements.get(id).and_then(Option::as_ref);
         NodeStatus {
@@ -32,7 +44,9 @@ pub fn assemble(map: &ClusterMap, statements: &BTreeMap<u64, Option<InspectRespo
             peer_address: node.peer_address.clone(),
             zone: node.zone.clone(),
             reachable: statement.is_some(),
-            version: statement.map(|statement| statement.version.clone()).unwrap_or_default(),
+            version: statement
+                .map(|statement| statement.version.clone())
+                .unwrap_or_default(),
             uptime_s: statement.map_or(0, |statement| statement.uptime_s),
             resident_bytes: statement.map_or(0, |statement| statement.resident_bytes),
             groups_led: groups.iter().filter(|group| group.leader == *id).count() as u32,
@@ -40,8 +54,18 @@ pub fn assemble(map: &ClusterMap, statements: &BTreeMap<u64, Option<InspectRespo
     });
     let nodes: Vec<NodeStatus> = nodes.collect();
     let (healthy, sentence) = judge(&nodes, &groups);
-    let cluster_id = map.settings.as_ref().map(|settings| settings.cluster_id.clone()).unwrap_or_default();
-    StatusResponse { cluster_id, healthy, sentence, nodes, groups }
+    let cluster_id = map
+        .settings
+        .as_ref()
+        .map(|settings| settings.cluster_id.clone())
+        .unwrap_or_default();
+    StatusResponse {
+        cluster_id,
+        healthy,
+        sentence,
+        nodes,
+        groups,
+    }
 }
 
 fn group_status(
@@ -51,9 +75,20 @@ fn group_status(
     reachable: &BTreeSet<u64>,
 ) -> GroupStatus {
     // The view of the latest term is the one to believe; a leader's own before a follower's.
-    let best = views.iter().max_by_key(|(node, view)| (view.term, view.leader == **node, view.committed));
-    let Some((_, best)) = best else { return GroupStatus { id, ..GroupStatus::default() } };
-    let leader = if reachable.contains(&best.leader) { best.leader } else { 0 };
+    let best = views
+        .iter()
+        .max_by_key(|(node, view)| (view.term, view.leader == **node, view.committed));
+    let Some((_, best)) = best else {
+        return GroupStatus {
+            id,
+            ..GroupStatus::default()
+        };
+    };
+    let leader = if reachable.contains(&best.leader) {
+        best.leader
+    } else {
+        0
+    };
     let committed = views.values().map(|view| view.committed).max().unwrap_or(0);
     let replica = |node: &u64, voter: bool| {
         let applied = views.get(node).map_or(0, |view| view.applied);
@@ -71,30 +106,63 @@ fn group_status(
         .map(|node| replica(node, true))
         .chain(best.learners.iter().map(|node| replica(node, false)))
         .collect();
-    let environments =
-        map.environments.iter().filter(|(_, group)| group.0 == id).map(|(name, _)| name.clone()).collect();
-    GroupStatus { id, leader, term: best.term, committed, replicas, environments }
+    let environments = map
+        .environments
+        .iter()
+        .filter(|(_, group)| group.0 == id)
+        .map(|(name, _)| name.clone())
+        .collect();
+    GroupStatus {
+        id,
+        leader,
+        term: best.term,
+        committed,
+        replicas,
+        environments,
+    }
 }
 
 fn judge(nodes: &[NodeStatus], groups: &[GroupStatus]) -> (bool, String) {
-    let down: Vec<String> = nodes.iter().filter(|node| !node.reachable).map(|node| node.id.to_string()).collect();
+    let down: Vec<String> = nodes
+        .iter()
+        .filter(|node| !node.reachable)
+        .map(|node| node.id.to_string())
+        .collect();
     let without_quorum: Vec<String> = groups
         .iter()
         .filter(|group| {
-            let voters: Vec<_> = group.replicas.iter().filter(|replica| replica.voter).collect();
+            let voters: Vec<_> = group
+                .replicas
+                .iter()
+                .filter(|replica| replica.voter)
+                .collect();
             voters.iter().filter(|replica| replica.reachable).count() * 2 <= voters.len()
         })
         .map(|group| group.id.to_string())
         .collect();
     let leaderless = groups.iter().filter(|group| group.leader == 0).count();
     let sentence = if !without_quorum.is_empty() {
-        format!("unavailable: groups {} have lost their quorum; start nodes {}", without_quorum.join(", "), down.join(", "))
+        format!(
+            "unavailable: groups {} have lost their quorum; start nodes {}",
+            without_quorum.join(", "),
+            down.join(", ")
+        )
     } else if leaderless > 0 {
-        format!("electing: {leaderless} of {} groups have no leader at this moment", groups.len())
+        format!(
+            "electing: {leaderless} of {} groups have no leader at this moment",
+            groups.len()
+        )
     } else if !down.is_empty() {
-        format!("degraded: nodes {} are not reachable; all groups serve, with fewer copies", down.join(", "))
+        format!(
+            "degraded: nodes {} are not reachable; all groups serve, with fewer copies",
+            down.join(", ")
+        )
     } else {
-        format!("healthy: {} nodes, {} groups, all with a leader", nodes.len(), groups.len())
+        format!(
+            "healthy: {} nodes, {} groups, all with a leader",
+            nodes.len(),
+            groups.len()
+        )
     };
     (without_quorum.is_empty() && leaderless == 0, sentence)
 }
@@ -105,8 +173,21 @@ mod tests {
     use crate::cluster::records::NodeRecord;
 
     fn statement(leader: u64) -> InspectResponse {
-        let replica = Replica { group: 1, term: 3, leader, committed: 9, applied: 7, voters: vec![1, 2, 3], learners: vec![] };
-        InspectResponse { version: "0".into(), uptime_s: 1, resident_bytes: 1, replicas: vec![replica] }
+        let replica = Replica {
+            group: 1,
+            term: 3,
+            leader,
+            committed: 9,
+            applied: 7,
+            voters: vec![1, 2, 3],
+            learners: vec![],
+        };
+        InspectResponse {
+            version: "0".into(),
+            uptime_s: 1,
+            resident_bytes: 1,
+            replicas: vec![replica],
+        }
     }
 
     fn map() -> ClusterMap {
@@ -118,25 +199,50 @@ mod tests {
             zone: String::new(),
             joined_at_ms: 0,
         };
-        ClusterMap { nodes: (1..=3).map(|id| (id as u64, node(id))).collect(), ..ClusterMap::default() }
+        ClusterMap {
+            nodes: (1..=3).map(|id| (id as u64, node(id))).collect(),
+            ..ClusterMap::default()
+        }
     }
 
     #[test]
     fn the_sentence_says_how_it_is() {
-        let all = BTreeMap::from([(1, Some(statement(1))), (2, Some(statement(1))), (3, Some(statement(1)))]);
+        let all = BTreeMap::from([
+            (1, Some(statement(1))),
+            (2, Some(statement(1))),
+            (3, Some(statement(1))),
+        ]);
         let status = assemble(&map(), &all);
-        assert!(status.healthy && status.sentence.starts_with("healthy"), "{}", status.sentence);
+        assert!(
+            status.healthy && status.sentence.starts_with("healthy"),
+            "{}",
+            status.sentence
+        );
         assert_eq!(status.groups[0].replicas[0].lag, 2);
 
-        let one_down = BTreeMap::from([(1, Some(statement(1))), (2, Some(statement(1))), (3, None)]);
+        let one_down =
+            BTreeMap::from([(1, Some(statement(1))), (2, Some(statement(1))), (3, None)]);
         let status = assemble(&map(), &one_down);
-        assert!(status.healthy && status.sentence.starts_with("degraded: nodes 3"), "{}", status.sentence);
+        assert!(
+            status.healthy && status.sentence.starts_with("degraded: nodes 3"),
+            "{}",
+            status.sentence
+        );
 
-        let leader_down = BTreeMap::from([(1, None), (2, Some(statement(1))), (3, Some(statement(1)))]);
-        assert!(assemble(&map(), &leader_down).sentence.starts_with("electing"));
+        let leader_down =
+            BTreeMap::from([(1, None), (2, Some(statement(1))), (3, Some(statement(1)))]);
+        assert!(
+            assemble(&map(), &leader_down)
+                .sentence
+                .starts_with("electing")
+        );
 
         let two_down = BTreeMap::from([(1, Some(statement(1))), (2, None), (3, None)]);
         let status = assemble(&map(), &two_down);
-        assert!(!status.healthy && status.sentence.starts_with("unavailable"), "{}", status.sentence);
+        assert!(
+            !status.healthy && status.sentence.starts_with("unavailable"),
+            "{}",
+            status.sentence
+        );
     }
 }

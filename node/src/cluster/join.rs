@@ -35,14 +35,30 @@ pub struct MembershipService {
 
 impl MembershipService {
     /// A service that admits nodes into the cluster of `store`.
-    pub fn new(store: ClusterStore, map: SharedMap, inspect: Arc<dyn Inspect>, now_ms: fn() -> i64) -> Self {
-        Self { store, map, inspect, now_ms }
+    pub fn new(
+        store: ClusterStore,
+        map: SharedMap,
+        inspect: Arc<dyn Inspect>,
+        now_ms: fn() -> i64,
+    ) -> Self {
+        Self {
+            store,
+            map,
+            inspect,
+            now_ms,
+        }
     }
 
     /// The record of the node with this disk, made now if there is none.
     async fn admit(&self, request: &JoinRequest) -> Result<NodeRecord, Failure> {
         let by_disk = bson::doc! { "disk_id": &request.disk_id };
-        if let Some(known) = self.store.find::<NodeRecord>(NODES, by_disk).await?.into_iter().next() {
+        if let Some(known) = self
+            .store
+            .find::<NodeRecord>(NODES, by_disk)
+            .await?
+            .into_iter()
+            .next()
+        {
             return Ok(known);
         }
         // The id is taken before the record is written: a crash between the two wastes an id, never doubles one.
@@ -51,7 +67,13 @@ impl MembershipService {
             .store
             .update::<SettingsRecord>(SETTINGS, SETTINGS_ID, next)
             .await?
-            .ok_or_else(|| Failure::new("RESOURCE_NOT_INITIAL", "the cluster is not founded yet", crate::call::Retry::Safe))?;
+            .ok_or_else(|| {
+                Failure::new(
+                    "RESOURCE_NOT_INITIAL",
+                    "the cluster is not founded yet",
+                    crate::call::Retry::Safe,
+                )
+            })?;
         let record = NodeRecord {
             id: settings.next_node_id - 1,
             disk_id: request.disk_id.clone(),
@@ -70,23 +92,43 @@ impl Membership for MembershipService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let request = request.into_inner();
         let map = self.map.get();
-        let settings = map.settings.as_ref().ok_or_else(|| Status::unavailable("the cluster is not founded yet"))?;
-        if !bool::from(settings.join_secret.as_bytes().ct_eq(request.secret.as_bytes())) {
-            return Err(Status::permission_denied("the join token is not valid for this cluster"));
+        let settings = map
+            .settings
+            .as_ref()
+            .ok_or_else(|| Status::unavailable("the cluster is not founded yet"))?;
+        if !bool::from(
+            settings
+                .join_secret
+                .as_bytes()
+                .ct_eq(request.secret.as_bytes()),
+        ) {
+            return Err(Status::permission_denied(
+                "the join token is not valid for this cluster",
+            ));
         }
-        let well_formed_id = request.disk_id.len() == 32 && request.disk_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let well_formed_id = request.disk_id.len() == 32
+            && request.disk_id.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !well_formed_id || request.peer_address.is_empty() {
-            return Err(Status::invalid_argument("a joining node must name its disk and its peer address"));
+            return Err(Status::invalid_argument(
+                "a joining node must name its disk and its peer address",
+            ));
         }
         let unavailable = |failure: Failure| Status::unavailable(failure.to_string());
         let record = self.admit(&request).await.map_err(unavailable)?;
-        let node_id = u64::try_from(record.id).map_err(|_| Status::internal("the cluster holds a negative node id"))?;
-        let authority =
-            Authority { certificate: settings.authority_certificate.clone(), key: settings.authority_key.clone() };
+        let node_id = u64::try_from(record.id)
+            .map_err(|_| Status::internal("the cluster holds a negative node id"))?;
+        let authority = Authority {
+            certificate: settings.authority_certificate.clone(),
+            key: settings.authority_key.clone(),
+        };
         let certificate = authority
             .sign(&request.certificate_request, &settings.cluster_id, node_id)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        tracing::info!(node = node_id, peer = request.peer_address, "admitted a node");
+        tracing::info!(
+            node = node_id,
+            peer = request.peer_address,
+            "admitted a node"
+        );
         Ok(Response::new(JoinResponse {
             cluster_id: settings.cluster_id.clone(),
             node_id,
@@ -95,7 +137,10 @@ impl Membership for MembershipService {
         }))
     }
 
-    async fn inspect(&self, _: Request<InspectRequest>) -> Result<Response<InspectResponse>, Status> {
+    async fn inspect(
+        &self,
+        _: Request<InspectRequest>,
+    ) -> Result<Response<InspectResponse>, Status> {
         Ok(Response::new(self.inspect.inspect()))
     }
 }
@@ -119,23 +164,38 @@ pub async fn join(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
         for address in &config.join {
             match ask(address, &token, request.clone()).await {
                 Ok(response) => return settle(data, &token, key, response, disk_id),
-                Err(status) if status.code() == tonic::Code::PermissionDenied => anyhow::bail!("join through {address}: {}", status.message()),
+                Err(status) if status.code() == tonic::Code::PermissionDenied => {
+                    anyhow::bail!("join through {address}: {}", status.message())
+                }
                 Err(status) => last = format!("{address}: {}", status.message()),
             }
         }
         tokio::time::sleep(JOIN_PAUSE).await;
     }
-    anyhow::bail!("no member admitted this node within {} s; the last answer was {last}", JOIN_TIMEOUT.as_secs())
+    anyhow::bail!(
+        "no member admitted this node within {} s; the last answer was {last}",
+        JOIN_TIMEOUT.as_secs()
+    )
 }
 
-async fn ask(address: &str, token: &JoinToken, request: JoinRequest) -> Result<JoinResponse, Status> {
+async fn ask(
+    address: &str,
+    token: &JoinToken,
+    request: JoinRequest,
+) -> Result<JoinResponse, Status> {
     let endpoint = Endpoint::from_shared(format!("https://{address}"))
         .and_then(|endpoint| endpoint.tls_config(token.client()))
         .map_err(|error| Status::invalid_argument(error.to_string()))?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(ANSWER_TIMEOUT);
-    let channel = endpoint.connect().await.map_err(|error| Status::unavailable(format!("{error:?}")))?;
-    MembershipClient::new(channel).join(request).await.map(Response::into_inner)
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| Status::unavailable(format!("{error:?}")))?;
+    MembershipClient::new(channel)
+        .join(request)
+        .await
+        .map(Response::into_inner)
 }
 
 fn settle(
@@ -145,12 +205,22 @@ fn settle(
     response: JoinResponse,
     disk_id: String,
 ) -> anyhow::Result<Identity> {
-    anyhow::ensure!(response.cluster_id == token.cluster_id, "the member belongs to another cluster than the token");
-    let certificates =
-        NodeCertificates { authority: token.authority.clone(), certificate: response.certificate, key: key.key };
+    anyhow::ensure!(
+        response.cluster_id == token.cluster_id,
+        "the member belongs to another cluster than the token"
+    );
+    let certificates = NodeCertificates {
+        authority: token.authority.clone(),
+        certificate: response.certificate,
+        key: key.key,
+    };
     certificates.store(&data.tls())?;
-    let identity =
-        Identity { cluster_id: response.cluster_id, node_id: response.node_id, disk_id, groups: response.groups };
+    let identity = Identity {
+        cluster_id: response.cluster_id,
+        node_id: response.node_id,
+        disk_id,
+        groups: response.groups,
+    };
     // Last: from here on this disk is that node.
     data.set_identity(&identity)?;
     Ok(identity)

@@ -41,35 +41,64 @@ impl ClusterMap {
         Ok(Self {
             nodes: records::<NodeRecord>(nodes)?
                 .into_iter()
-                .map(|node| u64::try_from(node.id).map(|id| (id, node)).map_err(|_| "negative node id".to_owned()))
+                .map(|node| {
+                    u64::try_from(node.id)
+                        .map(|id| (id, node))
+                        .map_err(|_| "negative node id".to_owned())
+                })
                 .collect::<Result<_, _>>()?,
             environments: records::<EnvRecord>(environments)?
                 .into_iter()
                 .map(|env| {
-                    let group = u32::try_from(env.group).map_err(|_| format!("environment {}: bad group", env.name))?;
+                    let group = u32::try_from(env.group)
+                        .map_err(|_| format!("environment {}: bad group", env.name))?;
                     Ok((env.name, GroupId(group)))
                 })
                 .collect::<Result<_, String>>()?,
-            keys: records::<KeyRecord>(keys)?.into_iter().map(|key| (key.id.clone(), key)).collect(),
+            keys: records::<KeyRecord>(keys)?
+                .into_iter()
+                .map(|key| (key.id.clone(), key))
+                .collect(),
             settings: records::<SettingsRecord>(settings)?.into_iter().next(),
         })
     }
 
     /// The group that holds an environment.
     pub fn group_of(&self, env: &str) -> Option<GroupId> {
-        if env == CLUSTER_ENV { Some(GroupId(0)) } else { self.environments.get(env).copied() }
+        if env == CLUSTER_ENV {
+            Some(GroupId(0))
+        } else {
+            self.environments.get(env).copied()
+        }
     }
 
     /// The members, as placement sees them.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.nodes.iter().map(|(id, node)| Candidate { id: *id, zone: node.zone.clone() }).collect()
+        self.nodes
+            .iter()
+            .map(|(id, node)| Candidate {
+                id: *id,
+                zone: node.zone.clone(),
+            })
+            .collect()
     }
 
     /// The data group with the fewest environments, the lowest of equals: where a new environment goes.
     pub fn emptiest_group(&self) -> GroupId {
-        let groups = self.settings.as_ref().map_or(1, |settings| u32::try_from(settings.groups).unwrap_or(1).max(1));
-        let load = |group: u32| self.environments.values().filter(|present| present.0 == group).count();
-        GroupId((1..=groups).min_by_key(|group| (load(*group), *group)).unwrap_or(1))
+        let groups = self.settings.as_ref().map_or(1, |settings| {
+            u32::try_from(settings.groups).unwrap_or(1).max(1)
+        });
+        let load = |group: u32| {
+            self.environments
+                .values()
+                .filter(|present| present.0 == group)
+                .count()
+        };
+        GroupId(
+            (1..=groups)
+                .min_by_key(|group| (load(*group), *group))
+                .unwrap_or(1),
+        )
     }
 }
 
@@ -92,7 +121,10 @@ pub struct SharedMap {
 
 impl Default for SharedMap {
     fn default() -> Self {
-        Self { current: Arc::new(ArcSwap::default()), changes: watch::Sender::new(0) }
+        Self {
+            current: Arc::new(ArcSwap::default()),
+            changes: watch::Sender::new(0),
+        }
     }
 }
 
@@ -117,7 +149,11 @@ impl SharedMap {
 impl KeyDirectory for SharedMap {
     fn find(&self, id: &str) -> Option<SecretKey> {
         let map = self.current.load();
-        map.keys.get(id).map(|key| SecretKey { id: key.id.clone(), secret: key.secret.clone(), env: key.env.clone() })
+        map.keys.get(id).map(|key| SecretKey {
+            id: key.id.clone(),
+            secret: key.secret.clone(),
+            env: key.env.clone(),
+        })
     }
 
     fn has_env(&self, env: &str) -> bool {

@@ -36,19 +36,39 @@ pub struct Placement {
 /// The number of voters is odd: a second or fourth voter would cost without surviving one death more. A
 /// node left over by that becomes a learner where it would otherwise have been a voter.
 pub fn place(group: GroupId, nodes: &[Candidate], replicas: usize) -> Placement {
-    let wanted = if group.0 == 0 { META_VOTERS_MAX } else { replicas };
+    let wanted = if group.0 == 0 {
+        META_VOTERS_MAX
+    } else {
+        replicas
+    };
     let ranked = ranked(group, nodes);
     let copies = wanted.min(ranked.len());
-    let voter_count = if copies.is_multiple_of(2) { copies.saturating_sub(1) } else { copies };
+    let voter_count = if copies.is_multiple_of(2) {
+        copies.saturating_sub(1)
+    } else {
+        copies
+    };
     let voters: BTreeSet<NodeId> = ranked.iter().take(voter_count).copied().collect();
     let follows = if group.0 == 0 { ranked.len() } else { copies };
-    let learners = ranked.iter().take(follows).copied().filter(|id| !voters.contains(id)).collect();
-    Placement { preferred_leader: ranked.first().copied(), voters, learners }
+    let learners = ranked
+        .iter()
+        .take(follows)
+        .copied()
+        .filter(|id| !voters.contains(id))
+        .collect();
+    Placement {
+        preferred_leader: ranked.first().copied(),
+        voters,
+        learners,
+    }
 }
 
 /// Node ids by falling score, one zone after the other.
 fn ranked(group: GroupId, nodes: &[Candidate]) -> Vec<NodeId> {
-    let mut scored: Vec<(u64, &Candidate)> = nodes.iter().map(|node| (score(group, node.id), node)).collect();
+    let mut scored: Vec<(u64, &Candidate)> = nodes
+        .iter()
+        .map(|node| (score(group, node.id), node))
+        .collect();
     scored.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
     let mut ranked = Vec::with_capacity(scored.len());
     while !scored.is_empty() {
@@ -66,7 +86,9 @@ fn ranked(group: GroupId, nodes: &[Candidate]) -> Vec<NodeId> {
 
 fn score(group: GroupId, node: NodeId) -> u64 {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&group.0.to_le_bytes()).update(&node.to_le_bytes());
+    hasher
+        .update(&group.0.to_le_bytes())
+        .update(&node.to_le_bytes());
     let mut first = [0; 8];
     first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     u64::from_le_bytes(first)
@@ -104,12 +126,19 @@ pub struct Members {
 /// copies never falls on purpose.
 pub fn next_step(target: &Placement, members: &Members) -> Option<Step> {
     let present: BTreeSet<NodeId> = members.voters.union(&members.learners).copied().collect();
-    let wanted = target.voters.union(&target.learners).copied().collect::<BTreeSet<_>>();
+    let wanted = target
+        .voters
+        .union(&target.learners)
+        .copied()
+        .collect::<BTreeSet<_>>();
     if let Some(missing) = wanted.difference(&present).next() {
         return Some(Step::AddLearner(*missing));
     }
     if members.voters != target.voters {
-        let ready = target.voters.iter().all(|id| members.voters.contains(id) || members.caught_up.contains(id));
+        let ready = target
+            .voters
+            .iter()
+            .all(|id| members.voters.contains(id) || members.caught_up.contains(id));
         return ready.then(|| Step::SetVoters(target.voters.clone()));
     }
     if let Some(extra) = present.difference(&wanted).next() {
@@ -125,17 +154,32 @@ mod tests {
     use super::*;
 
     fn nodes(zones: &[&str]) -> Vec<Candidate> {
-        zones.iter().zip(1..).map(|(zone, id)| Candidate { id, zone: (*zone).to_owned() }).collect()
+        zones
+            .iter()
+            .zip(1..)
+            .map(|(zone, id)| Candidate {
+                id,
+                zone: (*zone).to_owned(),
+            })
+            .collect()
     }
 
     #[test]
     fn voters_are_odd_and_the_rest_follows() {
         for (count, voters, learners) in [(1, 1, 0), (2, 1, 1), (3, 3, 0), (4, 3, 0), (7, 3, 0)] {
             let placement = place(GroupId(1), &nodes(&vec![""; count]), 3);
-            assert_eq!((placement.voters.len(), placement.learners.len()), (voters, learners), "{count} nodes");
+            assert_eq!(
+                (placement.voters.len(), placement.learners.len()),
+                (voters, learners),
+                "{count} nodes"
+            );
         }
         let meta = place(GroupId(0), &nodes(&[""; 7]), 3);
-        assert_eq!((meta.voters.len(), meta.learners.len()), (5, 2), "every node follows group 0");
+        assert_eq!(
+            (meta.voters.len(), meta.learners.len()),
+            (5, 2),
+            "every node follows group 0"
+        );
     }
 
     #[test]
@@ -143,8 +187,11 @@ mod tests {
         for group in 1..50 {
             let all = nodes(&["a", "a", "a", "b", "c"]);
             let placement = place(GroupId(group), &all, 3);
-            let zones: BTreeSet<_> =
-                all.iter().filter(|node| placement.voters.contains(&node.id)).map(|node| &node.zone).collect();
+            let zones: BTreeSet<_> = all
+                .iter()
+                .filter(|node| placement.voters.contains(&node.id))
+                .map(|node| &node.zone)
+                .collect();
             assert_eq!(zones.len(), 3);
         }
         let moved: usize = (1..200)
@@ -160,13 +207,21 @@ mod tests {
     #[test]
     fn steps_lead_from_one_node_to_the_placement() {
         let target = place(GroupId(1), &nodes(&[""; 3]), 3);
-        let mut members = Members { voters: [1].into(), leader: 1, caught_up: [1].into(), ..Members::default() };
+        let mut members = Members {
+            voters: [1].into(),
+            leader: 1,
+            caught_up: [1].into(),
+            ..Members::default()
+        };
         let mut steps = 0;
         while let Some(step) = next_step(&target, &members) {
             match step {
                 Step::AddLearner(id) => {
                     members.learners.insert(id);
-                    assert!(!matches!(next_step(&target, &members), Some(Step::SetVoters(_))), "not caught up yet");
+                    assert!(
+                        !matches!(next_step(&target, &members), Some(Step::SetVoters(_))),
+                        "not caught up yet"
+                    );
                     members.caught_up.insert(id);
                 }
                 Step::SetVoters(voters) => {

@@ -28,16 +28,23 @@ const LEADER_REST: Duration = Duration::from_secs(10);
 /// Runs until `stop` says so.
 pub async fn run(router: Arc<Router>, map: SharedMap, mut stop: watch::Receiver<bool>) {
     let mut changes = map.watch();
-    let mut elected: std::collections::HashMap<(GroupId, u64), Instant> = std::collections::HashMap::new();
+    let mut elected: std::collections::HashMap<(GroupId, u64), Instant> =
+        std::collections::HashMap::new();
     loop {
         let mut busy = false;
         let current = map.get();
         let groups = router.groups();
         let leading: Vec<_> = groups.iter().filter(|group| group.is_leader()).collect();
-        elected.retain(|(id, term), _| leading.iter().any(|group| group.id() == *id && group.status().leadership.term == *term));
+        elected.retain(|(id, term), _| {
+            leading
+                .iter()
+                .any(|group| group.id() == *id && group.status().leadership.term == *term)
+        });
         for group in leading {
             let status = group.status();
-            let since = *elected.entry((group.id(), status.leadership.term)).or_insert_with(Instant::now);
+            let since = *elected
+                .entry((group.id(), status.leadership.term))
+                .or_insert_with(Instant::now);
             if let Some(step) = wanted(&current, &status, since.elapsed() > LEADER_REST) {
                 busy = true;
                 take(group, &current, &status, step).await;
@@ -64,7 +71,9 @@ fn wanted(map: &ClusterMap, status: &GroupStatus, rested: bool) -> Option<Step> 
         .filter(|(_, follower)| {
             follower.lag <= CAUGHT_UP_LAG_MAX
                 && follower.matched.is_some()
-                && follower.silent_for.is_some_and(|silence| silence < CAUGHT_UP_SILENCE_MAX)
+                && follower
+                    .silent_for
+                    .is_some_and(|silence| silence < CAUGHT_UP_SILENCE_MAX)
         })
         .map(|(node, _)| *node)
         .chain([status.node])
@@ -84,16 +93,36 @@ async fn take(group: &GroupRuntime, map: &ClusterMap, status: &GroupStatus, step
     let id = group.id();
     let outcome = match &step {
         Step::AddLearner(node) => {
-            let Some(record) = map.nodes.get(node) else { return };
-            let peer = Peer { address: record.peer_address.clone() };
-            group.group().change_members(MembershipChange::AddLearner(*node, peer), expected, deadline).await.map(drop)
+            let Some(record) = map.nodes.get(node) else {
+                return;
+            };
+            let peer = Peer {
+                address: record.peer_address.clone(),
+            };
+            group
+                .group()
+                .change_members(
+                    MembershipChange::AddLearner(*node, peer),
+                    expected,
+                    deadline,
+                )
+                .await
+                .map(drop)
         }
-        Step::SetVoters(voters) => {
-            group.group().change_members(MembershipChange::ReplaceVoters(voters.clone()), expected, deadline).await.map(drop)
-        }
-        Step::Remove(node) => {
-            group.group().change_members(MembershipChange::Remove([*node].into()), expected, deadline).await.map(drop)
-        }
+        Step::SetVoters(voters) => group
+            .group()
+            .change_members(
+                MembershipChange::ReplaceVoters(voters.clone()),
+                expected,
+                deadline,
+            )
+            .await
+            .map(drop),
+        Step::Remove(node) => group
+            .group()
+            .change_members(MembershipChange::Remove([*node].into()), expected, deadline)
+            .await
+            .map(drop),
         Step::TransferLeader(node) => group.group().transfer_leader(*node, deadline).await,
     };
     match outcome {

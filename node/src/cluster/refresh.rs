@@ -10,7 +10,12 @@ use super::map::{ClusterMap, SharedMap};
 use super::records::{CLUSTER_ENV, ENVIRONMENTS, KEYS, NODES, SETTINGS};
 
 /// Runs until `stop` says so or group 0 has closed.
-pub async fn run(database: Arc<Database>, map: SharedMap, mut applied: watch::Receiver<u64>, mut stop: watch::Receiver<bool>) {
+pub async fn run(
+    database: Arc<Database>,
+    map: SharedMap,
+    mut applied: watch::Receiver<u64>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let database = database.clone();
         match tokio::task::spawn_blocking(move || load(&database)).await {
@@ -30,21 +35,37 @@ fn load(database: &Database) -> Result<ClusterMap, String> {
         let mut documents = Vec::new();
         let mut after = Vec::new();
         loop {
-            let op = Op::Find { collection: collection.to_owned(), find: FindOp { after, ..FindOp::default() } };
+            let op = Op::Find {
+                collection: collection.to_owned(),
+                find: FindOp {
+                    after,
+                    ..FindOp::default()
+                },
+            };
             match database.read(CLUSTER_ENV, &op, &Budget::new(&|| false), 0) {
-                Ok(OpReply::Found { documents: page, next }) => {
+                Ok(OpReply::Found {
+                    documents: page,
+                    next,
+                }) => {
                     documents.extend(page);
                     if next.is_empty() {
                         return Ok(documents);
                     }
                     after = next;
                 }
-                Ok(other) => return Err(format!("the database answered something else: {other:?}")),
+                Ok(other) => {
+                    return Err(format!("the database answered something else: {other:?}"));
+                }
                 // Before the founder has created it.
                 Err(error) if error.code == ErrorCode::CollectionNotExist => return Ok(documents),
                 Err(error) => return Err(error.to_string()),
             }
         }
     };
-    ClusterMap::from_documents(&all(NODES)?, &all(ENVIRONMENTS)?, &all(KEYS)?, &all(SETTINGS)?)
+    ClusterMap::from_documents(
+        &all(NODES)?,
+        &all(ENVIRONMENTS)?,
+        &all(KEYS)?,
+        &all(SETTINGS)?,
+    )
 }

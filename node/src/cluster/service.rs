@@ -6,10 +6,10 @@ use std::time::Duration;
 use tonic::{Request, Response, Status};
 use yunbase_client::proto::cluster_server::{Cluster, ClusterServer};
 use yunbase_client::proto::{
-    CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest,
-    DeleteKeyResponse, Environment, JoinTokenRequest, JoinTokenResponse, Key, ListEnvironmentsRequest,
-    ListEnvironmentsResponse, ListKeysRequest, ListKeysResponse, StatusRequest, StatusResponse,
-    TransferLeaderRequest, TransferLeaderResponse,
+    CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse,
+    DeleteKeyRequest, DeleteKeyResponse, Environment, JoinTokenRequest, JoinTokenResponse, Key,
+    ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest, ListKeysResponse,
+    StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
 };
 use yunbase_consensus::{GroupId, MembershipError};
 
@@ -37,9 +37,20 @@ pub struct ClusterService {
 
 impl ClusterService {
     /// A service over the cluster's documents.
-    pub fn new(store: ClusterStore, map: SharedMap, peers: Arc<PeerCalls>, now_ms: fn() -> i64) -> Self {
+    pub fn new(
+        store: ClusterStore,
+        map: SharedMap,
+        peers: Arc<PeerCalls>,
+        now_ms: fn() -> i64,
+    ) -> Self {
         let keys: Arc<dyn KeyDirectory> = Arc::new(map.clone());
-        Self { store, map, keys, peers, now_ms }
+        Self {
+            store,
+            map,
+            keys,
+            peers,
+            now_ms,
+        }
     }
 
     /// The service as tonic mounts it.
@@ -49,7 +60,11 @@ impl ClusterService {
 
     /// Lets in who holds a key for the whole cluster.
     fn admit<T>(&self, request: &Request<T>, method: &str) -> Result<(), Status> {
-        let admitted = admit(&self.keys, request.metadata(), &format!("/yunbase.v1.Cluster/{method}"))?;
+        let admitted = admit(
+            &self.keys,
+            request.metadata(),
+            &format!("/yunbase.v1.Cluster/{method}"),
+        )?;
         match admitted.env {
             None => Ok(()),
             Some(env) => Err(Status::permission_denied(format!(
@@ -70,22 +85,33 @@ fn status_of(failure: Failure) -> Status {
 
 #[tonic::async_trait]
 impl Cluster for ClusterService {
-    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
         self.admit(&request, "Status")?;
         let statements = self.peers.inspect_all().await;
         Ok(Response::new(assemble(&self.map.get(), &statements)))
     }
 
-    async fn join_token(&self, request: Request<JoinTokenRequest>) -> Result<Response<JoinTokenResponse>, Status> {
+    async fn join_token(
+        &self,
+        request: Request<JoinTokenRequest>,
+    ) -> Result<Response<JoinTokenResponse>, Status> {
         self.admit(&request, "JoinToken")?;
         let map = self.map.get();
-        let settings = map.settings.as_ref().ok_or_else(|| Status::unavailable("the cluster is not founded yet"))?;
+        let settings = map
+            .settings
+            .as_ref()
+            .ok_or_else(|| Status::unavailable("the cluster is not founded yet"))?;
         let token = JoinToken {
             cluster_id: settings.cluster_id.clone(),
             secret: settings.join_secret.clone(),
             authority: settings.authority_certificate.clone(),
         };
-        Ok(Response::new(JoinTokenResponse { token: token.encode() }))
+        Ok(Response::new(JoinTokenResponse {
+            token: token.encode(),
+        }))
     }
 
     async fn create_environment(
@@ -94,8 +120,9 @@ impl Cluster for ClusterService {
     ) -> Result<Response<CreateEnvironmentResponse>, Status> {
         self.admit(&request, "CreateEnvironment")?;
         let name = request.into_inner().name;
-        let (created, group) =
-            founding::ensure_env(&self.store, &self.map, &name, (self.now_ms)()).await.map_err(status_of)?;
+        let (created, group) = founding::ensure_env(&self.store, &self.map, &name, (self.now_ms)())
+            .await
+            .map_err(status_of)?;
         Ok(Response::new(CreateEnvironmentResponse { created, group }))
     }
 
@@ -105,39 +132,68 @@ impl Cluster for ClusterService {
     ) -> Result<Response<ListEnvironmentsResponse>, Status> {
         self.admit(&request, "ListEnvironments")?;
         let map = self.map.get();
-        let environments =
-            map.environments.iter().map(|(name, group)| Environment { name: name.clone(), group: group.0 }).collect();
+        let environments = map
+            .environments
+            .iter()
+            .map(|(name, group)| Environment {
+                name: name.clone(),
+                group: group.0,
+            })
+            .collect();
         Ok(Response::new(ListEnvironmentsResponse { environments }))
     }
 
-    async fn create_key(&self, request: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
+    async fn create_key(
+        &self,
+        request: Request<CreateKeyRequest>,
+    ) -> Result<Response<CreateKeyResponse>, Status> {
         self.admit(&request, "CreateKey")?;
         let env = Some(request.into_inner().env).filter(|env| !env.is_empty());
         if let Some(env) = &env
             && !self.keys.has_env(env)
         {
-            return Err(Status::not_found(format!("there is no environment `{env}`")));
+            return Err(Status::not_found(format!(
+                "there is no environment `{env}`"
+            )));
         }
         let (secret_id, secret_key) = (format!("AKID{}", random_id()), random_id());
-        founding::ensure_key(&self.store, &secret_id, &secret_key, env, (self.now_ms)()).await.map_err(status_of)?;
-        Ok(Response::new(CreateKeyResponse { secret_id, secret_key }))
+        founding::ensure_key(&self.store, &secret_id, &secret_key, env, (self.now_ms)())
+            .await
+            .map_err(status_of)?;
+        Ok(Response::new(CreateKeyResponse {
+            secret_id,
+            secret_key,
+        }))
     }
 
-    async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+    async fn list_keys(
+        &self,
+        request: Request<ListKeysRequest>,
+    ) -> Result<Response<ListKeysResponse>, Status> {
         self.admit(&request, "ListKeys")?;
         let map = self.map.get();
         let mut keys: Vec<Key> = map
             .keys
             .values()
-            .map(|key| Key { secret_id: key.id.clone(), env: key.env.clone().unwrap_or_default() })
+            .map(|key| Key {
+                secret_id: key.id.clone(),
+                env: key.env.clone().unwrap_or_default(),
+            })
             .collect();
         keys.sort_by(|a, b| a.secret_id.cmp(&b.secret_id));
         Ok(Response::new(ListKeysResponse { keys }))
     }
 
-    async fn delete_key(&self, request: Request<DeleteKeyRequest>) -> Result<Response<DeleteKeyResponse>, Status> {
+    async fn delete_key(
+        &self,
+        request: Request<DeleteKeyRequest>,
+    ) -> Result<Response<DeleteKeyResponse>, Status> {
         self.admit(&request, "DeleteKey")?;
-        let deleted = self.store.remove(KEYS, &request.into_inner().secret_id).await.map_err(status_of)?;
+        let deleted = self
+            .store
+            .remove(KEYS, &request.into_inner().secret_id)
+            .await
+            .map_err(status_of)?;
         Ok(Response::new(DeleteKeyResponse { deleted }))
     }
 
@@ -155,11 +211,15 @@ impl Cluster for ClusterService {
         let deadline = tokio::time::Instant::now() + TRANSFER_TIMEOUT;
         match runtime.group().transfer_leader(node, deadline).await {
             Ok(()) => Ok(Response::new(TransferLeaderResponse {})),
-            Err(MembershipError::NotLeader { leader }) => Err(Status::failed_precondition(format!(
-                "this node does not lead group {group}; ask {}",
-                leader.map_or("again later".to_owned(), |(id, _)| format!("node {id}"))
-            ))),
-            Err(error @ MembershipError::UnknownMember { .. }) => Err(Status::not_found(error.to_string())),
+            Err(MembershipError::NotLeader { leader }) => {
+                Err(Status::failed_precondition(format!(
+                    "this node does not lead group {group}; ask {}",
+                    leader.map_or("again later".to_owned(), |(id, _)| format!("node {id}"))
+                )))
+            }
+            Err(error @ MembershipError::UnknownMember { .. }) => {
+                Err(Status::not_found(error.to_string()))
+            }
             Err(error) => Err(Status::unavailable(error.to_string())),
         }
     }

@@ -41,7 +41,12 @@ impl ClusterStore {
 
     /// Creates a collection unless it exists.
     pub async fn ensure_collection(&self, collection: &str) -> Result<(), Failure> {
-        match self.call(Op::CreateCollection { collection: collection.to_owned() }).await {
+        match self
+            .call(Op::CreateCollection {
+                collection: collection.to_owned(),
+            })
+            .await
+        {
             Ok(_) => Ok(()),
             Err(failure) if failure.code == "DATABASE_COLLECTION_ALREADY_EXIST" => Ok(()),
             Err(failure) => Err(failure),
@@ -49,9 +54,19 @@ impl ClusterStore {
     }
 
     /// Inserts a record; `false` when one with its `_id` exists already.
-    pub async fn insert<T: Serialize>(&self, collection: &str, record: &T) -> Result<bool, Failure> {
+    pub async fn insert<T: Serialize>(
+        &self,
+        collection: &str,
+        record: &T,
+    ) -> Result<bool, Failure> {
         let document = raw(record)?;
-        match self.call(Op::Insert { collection: collection.to_owned(), documents: vec![document] }).await {
+        match self
+            .call(Op::Insert {
+                collection: collection.to_owned(),
+                documents: vec![document],
+            })
+            .await
+        {
             Ok(_) => Ok(true),
             Err(failure) if failure.code == "DATABASE_DUPLICATE_WRITE" => Ok(false),
             Err(failure) => Err(failure),
@@ -59,9 +74,22 @@ impl ClusterStore {
     }
 
     /// Records that match `filter`, at most a page of them.
-    pub async fn find<T: DeserializeOwned>(&self, collection: &str, filter: Document) -> Result<Vec<T>, Failure> {
-        let find = FindOp { filter: raw(&filter)?, ..FindOp::default() };
-        match self.call(Op::Find { collection: collection.to_owned(), find }).await? {
+    pub async fn find<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        filter: Document,
+    ) -> Result<Vec<T>, Failure> {
+        let find = FindOp {
+            filter: raw(&filter)?,
+            ..FindOp::default()
+        };
+        match self
+            .call(Op::Find {
+                collection: collection.to_owned(),
+                find,
+            })
+            .await?
+        {
             OpReply::Found { documents, .. } => documents.iter().map(record).collect(),
             other => Err(unexpected(&other)),
         }
@@ -80,7 +108,13 @@ impl ClusterStore {
             return_document: true,
             ..UpdateOp::default()
         };
-        match self.call(Op::Update { collection: collection.to_owned(), update }).await? {
+        match self
+            .call(Op::Update {
+                collection: collection.to_owned(),
+                update,
+            })
+            .await?
+        {
             OpReply::Updated { document, .. } => document.as_ref().map(record).transpose(),
             other => Err(unexpected(&other)),
         }
@@ -88,7 +122,11 @@ impl ClusterStore {
 
     /// Removes the record with `id`; says whether there was one.
     pub async fn remove(&self, collection: &str, id: &str) -> Result<bool, Failure> {
-        let op = Op::Remove { collection: collection.to_owned(), filter: rawdoc! { "_id": id }, multi: false };
+        let op = Op::Remove {
+            collection: collection.to_owned(),
+            filter: rawdoc! { "_id": id },
+            multi: false,
+        };
         match self.call(op).await? {
             OpReply::Removed { removed } => Ok(removed > 0),
             other => Err(unexpected(&other)),
@@ -97,15 +135,29 @@ impl ClusterStore {
 }
 
 fn raw<T: Serialize>(record: &T) -> Result<RawDocumentBuf, Failure> {
-    bson::serialize_to_raw_document_buf(record)
-        .map_err(|error| Failure::new("SYS_ERR", format!("encode a cluster record: {error}"), Retry::Never))
+    bson::serialize_to_raw_document_buf(record).map_err(|error| {
+        Failure::new(
+            "SYS_ERR",
+            format!("encode a cluster record: {error}"),
+            Retry::Never,
+        )
+    })
 }
 
 fn record<T: DeserializeOwned>(document: &RawDocumentBuf) -> Result<T, Failure> {
-    bson::deserialize_from_slice(document.as_bytes())
-        .map_err(|error| Failure::new("SYS_ERR", format!("decode a cluster record: {error}"), Retry::Never))
+    bson::deserialize_from_slice(document.as_bytes()).map_err(|error| {
+        Failure::new(
+            "SYS_ERR",
+            format!("decode a cluster record: {error}"),
+            Retry::Never,
+        )
+    })
 }
 
 fn unexpected(reply: &OpReply) -> Failure {
-    Failure::new("SYS_ERR", format!("the database answered something else: {reply:?}"), Retry::Never)
+    Failure::new(
+        "SYS_ERR",
+        format!("the database answered something else: {reply:?}"),
+        Retry::Never,
+    )
 }

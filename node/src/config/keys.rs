@@ -26,43 +26,144 @@ impl Key {
 }
 
 const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
-    Key { name, default, help, secret: false }
+    Key {
+        name,
+        default,
+        help,
+        secret: false,
+    }
 }
 
 const fn secret(name: &'static str, help: &'static str) -> Key {
-    Key { name, default: "", help, secret: true }
+    Key {
+        name,
+        default: "",
+        help,
+        secret: true,
+    }
 }
 
 /// Every key of a node.
 pub const KEYS: &[Key] = &[
-    key("data_dir", "/var/lib/yunbase", "folder of all durable state; one process at a time"),
-    key("http_address", "127.0.0.1:7600", "where HTTP and public gRPC listen"),
-    key("peer_address", "127.0.0.1:7601", "where the other nodes connect (mutual TLS)"),
-    key("http_advertise", "", "address that clients are told; empty = http_address"),
-    key("peer_advertise", "", "address that the other nodes are told; empty = peer_address"),
-    key("bootstrap", "false", "found a new cluster when the data folder is empty"),
-    key("join", "", "peer addresses of members to join through when the data folder is empty"),
-    secret("join_token", "right to join, from `yunbase cluster token` on a member"),
-    key("groups", "8", "data groups of a new cluster, 1 to 64; fixed for its life"),
-    key("replicas", "3", "copies of each data group: 1, 3 or 5; fewer while there are fewer nodes"),
-    key("zone", "", "failure domain of this node; replicas are spread over zones"),
-    key("bootstrap_env", "", "environment to create when it is missing"),
-    key("bootstrap_secret_id", "", "public half of a secret key to create when it is missing"),
+    key(
+        "data_dir",
+        "/var/lib/yunbase",
+        "folder of all durable state; one process at a time",
+    ),
+    key(
+        "http_address",
+        "127.0.0.1:7600",
+        "where HTTP and public gRPC listen",
+    ),
+    key(
+        "peer_address",
+        "127.0.0.1:7601",
+        "where the other nodes connect (mutual TLS)",
+    ),
+    key(
+        "http_advertise",
+        "",
+        "address that clients are told; empty = http_address",
+    ),
+    key(
+        "peer_advertise",
+        "",
+        "address that the other nodes are told; empty = peer_address",
+    ),
+    key(
+        "bootstrap",
+        "false",
+        "found a new cluster when the data folder is empty",
+    ),
+    key(
+        "join",
+        "",
+        "peer addresses of members to join through when the data folder is empty",
+    ),
+    secret(
+        "join_token",
+        "right to join, from `yunbase cluster token` on a member",
+    ),
+    key(
+        "groups",
+        "8",
+        "data groups of a new cluster, 1 to 64; fixed for its life",
+    ),
+    key(
+        "replicas",
+        "3",
+        "copies of each data group: 1, 3 or 5; fewer while there are fewer nodes",
+    ),
+    key(
+        "zone",
+        "",
+        "failure domain of this node; replicas are spread over zones",
+    ),
+    key(
+        "bootstrap_env",
+        "",
+        "environment to create when it is missing",
+    ),
+    key(
+        "bootstrap_secret_id",
+        "",
+        "public half of a secret key to create when it is missing",
+    ),
     secret("bootstrap_secret_key", "secret half of that key"),
-    key("log_level", "info,openraft=error", "filter for log lines, for example `info,yunbase_consensus=debug,openraft=warn`"),
+    key(
+        "log_level",
+        "info,openraft=error",
+        "filter for log lines, for example `info,yunbase_consensus=debug,openraft=warn`",
+    ),
     key("log_format", "text", "`text` or `json`"),
     // Two small caches keep an idle node under 60 MiB; a server with memory to spare raises the first.
-    key("block_cache_mib", "64", "cache of database blocks, shared by all groups"),
-    key("write_buffer_mib", "64", "bound on database write buffers, shared by all groups"),
-    key("concurrent_requests_max", "4096", "most requests in progress; more are answered EXCEED_CONCURRENT_REQUEST_LIMIT"),
-    key("connections_max", "8192", "most open client connections; more wait in the kernel's queue"),
+    key(
+        "block_cache_mib",
+        "64",
+        "cache of database blocks, shared by all groups",
+    ),
+    key(
+        "write_buffer_mib",
+        "64",
+        "bound on database write buffers, shared by all groups",
+    ),
+    key(
+        "concurrent_requests_max",
+        "4096",
+        "most requests in progress; more are answered EXCEED_CONCURRENT_REQUEST_LIMIT",
+    ),
+    key(
+        "connections_max",
+        "8192",
+        "most open client connections; more wait in the kernel's queue",
+    ),
     key("body_mib_max", "16", "largest request body"),
     // Below the 15 s at which the official clients give up, so that they get an answer.
-    key("request_timeout_ms", "12000", "longest a request waits for a leader or a quorum"),
-    key("drain_timeout_ms", "5000", "time to finish requests and hand over leadership at a stop"),
+    key(
+        "request_timeout_ms",
+        "12000",
+        "longest a request waits for a leader or a quorum",
+    ),
+    key(
+        "drain_timeout_ms",
+        "5000",
+        "time to finish requests and hand over leadership at a stop",
+    ),
     // A leader's death must be over within 3 s. A follower doubts its leader after election_max of silence, its
     // lease, and stands for election a random election_min to election_max later: at most 1.8 s, then a vote.
-    key("raft_heartbeat_ms", "200", "interval of a leader's heartbeats"),
-    key("raft_election_min_ms", "450", "shortest wait before an election, from the end of the leader's lease"),
-    key("raft_election_max_ms", "900", "longest such wait, and the length of the lease"),
+    key(
+        "raft_heartbeat_ms",
+        "200",
+        "interval of a leader's heartbeats",
+    ),
+    key(
+        "raft_election_min_ms",
+        "450",
+        "shortest wait before an election, from the end of the leader's lease",
+    ),
+    key(
+        "raft_election_max_ms",
+        "900",
+        "longest such wait, and the length of the lease",
+    ),
 ];

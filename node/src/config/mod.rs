@@ -82,29 +82,46 @@ pub struct Layers {
 impl Layers {
     /// Starts from the defaults.
     pub fn defaults() -> Self {
-        Self { values: KEYS.iter().map(|key| (key.name, (key.default.to_owned(), Source::Default))).collect() }
+        Self {
+            values: KEYS
+                .iter()
+                .map(|key| (key.name, (key.default.to_owned(), Source::Default)))
+                .collect(),
+        }
     }
 
     /// Lays the keys of a TOML file over what is there.
     pub fn with_file(mut self, path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|reason| ConfigError::Read { path: path.to_owned(), reason })?;
-        let table: toml::Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
+        let text = std::fs::read_to_string(path).map_err(|reason| ConfigError::Read {
+            path: path.to_owned(),
+            reason,
+        })?;
+        let table: toml::Table =
+            text.parse()
+                .map_err(|error: toml::de::Error| ConfigError::Parse {
+                    path: path.to_owned(),
+                    reason: error.to_string(),
+                })?;
         for (name, value) in table {
             let text = match value {
                 toml::Value::String(text) => text,
-                toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => value.to_string(),
+                toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
+                    value.to_string()
+                }
                 toml::Value::Array(items) => items
                     .iter()
-                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                    .map(|item| {
+                        item.as_str()
+                            .map_or_else(|| item.to_string(), str::to_owned)
+                    })
                     .collect::<Vec<_>>()
                     .join(","),
                 toml::Value::Datetime(_) | toml::Value::Table(_) => {
                     return Err(ConfigError::Parse {
                         path: path.to_owned(),
-                        reason: format!("key `{name}` must be a string, a number, a boolean or a list"),
+                        reason: format!(
+                            "key `{name}` must be a string, a number, a boolean or a list"
+                        ),
                     });
                 }
             };
@@ -114,7 +131,10 @@ impl Layers {
     }
 
     /// Lays `YUNBASE_*` variables over what is there; `lookup` reads the environment.
-    pub fn with_environment(mut self, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn with_environment(
+        mut self,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
         for key in KEYS {
             if let Some(value) = lookup(&key.variable()) {
                 self.set(key.name, value, Source::Environment)?;
@@ -125,7 +145,10 @@ impl Layers {
 
     /// Sets one key.
     pub fn set(&mut self, name: &str, value: String, source: Source) -> Result<(), ConfigError> {
-        let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| ConfigError::UnknownKey(name.to_owned()))?;
+        let key = KEYS
+            .iter()
+            .find(|key| key.name == name)
+            .ok_or_else(|| ConfigError::UnknownKey(name.to_owned()))?;
         self.values.insert(key.name, (value, source));
         Ok(())
     }
@@ -138,29 +161,55 @@ impl Layers {
     where
         T::Err: fmt::Display,
     {
-        let (value, source) = self.values.get(name).cloned().unwrap_or((String::new(), Source::Default));
-        value.parse().map_err(|error: T::Err| ConfigError::BadValue {
-            key: name.to_owned(),
-            source_name: source,
-            reason: format!("`{value}`: {error}"),
-        })
+        let (value, source) = self
+            .values
+            .get(name)
+            .cloned()
+            .unwrap_or((String::new(), Source::Default));
+        value
+            .parse()
+            .map_err(|error: T::Err| ConfigError::BadValue {
+                key: name.to_owned(),
+                source_name: source,
+                reason: format!("`{value}`: {error}"),
+            })
     }
 
     fn list(&self, name: &str) -> Vec<String> {
-        self.text(name).split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        self.text(name)
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     fn optional(&self, name: &str) -> Option<String> {
-        Some(self.text(name)).filter(|text| !text.is_empty()).map(str::to_owned)
+        Some(self.text(name))
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
     }
 
     /// Every key with its value (secrets masked) and source, in table order.
     pub fn explain(&self) -> Vec<Explained> {
         KEYS.iter()
             .map(|key| {
-                let (value, source) = self.values.get(key.name).cloned().unwrap_or((String::new(), Source::Default));
-                let value = if key.secret && !value.is_empty() { "(hidden)".to_owned() } else { value };
-                Explained { name: key.name, value, source: source.to_string(), help: key.help }
+                let (value, source) = self
+                    .values
+                    .get(key.name)
+                    .cloned()
+                    .unwrap_or((String::new(), Source::Default));
+                let value = if key.secret && !value.is_empty() {
+                    "(hidden)".to_owned()
+                } else {
+                    value
+                };
+                Explained {
+                    name: key.name,
+                    value,
+                    source: source.to_string(),
+                    help: key.help,
+                }
             })
             .collect()
     }
@@ -266,8 +315,12 @@ impl Config {
         let http_address = layers.text("http_address").to_owned();
         let config = Self {
             data_dir: layers.text("data_dir").into(),
-            peer_advertise: layers.optional("peer_advertise").unwrap_or_else(|| peer_address.clone()),
-            http_advertise: layers.optional("http_advertise").unwrap_or_else(|| http_address.clone()),
+            peer_advertise: layers
+                .optional("peer_advertise")
+                .unwrap_or_else(|| peer_address.clone()),
+            http_advertise: layers
+                .optional("http_advertise")
+                .unwrap_or_else(|| http_address.clone()),
             http_address,
             peer_address,
             bootstrap: layers.parse("bootstrap")?,
@@ -298,8 +351,15 @@ impl Config {
 
     fn check(&self, layers: &Layers) -> Result<(), ConfigError> {
         let wrong = |key: &'static str, reason: &str| {
-            let source_name = layers.values.get(key).map_or(Source::Default, |(_, source)| *source);
-            Err(ConfigError::BadValue { key: key.to_owned(), source_name, reason: reason.to_owned() })
+            let source_name = layers
+                .values
+                .get(key)
+                .map_or(Source::Default, |(_, source)| *source);
+            Err(ConfigError::BadValue {
+                key: key.to_owned(),
+                source_name,
+                reason: reason.to_owned(),
+            })
         };
         if !(1..=64).contains(&self.groups) {
             return wrong("groups", "must be between 1 and 64");
@@ -308,16 +368,30 @@ impl Config {
             return wrong("replicas", "must be 1, 3 or 5");
         }
         if self.bootstrap && !self.join.is_empty() {
-            return wrong("join", "a node either founds a cluster (bootstrap) or joins one, not both");
+            return wrong(
+                "join",
+                "a node either founds a cluster (bootstrap) or joins one, not both",
+            );
         }
         if !self.join.is_empty() && self.join_token.is_none() {
-            return wrong("join_token", "joining needs the token that `yunbase cluster token` prints on a member");
+            return wrong(
+                "join_token",
+                "joining needs the token that `yunbase cluster token` prints on a member",
+            );
         }
-        if self.raft_election_min < self.raft_heartbeat * 2 || self.raft_election_max <= self.raft_election_min {
-            return wrong("raft_election_min_ms", "must be at least twice the heartbeat and below raft_election_max_ms");
+        if self.raft_election_min < self.raft_heartbeat * 2
+            || self.raft_election_max <= self.raft_election_min
+        {
+            return wrong(
+                "raft_election_min_ms",
+                "must be at least twice the heartbeat and below raft_election_max_ms",
+            );
         }
         if self.bootstrap_secret_id.is_some() != self.bootstrap_secret_key.is_some() {
-            return wrong("bootstrap_secret_key", "bootstrap_secret_id and bootstrap_secret_key belong together");
+            return wrong(
+                "bootstrap_secret_key",
+                "bootstrap_secret_id and bootstrap_secret_key belong together",
+            );
         }
         Ok(())
     }
@@ -338,29 +412,51 @@ mod tests {
             .expect("file")
             .with_environment(|name| (name == "YUNBASE_GROUPS").then(|| "2".to_owned()))
             .expect("environment");
-        layers.set("replicas", "1".to_owned(), Source::Flag).expect("flag");
+        layers
+            .set("replicas", "1".to_owned(), Source::Flag)
+            .expect("flag");
         let config = Config::from_layers(&layers).expect("valid");
         assert_eq!((config.groups, config.replicas), (2, 1));
         assert_eq!(config.join, ["a:1", "b:2"]);
         assert_eq!(config.http_advertise, "10.0.0.1:7600");
 
         let explained = layers.explain();
-        let source = |name: &str| explained.iter().find(|line| line.name == name).map(|line| line.source.clone());
+        let source = |name: &str| {
+            explained
+                .iter()
+                .find(|line| line.name == name)
+                .map(|line| line.source.clone())
+        };
         assert_eq!(source("groups").as_deref(), Some("environment"));
         assert_eq!(source("http_address").as_deref(), Some("file"));
         assert_eq!(source("zone").as_deref(), Some("default"));
-        let token = explained.iter().find(|line| line.name == "join_token").expect("listed");
+        let token = explained
+            .iter()
+            .find(|line| line.name == "join_token")
+            .expect("listed");
         assert_eq!(token.value, "(hidden)");
     }
 
     #[test]
     fn mistakes_are_named() {
         let mut layers = Layers::defaults();
-        assert!(matches!(layers.set("htp_address", String::new(), Source::Flag), Err(ConfigError::UnknownKey(_))));
-        layers.set("groups", "many".to_owned(), Source::Flag).expect("known key");
-        let error = Config::from_layers(&layers).expect_err("not a number").to_string();
-        assert!(error.contains("groups") && error.contains("flag"), "{error}");
-        layers.set("groups", "65".to_owned(), Source::Flag).expect("known key");
+        assert!(matches!(
+            layers.set("htp_address", String::new(), Source::Flag),
+            Err(ConfigError::UnknownKey(_))
+        ));
+        layers
+            .set("groups", "many".to_owned(), Source::Flag)
+            .expect("known key");
+        let error = Config::from_layers(&layers)
+            .expect_err("not a number")
+            .to_string();
+        assert!(
+            error.contains("groups") && error.contains("flag"),
+            "{error}"
+        );
+        layers
+            .set("groups", "65".to_owned(), Source::Flag)
+            .expect("known key");
         assert!(Config::from_layers(&layers).is_err());
     }
 }

@@ -28,35 +28,55 @@ impl Admitted {
     /// Checks that the key opens `env` and that it exists.
     pub fn check_env(&self, keys: &dyn KeyDirectory, env: &str) -> Result<(), Failure> {
         if self.env.as_ref().is_some_and(|own| own != env) {
-            return Err(Failure::new("PERMISSION_DENIED", format!("this key does not open environment `{env}`"), Retry::Never));
+            return Err(Failure::new(
+                "PERMISSION_DENIED",
+                format!("this key does not open environment `{env}`"),
+                Retry::Never,
+            ));
         }
         if !keys.has_env(env) {
-            return Err(Failure::new("INVALID_ENV", format!("there is no environment `{env}`"), Retry::Never));
+            return Err(Failure::new(
+                "INVALID_ENV",
+                format!("there is no environment `{env}`"),
+                Retry::Never,
+            ));
         }
         Ok(())
     }
 }
 
 /// Verifies the `authorization` metadata of a call of `method`.
-pub fn admit(keys: &Arc<dyn KeyDirectory>, metadata: &MetadataMap, method: &str) -> Result<Admitted, Status> {
+pub fn admit(
+    keys: &Arc<dyn KeyDirectory>,
+    metadata: &MetadataMap,
+    method: &str,
+) -> Result<Admitted, Status> {
     let value = metadata
         .get("authorization")
         .and_then(|value| value.to_str().ok())
         .ok_or_else(|| Status::unauthenticated("the call carries no `authorization` metadata"))?;
-    let parsed = Authorization::parse(value).map_err(|error| Status::unauthenticated(error.to_string()))?;
+    let parsed =
+        Authorization::parse(value).map_err(|error| Status::unauthenticated(error.to_string()))?;
     let refused = || Status::unauthenticated("the key or its signature is not valid");
     let (key, proven) = match &parsed {
         Authorization::Bearer(token) => {
             let (id, secret) = token.split_once('.').ok_or_else(refused)?;
             let key = keys.find(id);
             let known = key.as_ref().map_or(NO_SECRET, |key| key.secret.as_str());
-            let equal = bool::from(subtle::ConstantTimeEq::ct_eq(known.as_bytes(), secret.as_bytes()));
+            let equal = bool::from(subtle::ConstantTimeEq::ct_eq(
+                known.as_bytes(),
+                secret.as_bytes(),
+            ));
             (key, equal)
         }
         Authorization::Signed(signed) => {
-            let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+            let now_s = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |elapsed| elapsed.as_secs());
             if now_s.abs_diff(signed.timestamp_s) > SIGNATURE_AGE_S_MAX {
-                return Err(Status::unauthenticated("the signature is too old: check the clock of this machine"));
+                return Err(Status::unauthenticated(
+                    "the signature is too old: check the clock of this machine",
+                ));
             }
             let key = keys.find(signed.secret_id);
             let known = key.as_ref().map_or(NO_SECRET, |key| key.secret.as_str());
@@ -65,7 +85,10 @@ pub fn admit(keys: &Arc<dyn KeyDirectory>, metadata: &MetadataMap, method: &str)
         }
     };
     match key {
-        Some(key) if proven => Ok(Admitted { caller: Caller::Administrator { key_id: key.id }, env: key.env }),
+        Some(key) if proven => Ok(Admitted {
+            caller: Caller::Administrator { key_id: key.id },
+            env: key.env,
+        }),
         _ => Err(refused()),
     }
 }

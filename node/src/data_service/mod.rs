@@ -52,7 +52,13 @@ impl DataService {
         keys: Arc<dyn KeyDirectory>,
         timeout_max: Duration,
     ) -> Self {
-        Self { execute, sessions, keys, timeout_max, limits: StreamLimits::default() }
+        Self {
+            execute,
+            sessions,
+            keys,
+            timeout_max,
+            limits: StreamLimits::default(),
+        }
     }
 
     /// The service as tonic mounts it.
@@ -64,12 +70,19 @@ impl DataService {
 
     async fn answer(self, admitted: Admitted, request: proto::Request) -> proto::Response {
         let id = request.id;
-        let request_id = if request.request_id.is_empty() { random_id() } else { request.request_id.clone() };
+        let request_id = if request.request_id.is_empty() {
+            random_id()
+        } else {
+            request.request_id.clone()
+        };
         let result = match self.carry_out(admitted, request, request_id.clone()).await {
             Ok(result) => result,
             Err(failure) => wire::failed(failure, request_id),
         };
-        proto::Response { id, result: Some(result) }
+        proto::Response {
+            id,
+            result: Some(result),
+        }
     }
 
     async fn carry_out(
@@ -80,23 +93,41 @@ impl DataService {
     ) -> Result<proto::response::Result, Failure> {
         admitted.check_env(&*self.keys, &request.env)?;
         let wanted = Duration::from_millis(u64::from(request.deadline_ms));
-        let timeout = if wanted.is_zero() { self.timeout_max } else { wanted.min(self.timeout_max) };
+        let timeout = if wanted.is_zero() {
+            self.timeout_max
+        } else {
+            wanted.min(self.timeout_max)
+        };
         let deadline = Instant::now() + timeout;
         let read_level = wire::read_level(request.read_level());
-        let op = request
-            .op
-            .ok_or_else(|| Failure::new("INVALID_ACTION", "the request names no operation that this node knows", Retry::Never))?;
+        let op = request.op.ok_or_else(|| {
+            Failure::new(
+                "INVALID_ACTION",
+                "the request names no operation that this node knows",
+                Retry::Never,
+            )
+        })?;
         match wire::asked(op)? {
             wire::Asked::OpenSession => {
                 let (session, window) = self.sessions.open_session(request.env, deadline).await?;
-                Ok(proto::response::Result::SessionOpened(proto::SessionOpened { session, window }))
+                Ok(proto::response::Result::SessionOpened(
+                    proto::SessionOpened { session, window },
+                ))
             }
             wire::Asked::Op(op) => {
                 let session = (request.session != 0).then_some(crate::call::SessionSequence {
                     session: request.session,
                     sequence: request.sequence,
                 });
-                let call = Call { caller: admitted.caller, env: request.env, op, session, read_level, deadline, request_id };
+                let call = Call {
+                    caller: admitted.caller,
+                    env: request.env,
+                    op,
+                    session,
+                    read_level,
+                    deadline,
+                    request_id,
+                };
                 self.execute.execute(call).await.map(wire::replied)
             }
         }
@@ -107,20 +138,31 @@ impl DataService {
 impl Data for DataService {
     type CallStream = Pin<Box<dyn Stream<Item = Result<ResponseFrame, Status>> + Send>>;
 
-    async fn call(&self, request: Request<Streaming<RequestFrame>>) -> Result<Response<Self::CallStream>, Status> {
+    async fn call(
+        &self,
+        request: Request<Streaming<RequestFrame>>,
+    ) -> Result<Response<Self::CallStream>, Status> {
         let admitted = admit(&self.keys, request.metadata(), CALL)?;
         let frames = request
             .into_inner()
             .take_while(|frame| std::future::ready(frame.is_ok()))
             .filter_map(|frame| std::future::ready(frame.ok().map(|frame| frame.requests)));
         let service = self.clone();
-        let answers =
-            serve(frames, self.limits, wire::size_of, move |request| service.clone().answer(admitted.clone(), request));
-        Ok(Response::new(Box::pin(answers.map(|responses| Ok(ResponseFrame { responses })))))
+        let answers = serve(frames, self.limits, wire::size_of, move |request| {
+            service.clone().answer(admitted.clone(), request)
+        });
+        Ok(Response::new(Box::pin(
+            answers.map(|responses| Ok(ResponseFrame { responses })),
+        )))
     }
 
-    async fn execute(&self, request: Request<proto::Request>) -> Result<Response<proto::Response>, Status> {
+    async fn execute(
+        &self,
+        request: Request<proto::Request>,
+    ) -> Result<Response<proto::Response>, Status> {
         let admitted = admit(&self.keys, request.metadata(), EXECUTE)?;
-        Ok(Response::new(self.clone().answer(admitted, request.into_inner()).await))
+        Ok(Response::new(
+            self.clone().answer(admitted, request.into_inner()).await,
+        ))
     }
 }

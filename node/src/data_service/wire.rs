@@ -21,8 +21,12 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
     use proto::request::Op as Wire;
     Ok(Asked::Op(match op {
         Wire::OpenSession(_) => return Ok(Asked::OpenSession),
-        Wire::CreateCollection(op) => Op::CreateCollection { collection: op.collection },
-        Wire::DropCollection(op) => Op::DropCollection { collection: op.collection },
+        Wire::CreateCollection(op) => Op::CreateCollection {
+            collection: op.collection,
+        },
+        Wire::DropCollection(op) => Op::DropCollection {
+            collection: op.collection,
+        },
         Wire::ListCollections(_) => Op::ListCollections,
         Wire::Insert(op) => Op::Insert {
             collection: op.collection,
@@ -32,12 +36,23 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
                 .map(|bytes| document("documents", bytes).map(with_id))
                 .collect::<Result<_, _>>()?,
         },
-        Wire::Find(op) => Op::Find { collection: op.collection.clone(), find: find(op)? },
-        Wire::Count(op) => Op::Count { filter: document("filter", op.filter)?, collection: op.collection },
-        Wire::Update(op) => Op::Update { collection: op.collection.clone(), update: update(op)? },
-        Wire::Remove(op) => {
-            Op::Remove { filter: document("filter", op.filter)?, collection: op.collection, multi: op.multi }
-        }
+        Wire::Find(op) => Op::Find {
+            collection: op.collection.clone(),
+            find: find(op)?,
+        },
+        Wire::Count(op) => Op::Count {
+            filter: document("filter", op.filter)?,
+            collection: op.collection,
+        },
+        Wire::Update(op) => Op::Update {
+            collection: op.collection.clone(),
+            update: update(op)?,
+        },
+        Wire::Remove(op) => Op::Remove {
+            filter: document("filter", op.filter)?,
+            collection: op.collection,
+            multi: op.multi,
+        },
         Wire::CreateIndex(op) => Op::CreateIndex {
             collection: op.collection,
             index: IndexSpec {
@@ -45,13 +60,21 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
                 fields: op
                     .fields
                     .into_iter()
-                    .map(|field| IndexField { path: field.path, descending: field.descending })
+                    .map(|field| IndexField {
+                        path: field.path,
+                        descending: field.descending,
+                    })
                     .collect(),
                 unique: op.unique,
             },
         },
-        Wire::DropIndex(op) => Op::DropIndex { collection: op.collection, name: op.name },
-        Wire::ListIndexes(op) => Op::ListIndexes { collection: op.collection },
+        Wire::DropIndex(op) => Op::DropIndex {
+            collection: op.collection,
+            name: op.name,
+        },
+        Wire::ListIndexes(op) => Op::ListIndexes {
+            collection: op.collection,
+        },
         Wire::Explain(op) => {
             use proto::explain::Op as Inner;
             let inner = match op.op.ok_or_else(|| missing("explain.op"))? {
@@ -88,12 +111,20 @@ fn update(op: proto::Update) -> Result<UpdateOp, Failure> {
         multi: op.multi,
         return_document: op.return_document,
         sort: document("sort", op.sort)?,
-        upsert_id: if op.upsert { random_id() } else { String::new() },
+        upsert_id: if op.upsert {
+            random_id()
+        } else {
+            String::new()
+        },
     })
 }
 
 fn missing(member: &str) -> Failure {
-    Failure::new("INVALID_PARAM", format!("`{member}` is missing"), Retry::Never)
+    Failure::new(
+        "INVALID_PARAM",
+        format!("`{member}` is missing"),
+        Retry::Never,
+    )
 }
 
 /// A BSON document; absent bytes mean the empty one.
@@ -101,8 +132,13 @@ fn document(member: &str, bytes: Bytes) -> Result<RawDocumentBuf, Failure> {
     if bytes.is_empty() {
         return Ok(RawDocumentBuf::new());
     }
-    RawDocumentBuf::from_bytes(bytes.into())
-        .map_err(|error| Failure::new("INVALID_PARAM", format!("`{member}` is not a BSON document: {error}"), Retry::Never))
+    RawDocumentBuf::from_bytes(bytes.into()).map_err(|error| {
+        Failure::new(
+            "INVALID_PARAM",
+            format!("`{member}` is not a BSON document: {error}"),
+            Retry::Never,
+        )
+    })
 }
 
 /// Puts a generated `_id` in front where a document has none.
@@ -135,21 +171,29 @@ pub(super) fn replied(reply: OpReply) -> proto::response::Result {
     use proto::response::Result as Wire;
     match reply {
         OpReply::Done => Wire::Done(proto::Done {}),
-        OpReply::Inserted { ids } => Wire::Inserted(proto::Inserted { ids: ids.into_iter().map(bytes).collect() }),
-        OpReply::Found { documents, next } => {
-            Wire::Found(proto::Found { documents: documents.into_iter().map(bytes).collect(), next: next.into() })
-        }
+        OpReply::Inserted { ids } => Wire::Inserted(proto::Inserted {
+            ids: ids.into_iter().map(bytes).collect(),
+        }),
+        OpReply::Found { documents, next } => Wire::Found(proto::Found {
+            documents: documents.into_iter().map(bytes).collect(),
+            next: next.into(),
+        }),
         OpReply::Counted { count } => Wire::Counted(proto::Counted { count }),
-        OpReply::Updated { matched, modified, upserted_id, document } => Wire::Updated(proto::Updated {
+        OpReply::Updated {
+            matched,
+            modified,
+            upserted_id,
+            document,
+        } => Wire::Updated(proto::Updated {
             matched,
             modified,
             upserted_id: upserted_id.map(bytes),
             document: document.map(bytes),
         }),
         OpReply::Removed { removed } => Wire::Removed(proto::Removed { removed }),
-        OpReply::Described { documents } => {
-            Wire::Described(proto::Described { documents: documents.into_iter().map(bytes).collect() })
-        }
+        OpReply::Described { documents } => Wire::Described(proto::Described {
+            documents: documents.into_iter().map(bytes).collect(),
+        }),
     }
 }
 
@@ -177,8 +221,12 @@ fn bytes(document: RawDocumentBuf) -> Bytes {
 pub(super) fn size_of(response: &proto::Response) -> usize {
     match &response.result {
         Some(proto::response::Result::Found(found)) => found.documents.iter().map(Bytes::len).sum(),
-        Some(proto::response::Result::Updated(updated)) => updated.document.as_ref().map_or(0, Bytes::len),
-        Some(proto::response::Result::Described(described)) => described.documents.iter().map(Bytes::len).sum(),
+        Some(proto::response::Result::Updated(updated)) => {
+            updated.document.as_ref().map_or(0, Bytes::len)
+        }
+        Some(proto::response::Result::Described(described)) => {
+            described.documents.iter().map(Bytes::len).sum()
+        }
         _ => 64,
     }
 }
@@ -193,15 +241,22 @@ mod tests {
         let given = with_id(rawdoc! { "_id": 5, "a": 1 });
         assert_eq!(given, rawdoc! { "_id": 5, "a": 1 });
         let made = with_id(rawdoc! { "a": 1 });
-        let Ok(Some(RawBsonRef::String(id))) = made.get("_id") else { panic!("an id of text") };
+        let Ok(Some(RawBsonRef::String(id))) = made.get("_id") else {
+            panic!("an id of text")
+        };
         assert_eq!(id.len(), 32);
         assert_eq!(made.iter().count(), 2);
     }
 
     #[test]
     fn what_is_not_bson_is_refused_by_name() {
-        let wire = proto::request::Op::Count(proto::Count { collection: "c".into(), filter: Bytes::from_static(b"junk!") });
-        let Err(failure) = asked(wire) else { panic!("refused") };
+        let wire = proto::request::Op::Count(proto::Count {
+            collection: "c".into(),
+            filter: Bytes::from_static(b"junk!"),
+        });
+        let Err(failure) = asked(wire) else {
+            panic!("refused")
+        };
         assert!(failure.message.contains("filter"), "{failure}");
     }
 }

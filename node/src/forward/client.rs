@@ -50,7 +50,11 @@ pub struct ForwardPool {
 impl ForwardPool {
     /// A pool without connections.
     pub fn new(endpoints: EndpointFactory) -> Self {
-        Self { endpoints, limits: StreamLimits::default(), streams: Mutex::new(HashMap::new()) }
+        Self {
+            endpoints,
+            limits: StreamLimits::default(),
+            streams: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Sends `request` to node `to` and waits for its answer until `deadline`.
@@ -66,16 +70,25 @@ impl ForwardPool {
         let id = stream.next_id.fetch_add(1, Ordering::Relaxed);
         if !stream.waiting.insert(id, answer) {
             self.forget(to, &stream);
-            return Err(ForwardError::NotSent(to, "the stream has just closed".to_owned()));
+            return Err(ForwardError::NotSent(
+                to,
+                "the stream has just closed".to_owned(),
+            ));
         }
-        let item = ForwardItem { id, body: body.into() };
+        let item = ForwardItem {
+            id,
+            body: body.into(),
+        };
         let late = tokio::time::Instant::from_std(deadline);
         match tokio::time::timeout_at(late, stream.outbound.send(item)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => {
                 stream.waiting.remove(id);
                 self.forget(to, &stream);
-                return Err(ForwardError::NotSent(to, "the stream is closed or full".to_owned()));
+                return Err(ForwardError::NotSent(
+                    to,
+                    "the stream is closed or full".to_owned(),
+                ));
             }
         }
         match tokio::time::timeout_at(late, answered).await {
@@ -89,7 +102,10 @@ impl ForwardPool {
 
     fn stream(&self, to: u64) -> Result<Arc<PeerStream>, ForwardError> {
         let mut streams = self.streams.lock();
-        if let Some(stream) = streams.get(&to).filter(|stream| !stream.waiting.is_closed()) {
+        if let Some(stream) = streams
+            .get(&to)
+            .filter(|stream| !stream.waiting.is_closed())
+        {
             return Ok(stream.clone());
         }
         let endpoint = (self.endpoints)(to).map_err(|reason| ForwardError::NotSent(to, reason))?;
@@ -100,7 +116,10 @@ impl ForwardPool {
 
     fn forget(&self, to: u64, stream: &Arc<PeerStream>) {
         let mut streams = self.streams.lock();
-        if streams.get(&to).is_some_and(|present| Arc::ptr_eq(present, stream)) {
+        if streams
+            .get(&to)
+            .is_some_and(|present| Arc::ptr_eq(present, stream))
+        {
             streams.remove(&to);
         }
     }
@@ -115,7 +134,11 @@ struct PeerStream {
 impl PeerStream {
     fn open(to: u64, endpoint: Endpoint, limits: StreamLimits) -> Arc<Self> {
         let (outbound, queued) = mpsc::channel(limits.in_flight_max);
-        let stream = Arc::new(Self { next_id: AtomicU64::new(1), outbound, waiting: Waiting::default() });
+        let stream = Arc::new(Self {
+            next_id: AtomicU64::new(1),
+            outbound,
+            waiting: Waiting::default(),
+        });
         let waiting = stream.waiting.clone();
         tokio::spawn(async move {
             let failure = run(to, endpoint, limits, queued, &waiting).await;
@@ -148,7 +171,8 @@ async fn run(
     let mut client = ForwardClient::new(channel)
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);
-    let frames = batches(queued, limits, |item: &ForwardItem| item.body.len()).map(|items| ForwardFrame { items });
+    let frames = batches(queued, limits, |item: &ForwardItem| item.body.len())
+        .map(|items| ForwardFrame { items });
     let mut inbound = match client.open(frames).await {
         Ok(response) => response.into_inner(),
         Err(_) => return ForwardError::Unknown(to),
@@ -179,11 +203,18 @@ impl Default for Waiting {
 
 impl Waiting {
     fn insert(&self, id: u64, answer: Answer) -> bool {
-        self.0.lock().as_mut().map(|waiting| waiting.insert(id, answer)).is_some()
+        self.0
+            .lock()
+            .as_mut()
+            .map(|waiting| waiting.insert(id, answer))
+            .is_some()
     }
 
     fn remove(&self, id: u64) -> Option<Answer> {
-        self.0.lock().as_mut().and_then(|waiting| waiting.remove(&id))
+        self.0
+            .lock()
+            .as_mut()
+            .and_then(|waiting| waiting.remove(&id))
     }
 
     fn is_closed(&self) -> bool {

@@ -77,12 +77,15 @@ pub enum ForwardResponse {
 impl ForwardRequest {
     /// The caller, as the sender's door established it.
     pub fn caller(&self) -> Caller {
-        self.key_id.clone().map_or(Caller::System, |key_id| Caller::Administrator { key_id })
+        self.key_id
+            .clone()
+            .map_or(Caller::System, |key_id| Caller::Administrator { key_id })
     }
 
     /// The exactly-once name.
     pub fn session(&self) -> Option<SessionSequence> {
-        self.session.map(|(session, sequence)| SessionSequence { session, sequence })
+        self.session
+            .map(|(session, sequence)| SessionSequence { session, sequence })
     }
 }
 
@@ -93,7 +96,11 @@ impl From<Failure> for ForwardResponse {
             Retry::Safe => 1,
             Retry::SameSequence => 2,
         };
-        Self::Failed { code: failure.code.into_owned(), message: failure.message, retry }
+        Self::Failed {
+            code: failure.code.into_owned(),
+            message: failure.message,
+            retry,
+        }
     }
 }
 
@@ -126,23 +133,30 @@ pub fn level(code: u8) -> ReadLevel {
 }
 
 fn options() -> impl bincode::Options {
-    bincode::DefaultOptions::new().with_fixint_encoding().reject_trailing_bytes().with_limit(MESSAGE_BYTES_MAX)
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .reject_trailing_bytes()
+        .with_limit(MESSAGE_BYTES_MAX)
 }
 
 /// Encodes a message with its envelope.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, String> {
     let mut bytes = vec![MAGIC, VERSION];
-    options().serialize_into(&mut bytes, message).map_err(|error| format!("encode a forwarded call: {error}"))?;
+    options()
+        .serialize_into(&mut bytes, message)
+        .map_err(|error| format!("encode a forwarded call: {error}"))?;
     Ok(bytes)
 }
 
 /// Decodes a message; refuses other versions, damage and trailing bytes.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match bytes {
-        [MAGIC, VERSION, body @ ..] => {
-            options().deserialize(body).map_err(|error| format!("decode a forwarded call: {error}"))
-        }
-        [MAGIC, version, ..] => Err(format!("a forwarded call of version {version}; this node speaks {VERSION}")),
+        [MAGIC, VERSION, body @ ..] => options()
+            .deserialize(body)
+            .map_err(|error| format!("decode a forwarded call: {error}")),
+        [MAGIC, version, ..] => Err(format!(
+            "a forwarded call of version {version}; this node speaks {VERSION}"
+        )),
         _ => Err("not a forwarded call".to_owned()),
     }
 }
@@ -156,7 +170,9 @@ mod tests {
         let request = ForwardRequest {
             env: "demo".into(),
             group: 3,
-            body: ForwardBody::Write(Op::CreateCollection { collection: "todo".into() }),
+            body: ForwardBody::Write(Op::CreateCollection {
+                collection: "todo".into(),
+            }),
             key_id: Some("AK".into()),
             session: Some((7, 9)),
             remaining_ms: 100,

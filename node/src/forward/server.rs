@@ -16,7 +16,10 @@ use crate::peer_proto::{ForwardFrame, ForwardItem};
 /// Whoever carries out forwarded calls on this node.
 pub trait Leader: Send + Sync + 'static {
     /// Carries out `request` here or says that another node leads.
-    fn lead(&self, request: ForwardRequest) -> Pin<Box<dyn Future<Output = ForwardResponse> + Send>>;
+    fn lead(
+        &self,
+        request: ForwardRequest,
+    ) -> Pin<Box<dyn Future<Output = ForwardResponse> + Send>>;
 }
 
 /// The `Forward` service of the peer port.
@@ -28,7 +31,10 @@ pub struct ForwardServer {
 impl ForwardServer {
     /// Serves calls by `leader`.
     pub fn new(leader: Arc<dyn Leader>) -> Self {
-        Self { leader, limits: StreamLimits::default() }
+        Self {
+            leader,
+            limits: StreamLimits::default(),
+        }
     }
 }
 
@@ -36,24 +42,37 @@ impl ForwardServer {
 impl Forward for ForwardServer {
     type OpenStream = Pin<Box<dyn Stream<Item = Result<ForwardFrame, Status>> + Send>>;
 
-    async fn open(&self, request: Request<Streaming<ForwardFrame>>) -> Result<Response<Self::OpenStream>, Status> {
+    async fn open(
+        &self,
+        request: Request<Streaming<ForwardFrame>>,
+    ) -> Result<Response<Self::OpenStream>, Status> {
         let frames = request
             .into_inner()
             .take_while(|frame| std::future::ready(frame.is_ok()))
             .filter_map(|frame| std::future::ready(frame.ok().map(|frame| frame.items)));
         let leader = self.leader.clone();
-        let answers = serve(frames, self.limits, |item: &ForwardItem| item.body.len(), move |item: ForwardItem| {
-            let leader = leader.clone();
-            async move {
-                let response = match decode::<ForwardRequest>(&item.body) {
-                    Ok(request) => leader.lead(request).await,
-                    Err(reason) => Failure::new("INVALID_PARAM", reason, Retry::Never).into(),
-                };
-                // An answer that cannot be encoded is left out; the caller takes it as unknown at its deadline.
-                let body = encode(&response).unwrap_or_default();
-                ForwardItem { id: item.id, body: body.into() }
-            }
-        });
-        Ok(Response::new(Box::pin(answers.map(|items| Ok(ForwardFrame { items })))))
+        let answers = serve(
+            frames,
+            self.limits,
+            |item: &ForwardItem| item.body.len(),
+            move |item: ForwardItem| {
+                let leader = leader.clone();
+                async move {
+                    let response = match decode::<ForwardRequest>(&item.body) {
+                        Ok(request) => leader.lead(request).await,
+                        Err(reason) => Failure::new("INVALID_PARAM", reason, Retry::Never).into(),
+                    };
+                    // An answer that cannot be encoded is left out; the caller takes it as unknown at its deadline.
+                    let body = encode(&response).unwrap_or_default();
+                    ForwardItem {
+                        id: item.id,
+                        body: body.into(),
+                    }
+                }
+            },
+        );
+        Ok(Response::new(Box::pin(
+            answers.map(|items| Ok(ForwardFrame { items })),
+        )))
     }
 }

@@ -28,7 +28,11 @@ pub fn require_member(request: tonic::Request<()>) -> Result<tonic::Request<()>,
         .get::<TlsConnectInfo<TcpConnectInfo>>()
         .and_then(TlsConnectInfo::peer_certs)
         .is_some_and(|certificates| !certificates.is_empty());
-    if certified { Ok(request) } else { Err(Status::unauthenticated("this needs a node's certificate")) }
+    if certified {
+        Ok(request)
+    } else {
+        Err(Status::unauthenticated("this needs a node's certificate"))
+    }
 }
 
 /// How this node reaches its peers: by the address in the cluster map, else the one that a group's membership gives,
@@ -43,7 +47,11 @@ pub struct PeerAddresses {
 impl PeerAddresses {
     /// Addresses of the nodes in `map`.
     pub fn new(certificates: NodeCertificates, cluster_id: String, map: SharedMap) -> Self {
-        Self { certificates, cluster_id, map }
+        Self {
+            certificates,
+            cluster_id,
+            map,
+        }
     }
 
     /// The endpoint of a node.
@@ -56,7 +64,9 @@ impl PeerAddresses {
             .or(fallback)
             .ok_or_else(|| format!("the address of node {node} is not known yet"))?;
         Endpoint::from_shared(format!("https://{address}"))
-            .and_then(|endpoint| endpoint.tls_config(self.certificates.client(&self.cluster_id, node)))
+            .and_then(|endpoint| {
+                endpoint.tls_config(self.certificates.client(&self.cluster_id, node))
+            })
             .map_err(|error| format!("{address}: {error}"))
     }
 }
@@ -72,8 +82,19 @@ pub struct PeerCalls {
 
 impl PeerCalls {
     /// Calls from node `node_id`.
-    pub fn new(node_id: NodeId, addresses: PeerAddresses, map: SharedMap, router: Arc<Router>) -> Self {
-        Self { node_id, addresses, map, router, started: Instant::now() }
+    pub fn new(
+        node_id: NodeId,
+        addresses: PeerAddresses,
+        map: SharedMap,
+        router: Arc<Router>,
+    ) -> Self {
+        Self {
+            node_id,
+            addresses,
+            map,
+            router,
+            started: Instant::now(),
+        }
     }
 
     /// The router of this node.
@@ -97,7 +118,11 @@ impl PeerCalls {
     async fn ask(&self, node: NodeId) -> Option<InspectResponse> {
         let endpoint = self.addresses.endpoint(node, None).ok()?;
         let channel: Channel = endpoint.connect().await.ok()?;
-        MembershipClient::new(channel).inspect(InspectRequest {}).await.ok().map(tonic::Response::into_inner)
+        MembershipClient::new(channel)
+            .inspect(InspectRequest {})
+            .await
+            .ok()
+            .map(tonic::Response::into_inner)
     }
 }
 
@@ -112,7 +137,11 @@ impl Inspect for PeerCalls {
             .map(|status| Replica {
                 group: status.group.0,
                 term: status.leadership.term,
-                leader: status.leadership.leader.as_ref().map_or(0, |(node, _)| *node),
+                leader: status
+                    .leadership
+                    .leader
+                    .as_ref()
+                    .map_or(0, |(node, _)| *node),
                 committed: status.committed.unwrap_or(0),
                 applied: status.applied.unwrap_or(0),
                 voters: status.members.voters.iter().copied().collect(),

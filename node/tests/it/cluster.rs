@@ -16,19 +16,29 @@ impl Cluster {
     /// Starts `nodes` nodes from `port`. Each test has its own port range, so that tests may run beside each other.
     pub(crate) fn start(nodes: u16, port: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Self { dir, json: serde_json::Value::Null };
+        let mut cluster = Self {
+            dir,
+            json: serde_json::Value::Null,
+        };
         cluster.up(&["--nodes", &nodes.to_string(), "--port", &port.to_string()]);
         cluster
     }
 
     fn up(&mut self, arguments: &[&str]) {
-        let output = self.yunbase(&[&["dev", "--detach", "--dir", self.folder()], arguments].concat());
-        assert!(output.status.success(), "dev: {}", String::from_utf8_lossy(&output.stderr));
+        let output =
+            self.yunbase(&[&["dev", "--detach", "--dir", self.folder()], arguments].concat());
+        assert!(
+            output.status.success(),
+            "dev: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         self.read_json();
     }
 
     fn read_json(&mut self) {
-        self.json = serde_json::from_slice(&std::fs::read(self.dir.path().join("dev.json")).unwrap()).unwrap();
+        self.json =
+            serde_json::from_slice(&std::fs::read(self.dir.path().join("dev.json")).unwrap())
+                .unwrap();
     }
 
     pub(crate) fn folder(&self) -> &str {
@@ -37,7 +47,11 @@ impl Cluster {
 
     /// Runs the binary under test.
     pub(crate) fn yunbase(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_yunbase")).args(arguments).stdin(Stdio::null()).output().unwrap()
+        Command::new(env!("CARGO_BIN_EXE_yunbase"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     pub(crate) fn pid(&self, k: usize) -> i32 {
@@ -58,13 +72,21 @@ impl Cluster {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         let gone = Instant::now() + Duration::from_secs(5);
         let stat = format!("/proc/{}/stat", self.pid(k));
-        while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) && Instant::now() < gone {
+        while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z "))
+            && Instant::now() < gone
+        {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
     pub(crate) fn restart(&mut self, k: usize) {
-        let output = self.yunbase(&["dev", "restart-node", &k.to_string(), "--dir", self.folder()]);
+        let output = self.yunbase(&[
+            "dev",
+            "restart-node",
+            &k.to_string(),
+            "--dir",
+            self.folder(),
+        ]);
         assert!(
             output.status.success(),
             "restart node {k}: {}\n{}",
@@ -84,7 +106,10 @@ impl Cluster {
         let output = Command::new(env!("CARGO_BIN_EXE_yunbase"))
             .args(["status", "-o", "json", "--target", &self.url(k)])
             .env("YUNBASE_SECRET_ID", self.json["secretId"].as_str().unwrap())
-            .env("YUNBASE_SECRET_KEY", self.json["secretKey"].as_str().unwrap())
+            .env(
+                "YUNBASE_SECRET_KEY",
+                self.json["secretKey"].as_str().unwrap(),
+            )
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -96,7 +121,9 @@ impl Cluster {
         let env = &self.json["env"];
         let status = self.status(through);
         let group = status["groups"].as_array()?.iter().find(|group| {
-            group["environments"].as_array().is_some_and(|names| names.contains(env))
+            group["environments"]
+                .as_array()
+                .is_some_and(|names| names.contains(env))
         })?;
         Some(group["leader"].as_u64()? as usize)
     }

@@ -14,29 +14,65 @@ async fn t10_every_node_takes_every_request() {
     let status = cluster.status(1);
     assert_eq!(status["healthy"], true, "{status}");
     assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
-    assert!(status["groups"].as_array().unwrap().len() > 1, "several groups: {status}");
+    assert!(
+        status["groups"].as_array().unwrap().len() > 1,
+        "several groups: {status}"
+    );
 
     let deadline = Duration::from_secs(10);
-    let clients = [cluster.client(0, deadline).await, cluster.client(1, deadline).await, cluster.client(2, deadline).await];
+    let clients = [
+        cluster.client(0, deadline).await,
+        cluster.client(1, deadline).await,
+        cluster.client(2, deadline).await,
+    ];
     clients[0].create_collection("things").await.unwrap();
     for (k, writer) in clients.iter().enumerate() {
-        writer.collection::<Document>("things").insert_one(&doc! { "_id": k as i64, "by": k as i64 }).await.unwrap();
+        writer
+            .collection::<Document>("things")
+            .insert_one(&doc! { "_id": k as i64, "by": k as i64 })
+            .await
+            .unwrap();
         for reader in &clients {
-            let read = reader.collection::<Document>("things").get(k as i64).await.unwrap();
-            assert!(read.is_some(), "a read after a write sees it, through whichever node");
+            let read = reader
+                .collection::<Document>("things")
+                .get(k as i64)
+                .await
+                .unwrap();
+            assert!(
+                read.is_some(),
+                "a read after a write sees it, through whichever node"
+            );
         }
     }
 
     let victim = cluster.leader(1).unwrap();
     let witness = if victim == 1 { 2 } else { 1 };
     cluster.kill(victim);
-    clients[witness - 1].collection::<Document>("things").insert_one(&doc! { "_id": 3_i64 }).await.unwrap();
+    clients[witness - 1]
+        .collection::<Document>("things")
+        .insert_one(&doc! { "_id": 3_i64 })
+        .await
+        .unwrap();
     let status = cluster.status(witness);
-    assert!(status["sentence"].as_str().unwrap().starts_with("degraded"), "{status}");
+    assert!(
+        status["sentence"].as_str().unwrap().starts_with("degraded"),
+        "{status}"
+    );
     cluster.restart(victim);
 
-    assert!(cluster.yunbase(&["dev", "stop", "--dir", cluster.folder()]).status.success());
+    assert!(
+        cluster
+            .yunbase(&["dev", "stop", "--dir", cluster.folder()])
+            .status
+            .success()
+    );
     cluster.start_again();
-    let count = cluster.client(0, deadline).await.collection::<Document>("things").count(doc! {}).await.unwrap();
+    let count = cluster
+        .client(0, deadline)
+        .await
+        .collection::<Document>("things")
+        .count(doc! {})
+        .await
+        .unwrap();
     assert_eq!(count, 4);
 }

@@ -47,7 +47,9 @@ async fn write(client: Client, writer: usize, seen: Arc<Seen>) -> (usize, Ledger
             break;
         }
         let id = format!("{writer}-{round}");
-        let inserted = inserts.insert_one(&doc! { "_id": &id, "writer": writer as i64 }).await;
+        let inserted = inserts
+            .insert_one(&doc! { "_id": &id, "writer": writer as i64 })
+            .await;
         match inserted {
             Ok(_) => ledger.inserted.push(id),
             Err(error) if error.is_unknown() => {
@@ -55,7 +57,10 @@ async fn write(client: Client, writer: usize, seen: Arc<Seen>) -> (usize, Ledger
             }
             Err(error) => panic!("writer {writer}: insert: {error}"),
         }
-        match counters.update_one(filter::eq("_id", writer as i64), update::inc("n", 1_i64)).await {
+        match counters
+            .update_one(filter::eq("_id", writer as i64), update::inc("n", 1_i64))
+            .await
+        {
             Ok(updated) => {
                 assert_eq!(updated.matched, 1);
                 ledger.incremented += 1;
@@ -85,13 +90,27 @@ async fn check(client: &Client, ledgers: BTreeMap<usize, Ledger>) {
     let inserts = client.collection::<Document>("inserts");
     let counters = client.collection::<Document>("counters");
     for (writer, ledger) in ledgers {
-        let found = inserts.find(filter::eq("writer", writer as i64)).all().await.unwrap();
-        let ids: std::collections::BTreeSet<&str> = found.iter().map(|found| found.get_str("_id").unwrap()).collect();
+        let found = inserts
+            .find(filter::eq("writer", writer as i64))
+            .all()
+            .await
+            .unwrap();
+        let ids: std::collections::BTreeSet<&str> = found
+            .iter()
+            .map(|found| found.get_str("_id").unwrap())
+            .collect();
         assert_eq!(ids.len(), found.len());
         for id in &ledger.inserted {
-            assert!(ids.contains(id.as_str()), "acknowledged insert {id} is lost");
+            assert!(
+                ids.contains(id.as_str()),
+                "acknowledged insert {id} is lost"
+            );
         }
-        let counter = counters.get(writer as i64).await.unwrap().expect("its counter");
+        let counter = counters
+            .get(writer as i64)
+            .await
+            .unwrap()
+            .expect("its counter");
         let n = counter.get_i64("n").unwrap();
         assert!(
             (ledger.incremented..=ledger.incremented + ledger.doubtful).contains(&n),
@@ -111,8 +130,14 @@ async fn t50_acknowledged_writes_survive_kills_and_count_once() {
     for name in ["inserts", "counters"] {
         client.create_collection(name).await.unwrap();
     }
-    let counters: Vec<Document> = (0..WRITERS).map(|writer| doc! { "_id": writer as i64, "n": 0_i64 }).collect();
-    client.collection::<Document>("counters").insert_many(&counters).await.unwrap();
+    let counters: Vec<Document> = (0..WRITERS)
+        .map(|writer| doc! { "_id": writer as i64, "n": 0_i64 })
+        .collect();
+    client
+        .collection::<Document>("counters")
+        .insert_many(&counters)
+        .await
+        .unwrap();
 
     let seen = Arc::new(Seen::default());
     let mut writers = JoinSet::new();
@@ -148,9 +173,16 @@ async fn t50_acknowledged_writes_survive_kills_and_count_once() {
         // Through each node, so that each replica has shown what it holds.
         if node < 2 {
             let client = cluster.client(node, CALL_DEADLINE).await;
-            client.collection::<Document>("counters").count(doc! {}).await.unwrap();
+            client
+                .collection::<Document>("counters")
+                .count(doc! {})
+                .await
+                .unwrap();
         }
     }
     check(&cluster.client(2, CALL_DEADLINE).await, ledgers).await;
-    assert!(worst < OUTAGE_MAX, "service was away for {worst:?} after a leader's death");
+    assert!(
+        worst < OUTAGE_MAX,
+        "service was away for {worst:?} after a leader's death"
+    );
 }

@@ -111,10 +111,16 @@ pub struct Addresses {
 impl Addresses {
     /// Those of node `k`, from 1; `None` when the ports would not fit.
     pub fn of(port: u16, k: u16) -> Option<Self> {
-        let base = PORT_STEP.checked_mul(k - 1).and_then(|step| port.checked_add(step))?;
+        let base = PORT_STEP
+            .checked_mul(k - 1)
+            .and_then(|step| port.checked_add(step))?;
         base.checked_add(2)?;
         let at = |offset: u16| format!("127.0.0.1:{}", base + offset);
-        Some(Self { http: at(0), peer: at(1), s3: at(2) })
+        Some(Self {
+            http: at(0),
+            peer: at(1),
+            s3: at(2),
+        })
     }
 }
 
@@ -170,7 +176,9 @@ impl DevJson {
     /// Reads the file of a folder, when there is one.
     pub fn read(layout: &Layout) -> io::Result<Option<Self>> {
         match std::fs::read(layout.dev_json()) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(io::Error::other),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -191,7 +199,10 @@ mod tests {
     #[test]
     fn ports_follow_the_contract() {
         let third = Addresses::of(7600, 3).expect("fits");
-        assert_eq!((third.http.as_str(), third.peer.as_str(), third.s3.as_str()), ("127.0.0.1:7620", "127.0.0.1:7621", "127.0.0.1:7622"));
+        assert_eq!(
+            (third.http.as_str(), third.peer.as_str(), third.s3.as_str()),
+            ("127.0.0.1:7620", "127.0.0.1:7621", "127.0.0.1:7622")
+        );
         assert_eq!(Addresses::of(65530, 2), None);
     }
 
@@ -207,12 +218,32 @@ mod tests {
             s3: vec!["http://127.0.0.1:7602".into()],
             secret_id: "a".into(),
             secret_key: "b".into(),
-            operator: Operator { username: "root".into(), password: "p".into() },
-            nodes: vec![DevNode { id: 1, pid: 1, http: "h".into(), peer: "p".into(), s3: "s".into(), dir: "d".into() }],
+            operator: Operator {
+                username: "root".into(),
+                password: "p".into(),
+            },
+            nodes: vec![DevNode {
+                id: 1,
+                pid: 1,
+                http: "h".into(),
+                peer: "p".into(),
+                s3: "s".into(),
+                dir: "d".into(),
+            }],
         };
         json.write(&layout).expect("write");
-        let value: serde_json::Value = serde_json::from_slice(&std::fs::read(layout.dev_json()).expect("read")).expect("json");
-        for key in ["version", "env", "http", "s3", "secretId", "secretKey", "operator", "nodes"] {
+        let value: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(layout.dev_json()).expect("read")).expect("json");
+        for key in [
+            "version",
+            "env",
+            "http",
+            "s3",
+            "secretId",
+            "secretKey",
+            "operator",
+            "nodes",
+        ] {
             assert!(value.get(key).is_some(), "{key}");
         }
     }

@@ -100,7 +100,10 @@ pub struct Problem {
 
 impl Problem {
     fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit }
+        Self {
+            message: message.into(),
+            exit,
+        }
     }
 }
 
@@ -112,9 +115,12 @@ impl From<std::io::Error> for Problem {
 
 fn used(dir: &DirArgs) -> Result<(Layout, Settings), Problem> {
     let layout = Layout::new(&dir.dir)?;
-    let settings = layout
-        .settings()?
-        .ok_or_else(|| Problem::new(Exit::NotFound, format!("{} holds no development cluster", layout.path().display())))?;
+    let settings = layout.settings()?.ok_or_else(|| {
+        Problem::new(
+            Exit::NotFound,
+            format!("{} holds no development cluster", layout.path().display()),
+        )
+    })?;
     Ok((layout, settings))
 }
 
@@ -131,10 +137,16 @@ fn stop(args: &DirArgs) -> Result<Exit, Problem> {
 async fn restart_node(args: &DirArgs, k: u16) -> Result<Exit, Problem> {
     let (layout, settings) = used(args)?;
     if k == 0 || k > settings.nodes {
-        return Err(Problem::new(Exit::NotFound, format!("there are nodes 1 to {}", settings.nodes)));
+        return Err(Problem::new(
+            Exit::NotFound,
+            format!("there are nodes 1 to {}", settings.nodes),
+        ));
     }
     if let Some(pid) = process::running(&layout, k) {
-        return Err(Problem::new(Exit::Conflict, format!("node {k} is running as process {pid}")));
+        return Err(Problem::new(
+            Exit::Conflict,
+            format!("node {k} is running as process {pid}"),
+        ));
     }
     let pid = process::start(&layout, k, Lifetime::Detached)?;
     if let Some(mut json) = DevJson::read(&layout)? {

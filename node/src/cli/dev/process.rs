@@ -26,7 +26,10 @@ pub(super) enum Lifetime {
 
 /// Starts node `k`; its output goes to its log file. Returns its process id.
 pub(super) fn start(layout: &Layout, k: u16, lifetime: Lifetime) -> io::Result<u32> {
-    let log = OpenOptions::new().create(true).append(true).open(layout.node_log(k))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(layout.node_log(k))?;
     let mut command = Command::new(std::env::current_exe()?);
     command
         .arg("serve")
@@ -48,11 +51,17 @@ pub(super) fn start(layout: &Layout, k: u16, lifetime: Lifetime) -> io::Result<u
 
 /// The process id of node `k` while it runs.
 pub(super) fn running(layout: &Layout, k: u16) -> Option<u32> {
-    let pid: u32 = std::fs::read_to_string(layout.node_pid(k)).ok()?.trim().parse().ok()?;
+    let pid: u32 = std::fs::read_to_string(layout.node_pid(k))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     // A process id may have been given to somebody else since: it counts only if it runs this node's config.
     let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let config = layout.node_config(k);
-    let ours = command_line.split(|byte| *byte == 0).any(|argument| argument == config.as_os_str().as_encoded_bytes());
+    let ours = command_line
+        .split(|byte| *byte == 0)
+        .any(|argument| argument == config.as_os_str().as_encoded_bytes());
     // A process that has only just been started shows no command line yet.
     ((ours || command_line.is_empty()) && !is_zombie(pid)).then_some(pid)
 }
@@ -60,12 +69,17 @@ pub(super) fn running(layout: &Layout, k: u16) -> Option<u32> {
 /// A killed process that its parent has not looked at yet is dead all the same.
 fn is_zombie(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+    stat.rsplit_once(')')
+        .is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
 
 /// Asks the processes to stop, waits, and kills what does not.
 pub(super) fn stop(layout: &Layout, nodes: impl IntoIterator<Item = u16> + Clone) {
-    let alive = |k: u16| running(layout, k).and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    let alive = |k: u16| {
+        running(layout, k)
+            .and_then(|pid| i32::try_from(pid).ok())
+            .map(Pid::from_raw)
+    };
     for pid in nodes.clone().into_iter().filter_map(alive) {
         let _ = kill(pid, Signal::SIGTERM);
     }

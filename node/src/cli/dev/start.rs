@@ -24,17 +24,28 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Runs `yunbase dev`.
 pub(super) async fn run(args: StartArgs) -> Result<Exit, Problem> {
     if args.functions.is_some() {
-        return Err(Problem::new(Exit::Usage, "--functions: cloud functions are not part of this version yet"));
+        return Err(Problem::new(
+            Exit::Usage,
+            "--functions: cloud functions are not part of this version yet",
+        ));
     }
     let layout = Layout::new(&args.dir)?;
     let settings = settings(&layout, &args)?;
     if let Some(k) = (1..=settings.nodes).find(|k| process::running(&layout, *k).is_some()) {
         return Err(Problem::new(
             Exit::Conflict,
-            format!("node {k} of {} is running; stop it with `yunbase dev stop --dir {}`", layout.path().display(), args.dir.display()),
+            format!(
+                "node {k} of {} is running; stop it with `yunbase dev stop --dir {}`",
+                layout.path().display(),
+                args.dir.display()
+            ),
         ));
     }
-    let lifetime = if args.detach { Lifetime::Detached } else { Lifetime::WithParent };
+    let lifetime = if args.detach {
+        Lifetime::Detached
+    } else {
+        Lifetime::WithParent
+    };
     let started = start_all(&layout, &settings, &args.env, lifetime).await;
     let json = match started {
         Ok(json) => json,
@@ -64,15 +75,24 @@ pub(super) async fn run(args: StartArgs) -> Result<Exit, Problem> {
 /// The settings of the folder, fresh or as it was first used.
 fn settings(layout: &Layout, args: &StartArgs) -> Result<Settings, Problem> {
     let Some(present) = layout.settings()? else {
-        let settings = Settings::new(args.port.unwrap_or(DEFAULT_PORT), args.nodes.unwrap_or(1), args.ephemeral);
+        let settings = Settings::new(
+            args.port.unwrap_or(DEFAULT_PORT),
+            args.nodes.unwrap_or(1),
+            args.ephemeral,
+        );
         if Addresses::of(settings.port, settings.nodes).is_none() {
-            return Err(Problem::new(Exit::Usage, "the ports of all nodes must stay below 65536"));
+            return Err(Problem::new(
+                Exit::Usage,
+                "the ports of all nodes must stay below 65536",
+            ));
         }
         layout.store(&settings)?;
         return Ok(settings);
     };
     // Members know each other by these addresses, so a folder keeps what it began with.
-    if args.nodes.is_some_and(|nodes| nodes != present.nodes) || args.port.is_some_and(|port| port != present.port) {
+    if args.nodes.is_some_and(|nodes| nodes != present.nodes)
+        || args.port.is_some_and(|port| port != present.port)
+    {
         return Err(Problem::new(
             Exit::Conflict,
             format!(
@@ -86,7 +106,12 @@ fn settings(layout: &Layout, args: &StartArgs) -> Result<Settings, Problem> {
     Ok(present)
 }
 
-async fn start_all(layout: &Layout, settings: &Settings, env: &str, lifetime: Lifetime) -> Result<DevJson, Problem> {
+async fn start_all(
+    layout: &Layout,
+    settings: &Settings,
+    env: &str,
+    lifetime: Lifetime,
+) -> Result<DevJson, Problem> {
     let mut nodes = Vec::new();
     let mut token = None;
     for k in 1..=settings.nodes {
@@ -115,11 +140,20 @@ async fn start_all(layout: &Layout, settings: &Settings, env: &str, lifetime: Li
     let json = DevJson {
         version: 1,
         env: env.to_owned(),
-        http: nodes.iter().map(|node| format!("http://{}", node.http)).collect(),
-        s3: nodes.iter().map(|node| format!("http://{}", node.s3)).collect(),
+        http: nodes
+            .iter()
+            .map(|node| format!("http://{}", node.http))
+            .collect(),
+        s3: nodes
+            .iter()
+            .map(|node| format!("http://{}", node.s3))
+            .collect(),
         secret_id: settings.secret_id.clone(),
         secret_key: settings.secret_key.clone(),
-        operator: Operator { username: "root".to_owned(), password: settings.operator_password.clone() },
+        operator: Operator {
+            username: "root".to_owned(),
+            password: settings.operator_password.clone(),
+        },
         nodes,
     };
     json.write(layout)?;
@@ -127,7 +161,8 @@ async fn start_all(layout: &Layout, settings: &Settings, env: &str, lifetime: Li
 }
 
 fn addresses(settings: &Settings, k: u16) -> Result<Addresses, Problem> {
-    Addresses::of(settings.port, k).ok_or_else(|| Problem::new(Exit::Usage, "the ports of all nodes must stay below 65536"))
+    Addresses::of(settings.port, k)
+        .ok_or_else(|| Problem::new(Exit::Usage, "the ports of all nodes must stay below 65536"))
 }
 
 /// Whether all nodes have been members before, so that no token is needed.
@@ -141,7 +176,10 @@ async fn wait_joined(layout: &Layout, k: u16) -> Result<(), Problem> {
     while !layout.node(k).join("data").join("identity").exists() {
         if process::running(layout, k).is_none() || Instant::now() > given_up {
             let log = process::log_tail(layout, k);
-            return Err(Problem::new(Exit::Failed, format!("node {k} did not join the cluster; its log says:\n{log}")));
+            return Err(Problem::new(
+                Exit::Failed,
+                format!("node {k} did not join the cluster; its log says:\n{log}"),
+            ));
         }
         tokio::time::sleep(READY_POLL).await;
     }
@@ -152,19 +190,41 @@ async fn wait_joined(layout: &Layout, k: u16) -> Result<(), Problem> {
 async fn join_token(layout: &Layout, settings: &Settings) -> Result<String, Problem> {
     wait_ready(layout, settings, 1).await?;
     let url = format!("http://{}", addresses(settings, 1)?.http);
-    let credentials =
-        Credentials::SecretKey { secret_id: settings.secret_id.clone(), secret_key: settings.secret_key.clone() };
-    let unavailable = |status: tonic::Status| Problem::new(Exit::Unavailable, format!("ask node 1 for a join token: {}", status.message()));
-    let mut management = Management::connect(&url, credentials).await.map_err(unavailable)?;
-    let response = management.join_token(JoinTokenRequest {}).await.map_err(unavailable)?;
+    let credentials = Credentials::SecretKey {
+        secret_id: settings.secret_id.clone(),
+        secret_key: settings.secret_key.clone(),
+    };
+    let unavailable = |status: tonic::Status| {
+        Problem::new(
+            Exit::Unavailable,
+            format!("ask node 1 for a join token: {}", status.message()),
+        )
+    };
+    let mut management = Management::connect(&url, credentials)
+        .await
+        .map_err(unavailable)?;
+    let response = management
+        .join_token(JoinTokenRequest {})
+        .await
+        .map_err(unavailable)?;
     Ok(response.token)
 }
 
-fn write_config(layout: &Layout, settings: &Settings, k: u16, env: &str, token: Option<&str>) -> Result<(), Problem> {
+fn write_config(
+    layout: &Layout,
+    settings: &Settings,
+    k: u16,
+    env: &str,
+    token: Option<&str>,
+) -> Result<(), Problem> {
     let own = addresses(settings, k)?;
     let mut table = toml::Table::new();
-    let mut set = |key: &str, value: String| table.insert(key.to_owned(), toml::Value::String(value));
-    set("data_dir", layout.node(k).join("data").display().to_string());
+    let mut set =
+        |key: &str, value: String| table.insert(key.to_owned(), toml::Value::String(value));
+    set(
+        "data_dir",
+        layout.node(k).join("data").display().to_string(),
+    );
     set("http_address", own.http);
     set("peer_address", own.peer);
     if k == 1 {
@@ -182,7 +242,11 @@ fn write_config(layout: &Layout, settings: &Settings, k: u16, env: &str, token: 
 }
 
 /// Waits until node `k` says that it is ready; tells why when it ends or takes too long.
-pub(super) async fn wait_ready(layout: &Layout, settings: &Settings, k: u16) -> Result<(), Problem> {
+pub(super) async fn wait_ready(
+    layout: &Layout,
+    settings: &Settings,
+    k: u16,
+) -> Result<(), Problem> {
     let address = addresses(settings, k)?.http;
     let given_up = Instant::now() + READY_TIMEOUT;
     let mut last = "it does not answer".to_owned();
@@ -195,11 +259,21 @@ pub(super) async fn wait_ready(layout: &Layout, settings: &Settings, k: u16) -> 
         if process::running(layout, k).is_none() {
             return Err(Problem::new(
                 Exit::Failed,
-                format!("node {k} has ended; its log {} says:\n{}", layout.node_log(k).display(), process::log_tail(layout, k)),
+                format!(
+                    "node {k} has ended; its log {} says:\n{}",
+                    layout.node_log(k).display(),
+                    process::log_tail(layout, k)
+                ),
             ));
         }
         if Instant::now() > given_up {
-            return Err(Problem::new(Exit::Unavailable, format!("node {k} is not ready after {} s: {last}", READY_TIMEOUT.as_secs())));
+            return Err(Problem::new(
+                Exit::Unavailable,
+                format!(
+                    "node {k} is not ready after {} s: {last}",
+                    READY_TIMEOUT.as_secs()
+                ),
+            ));
         }
         tokio::time::sleep(READY_POLL).await;
     }
@@ -209,10 +283,22 @@ pub(super) async fn wait_ready(layout: &Layout, settings: &Settings, k: u16) -> 
 async fn probe(address: &str) -> std::io::Result<(u16, String)> {
     const ANSWER_BYTES_MAX: u64 = 64 << 10;
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(
+            format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+        )
+        .await?;
     let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await?;
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    stream
+        .take(ANSWER_BYTES_MAX)
+        .read_to_string(&mut answer)
+        .await?;
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.trim().to_owned()))
 }
@@ -222,5 +308,9 @@ fn announce(layout: &Layout, json: &DevJson) {
     for url in &json.http {
         println!("{url}");
     }
-    eprintln!("environment `{}` is ready; keys and addresses: {}", json.env, layout.dev_json().display());
+    eprintln!(
+        "environment `{}` is ready; keys and addresses: {}",
+        json.env,
+        layout.dev_json().display()
+    );
 }
