@@ -1,7 +1,8 @@
 //! Sort specifications and the bytes that documents are sorted by.
 //!
 //! Ascending, a field sorts by the smallest value its path leads to, descending by the largest; a
-//! missing field sorts as null, an empty array before null. Ties are the caller's to break.
+//! missing field sorts as null, an empty array before null. Each field is taken by itself, also where
+//! several lie in the same array. Ties are the caller's to break.
 
 #[cfg(test)]
 mod sort_test;

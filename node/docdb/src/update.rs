@@ -20,6 +20,7 @@ pub use replacement::replace;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits::UPDATE_CHANGES_MAX;
+use crate::value::check::{check_at, check_size};
 use crate::value::path::overlaps;
 use crate::value::{Path, check_document, malformed, type_name};
 use operator::Operator;
@@ -112,7 +113,10 @@ impl Update {
             };
             match outcome {
                 Outcome::Keep => {}
-                Outcome::Set(value) => tree.set(&change.path, value)?,
+                Outcome::Set(value) => {
+                    check_at(change.path.as_str(), value.as_raw_bson_ref(), parts.len())?;
+                    tree.set(&change.path, value)?;
+                }
                 Outcome::Remove => tree.remove(parts)?,
             }
         }
@@ -120,7 +124,8 @@ impl Update {
         if after.as_bytes() == before.as_bytes() {
             return Ok(None);
         }
-        check_document(&after)?;
+        // Its parts were checked when they came, or with `before`.
+        check_size(&after)?;
         check_id(before, &after)?;
         Ok(Some(after))
     }

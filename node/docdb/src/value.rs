@@ -5,6 +5,7 @@
 pub(crate) mod arithmetic;
 pub mod check;
 pub mod compare;
+pub(crate) mod field;
 pub mod key;
 pub mod path;
 

@@ -5,7 +5,7 @@ use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 use super::{Budget, Computed, Node, Variable, is_null, is_true, refused, size_of, wrong_type};
 use crate::error::Result;
 use crate::value::compare::Number;
-use crate::value::malformed;
+use crate::value::{field, malformed};
 
 /// One evaluation: the document, the variables in scope, what may still be used.
 pub(super) struct Scope<'a> {
@@ -243,7 +243,7 @@ fn follow_document(document: &RawDocument, path: &[Box<str>]) -> Result<Computed
     let Some((first, rest)) = path.split_first() else {
         return Ok(Some(RawBson::Document(document.to_owned())));
     };
-    match document.get(first).map_err(malformed)? {
+    match field::get(document, first)? {
         Some(value) => follow(value, rest),
         None => Ok(None),
     }

@@ -1,6 +1,6 @@
 //! What expressions compute; where mingo is comparable, the differential test says more.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use bson::{Bson, DateTime, Document, RawBson, RawDocumentBuf, bson, doc};
 

@@ -1,6 +1,6 @@
 //! Which index ranges filters imply.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use bson::{Bson, Document, RawBson, RawDocumentBuf, doc};
 

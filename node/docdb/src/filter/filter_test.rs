@@ -1,6 +1,6 @@
 //! What filters match, operator by operator, and what they refuse.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, Regex, doc};
 

@@ -1,6 +1,6 @@
 //! PCRE and JavaScript syntax, flags, prefixes.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use super::pattern::Pattern;
 
@@ -104,5 +104,41 @@ fn literal_prefixes_are_sound() {
         ("(^ab)", ""),
     ] {
         assert_eq!(prefix(pattern, flags), "", "{pattern}");
+    }
+}
+
+#[test]
+fn hostile_patterns_are_refused_or_bounded() {
+    for pattern in [
+        "(".repeat(16_000) + &")".repeat(16_000),
+        "(?:".repeat(10_000) + "a" + &")".repeat(10_000),
+        "[".repeat(30_000),
+    ] {
+        assert!(Pattern::compile(&pattern, "").is_err());
+    }
+    for pattern in [
+        "a{1000}{1000}{1000}b",
+        "(?:(?:x{1000}){1000}){1000}",
+        "(?:a?){1000}a{1000}b",
+    ] {
+        if let Ok(pattern) = Pattern::compile(pattern, "") {
+            let _matched_or_refused = pattern.matches_text(&"a".repeat(2_000));
+        }
+    }
+    let text = "a".repeat(50_000);
+    assert!(!matches("^(a+)+$b", "", &text));
+    let slow = Pattern::compile(r"^(?:(a|aa)+)\1(?=b)b$", "").unwrap();
+    assert!(slow.matches_text(&format!("{text}bc")).is_err());
+    for pattern in [
+        r"\",
+        "(?",
+        "[a",
+        "*",
+        "(?<",
+        r"\u12",
+        r"\p{",
+        "a{9999999999}",
+    ] {
+        let _refused_or_compiled = Pattern::compile(pattern, "imsx");
     }
 }

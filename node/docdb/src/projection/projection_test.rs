@@ -1,6 +1,6 @@
 //! What projections keep and what they refuse.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use bson::{Document, RawDocumentBuf, doc};
 

@@ -1,6 +1,6 @@
 //! Orders of documents.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 

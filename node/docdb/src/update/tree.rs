@@ -1,6 +1,8 @@
 //! A document under change: raw bytes, taken apart only along the paths that are changed.
 
-use bson::raw::CString;
+use std::borrow::Cow;
+
+use bson::raw::{CStr, CString};
 use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::error::{Error, ErrorCode, Result};
@@ -14,7 +16,7 @@ enum Slot<'a> {
     Raw(RawBsonRef<'a>),
     /// Put here by an operator.
     New(RawBson),
-    Document(Vec<(CString, Slot<'a>)>),
+    Document(Vec<(Cow<'a, CStr>, Slot<'a>)>),
     Array(Vec<Slot<'a>>),
 }
 
@@ -84,7 +86,10 @@ impl<'a> Tree<'a> {
                     {
                         Some(at) => at,
                         None => {
-                            fields.push((field_name(&part.name)?, Slot::Document(Vec::new())));
+                            fields.push((
+                                Cow::Owned(field_name(&part.name)?),
+                                Slot::Document(Vec::new()),
+                            ));
                             fields.len() - 1
                         }
                     };
@@ -165,7 +170,7 @@ impl Slot<'_> {
                 let mut fields = Vec::new();
                 for element in document.iter() {
                     let (key, value) = element.map_err(malformed)?;
-                    fields.push((key.to_owned(), Self::Raw(value)));
+                    fields.push((Cow::Borrowed(key), Self::Raw(value)));
                 }
                 *self = Self::Document(fields);
             }
@@ -200,12 +205,12 @@ impl Slot<'_> {
     }
 }
 
-fn document_of(fields: Vec<(CString, Slot<'_>)>) -> RawDocumentBuf {
+fn document_of(fields: Vec<(Cow<'_, CStr>, Slot<'_>)>) -> RawDocumentBuf {
     let mut document = RawDocumentBuf::new();
     for (name, slot) in fields {
         match slot {
-            Slot::Raw(value) => document.append(name, value),
-            other => document.append(name, other.into_raw()),
+            Slot::Raw(value) => document.append(&*name, value),
+            other => document.append(&*name, other.into_raw()),
         }
     }
     document

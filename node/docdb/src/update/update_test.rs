@@ -1,6 +1,6 @@
 //! What updates do, operator by operator, and what they refuse.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, Timestamp, bson, doc};
 

@@ -10,6 +10,12 @@ use crate::limits::{DOCUMENT_BYTES_MAX, NESTING_DEPTH_MAX};
 
 /// Checks a whole document: every element readable, nesting and size within limits, only supported types.
 pub fn check_document(document: &RawDocument) -> Result<()> {
+    check_size(document)?;
+    check_elements(document, 1)
+}
+
+/// The part of [`check_document`] that is about the whole.
+pub(crate) fn check_size(document: &RawDocument) -> Result<()> {
     let size = document.as_bytes().len();
     if size > DOCUMENT_BYTES_MAX {
         return Err(Error::new(
@@ -17,7 +23,7 @@ pub fn check_document(document: &RawDocument) -> Result<()> {
             format!("the document has {size} bytes, more than {DOCUMENT_BYTES_MAX}; split it"),
         ));
     }
-    check_elements(document, 1)
+    Ok(())
 }
 
 /// Checks one value the way [`check_document`] checks a document.
@@ -38,7 +44,8 @@ fn check_elements(document: &RawDocument, depth: usize) -> Result<()> {
     Ok(())
 }
 
-fn check_at(key: &str, value: RawBsonRef<'_>, depth: usize) -> Result<()> {
+/// Checks a value that stands at `key`, `depth` levels below a document's root.
+pub(crate) fn check_at(key: &str, value: RawBsonRef<'_>, depth: usize) -> Result<()> {
     match value {
         RawBsonRef::Document(inner) => check_elements(inner, depth + 1),
         RawBsonRef::Array(inner) => check_elements(array_document(inner)?, depth + 1),

@@ -9,7 +9,7 @@ use std::fmt;
 
 use bson::{RawArray, RawBsonRef, RawDocument};
 
-use super::malformed;
+use super::{field, malformed};
 use crate::error::{Error, Result};
 use crate::limits::PATH_PARTS_MAX;
 
@@ -120,7 +120,7 @@ impl<'a, F: FnMut(Visit<'a>) -> Result<bool>> Walk<F> {
         let Some((first, rest)) = parts.split_first() else {
             return self.at(Some(RawBsonRef::Document(document)));
         };
-        match document.get(&first.name).map_err(malformed)? {
+        match field::get(document, &first.name)? {
             Some(RawBsonRef::Array(array)) if rest.is_empty() && self.leaf == Leaf::Expand => {
                 self.arrays = true;
                 for element in array {

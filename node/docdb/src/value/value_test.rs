@@ -1,6 +1,6 @@
 //! Golden key bytes, exact comparison, paths, and the gate for documents.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,9 @@ use bson::{
 };
 
 use super::key::{KEY_ENCODING_VERSION, encoded, prefix_successor};
-use super::{Path, check_document, compare, decode_value, encode_value, index_values, values_at};
+use super::{
+    Path, check_document, compare, decode_value, encode_value, field, index_values, values_at,
+};
 use crate::error::ErrorCode;
 
 fn key(value: impl Into<Bson>) -> String {
@@ -253,4 +255,55 @@ fn documents_are_checked_at_the_gate() {
         refused(&doc! { "a": "x".repeat(17 * 1024 * 1024) }).code,
         ErrorCode::ExceedSize
     );
+}
+
+#[test]
+fn fields_are_found_as_the_bson_crate_finds_them() {
+    let mut document = doc! {
+        "double": 1.5, "string": "é", "document": { "x": 1 }, "array": [1, "x"], "true": true, "false": false,
+        "date": DateTime::from_millis(-1), "null": null, "int": -7, "long": 1_i64 << 40, "timestamp": Timestamp { time: 1, increment: 2 },
+        "id": ObjectId::from_bytes([1; 12]), "min": Bson::MinKey, "max": Bson::MaxKey, "": 0,
+    };
+    document.insert(
+        "binary",
+        bson::Binary {
+            subtype: bson::spec::BinarySubtype::Generic,
+            bytes: vec![1, 2],
+        },
+    );
+    document.insert(
+        "regex",
+        bson::Regex {
+            pattern: "a".to_owned().try_into().unwrap(),
+            options: "i".to_owned().try_into().unwrap(),
+        },
+    );
+    document.insert("last", "end");
+    // Every type stands before every other once.
+    for first in document.keys() {
+        let mut rotated = doc! { first: document.get(first).unwrap() };
+        rotated.extend(document.clone());
+        let raw = raw(&rotated);
+        for name in rotated
+            .keys()
+            .map(String::as_str)
+            .chain(["missing", "strin", "strings"])
+        {
+            assert_eq!(
+                field::get(&raw, name).unwrap(),
+                raw.get(name).unwrap(),
+                "{name}"
+            );
+        }
+    }
+    let bytes = raw(&document).into_bytes();
+    for at in 4..bytes.len() {
+        for damage in [0, 1, 0x7f, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= damage;
+            if let Ok(damaged) = bson::RawDocument::from_bytes(&damaged) {
+                let _refused_or_found = field::get(damaged, "last");
+            }
+        }
+    }
 }
