@@ -27,7 +27,7 @@ use crate::limits::{
     STEP_DOCUMENTS_MAX,
 };
 use crate::op::{Op, OpReply};
-use crate::planner::{Access, Plan};
+use crate::planner::{self, Access};
 use crate::query::{Budget, Query};
 use crate::read::Snapshot;
 use crate::session::{self, Seen};
@@ -383,7 +383,7 @@ fn next_ids(
     query.after.clone_from(&progress.done_to);
     if progress.found.is_none() {
         let choice = snapshot.choose(collection, &query)?;
-        if !matches!(choice.best.access, Access::Collection)
+        if !matches!(choice.best.access, Access::Collection { .. })
             && choice.best.examined <= PLANNED_IDS_MAX as f64
         {
             let scan = snapshot.scan(collection, &choice.best, &query);
@@ -396,7 +396,7 @@ fn next_ids(
         let ids: Vec<_> = found.drain(..size).collect();
         return Ok((ids, found.is_empty()));
     }
-    let plan = Plan::collection_in_id_order();
+    let plan = planner::by_id(collection, &query);
     walk(snapshot.scan(collection, &plan, &query))
 }
 
