@@ -11,7 +11,6 @@ use crate::generate::raw_value;
 /// A known difference: cases it may explain, and the reason.
 struct Deviation {
     name: &'static str,
-    #[allow(dead_code, reason = "the table is documentation")]
     reason: &'static str,
     applies: fn(&Case, &Answer) -> bool,
 }
@@ -140,12 +139,12 @@ const DEVIATIONS: [Deviation; 11] = [
     },
 ];
 
-/// The name of the listed reason for a difference.
-pub(crate) fn explain(case: &Case, theirs: &Answer) -> Option<&'static str> {
-    DEVIATIONS
+/// The name and reason of the listed deviation that explains a difference.
+pub(crate) fn explain(case: &Case, theirs: &Answer) -> Option<(&'static str, &'static str)> {
+    let found = DEVIATIONS
         .iter()
-        .find(|deviation| (deviation.applies)(case, theirs))
-        .map(|deviation| deviation.name)
+        .find(|deviation| (deviation.applies)(case, theirs));
+    found.map(|deviation| (deviation.name, deviation.reason))
 }
 
 /// One operator of a filter, with the path from the document's root.
