@@ -51,8 +51,8 @@ ensure_node() {
   ensure_packages nodejs node npm npm
 }
 
-# Installs the npm packages of a folder of this project into the cache and prints where:
-# npm_packages <folder with package.json>
+# Installs the npm packages of a folder of this project into the cache and prints the folder whose `node_modules` has
+# them: npm_packages <folder with package.json>
 npm_packages() {
   local folder=$1 key into
   key=$(cat "$folder/package.json" "$folder/package-lock.json" | sha256sum | cut -c1-16)
@@ -64,7 +64,7 @@ npm_packages() {
     (cd "$into" && npm ci --no-audit --no-fund --loglevel=error >&2) || fail "npm could not install the packages of $folder"
     touch "$into/installed"
   fi
-  printf '%s\n' "$into/node_modules"
+  printf '%s\n' "$into"
 }
 
 build_yunbase() {
