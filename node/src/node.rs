@@ -73,7 +73,7 @@ impl Node {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let began = Instant::now();
         let data = DataDir::open(&config.data_dir)?;
-        let lock = data.lock()?;
+        let lock = data.lock().await?;
         // Bound first: a port in use must be known before anything is written.
         let http_listener = TcpListener::bind(&config.http_address)
             .await
