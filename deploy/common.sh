@@ -5,6 +5,13 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${YUNBASE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/yunbase}
 # Outside the clone, so that a fresh clone on the same machine does not compile RocksDB again.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+# Cargo takes crates of two clones of this project for the same and judges what is fresh by time alone, so after
+# another clone has built here, everything of ours (and only ours) is built again.
+mkdir -p "$CARGO_TARGET_DIR"
+if [[ $(cat "$CARGO_TARGET_DIR/clone" 2>/dev/null) != "$root" ]]; then
+  rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/yunbase*
+  printf '%s\n' "$root" >"$CARGO_TARGET_DIR/clone"
+fi
 # One profile for everything, for the same reason.
 profile=release
 
@@ -44,8 +51,8 @@ ensure_node() {
   ensure_packages nodejs node npm npm
 }
 
-# Installs the npm packages of a folder of this project into the cache and prints where:
-# npm_packages <folder with package.json>
+# Installs the npm packages of a folder of this project into the cache and prints the folder whose `node_modules` has
+# them: npm_packages <folder with package.json>
 npm_packages() {
   local folder=$1 key into
   key=$(cat "$folder/package.json" "$folder/package-lock.json" | sha256sum | cut -c1-16)
@@ -57,7 +64,7 @@ npm_packages() {
     (cd "$into" && npm ci --no-audit --no-fund --loglevel=error >&2) || fail "npm could not install the packages of $folder"
     touch "$into/installed"
   fi
-  printf '%s\n' "$into/node_modules"
+  printf '%s\n' "$into"
 }
 
 build_yunbase() {

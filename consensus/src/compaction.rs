@@ -25,7 +25,20 @@ struct Plan {
     snapshot: bool,
 }
 
-fn plan(status: &GroupStatus, bytes_since_snapshot: u64, options: &CompactionOptions) -> Plan {
+/// Bytes of commands that a group has applied since this node opened it, at two moments. A restart counts anew,
+/// and so the first of each comes late.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    flush: u64,
+    snapshot: u64,
+}
+
+fn plan(
+    status: &GroupStatus,
+    applied_bytes: u64,
+    marks: Marks,
+    options: &CompactionOptions,
+) -> Plan {
     let since = |from: Option<u64>| {
         status.applied.map_or(0, |applied| {
             (applied + 1).saturating_sub(from.map_or(0, |from| from + 1))
@@ -34,9 +47,10 @@ fn plan(status: &GroupStatus, bytes_since_snapshot: u64, options: &CompactionOpt
     // Nothing can be purged while the kept entries are all there are.
     let worth_it = since(status.purged) > options.keep_entries;
     let many = since(status.snapshot) >= options.snapshot_entries;
-    let large = bytes_since_snapshot >= options.snapshot_bytes;
+    let large = applied_bytes.saturating_sub(marks.snapshot) >= options.snapshot_bytes;
     Plan {
-        flush: since(status.flushed) >= options.flush_entries,
+        flush: since(status.flushed) >= options.flush_entries
+            || applied_bytes.saturating_sub(marks.flush) >= options.flush_bytes,
         snapshot: many || (large && worth_it),
     }
 }
@@ -44,8 +58,7 @@ fn plan(status: &GroupStatus, bytes_since_snapshot: u64, options: &CompactionOpt
 /// Looks after the groups of a host until it is gone.
 pub(crate) async fn run(host: Weak<HostInner>, options: CompactionOptions) {
     let mut joint_before = BTreeSet::new();
-    // Bytes that each group had applied at its last snapshot; a restart counts anew, and so late.
-    let mut at_snapshot = BTreeMap::new();
+    let mut marks = BTreeMap::new();
     loop {
         tokio::time::sleep(options.interval).await;
         let Some(groups) = host.upgrade().map(|host| host.groups()) else {
@@ -54,7 +67,7 @@ pub(crate) async fn run(host: Weak<HostInner>, options: CompactionOptions) {
         let mut joint_now = BTreeSet::new();
         for group in groups {
             if let Err(error) =
-                look_after(&group, &options, at_snapshot.entry(group.id()).or_default()).await
+                look_after(&group, &options, marks.entry(group.id()).or_default()).await
             {
                 tracing::error!(group = %group.id(), %error, "state could not be flushed");
             }
@@ -76,13 +89,14 @@ pub(crate) async fn run(host: Weak<HostInner>, options: CompactionOptions) {
 async fn look_after(
     group: &Group,
     options: &CompactionOptions,
-    at_snapshot: &mut u64,
+    marks: &mut Marks,
 ) -> io::Result<()> {
     let status = group.status();
     let applied_bytes = group.inner.state.applied_bytes();
-    let plan = plan(&status, applied_bytes.saturating_sub(*at_snapshot), options);
+    let plan = plan(&status, applied_bytes, *marks, options);
     if plan.flush {
         group.inner.state.flush().await?;
+        marks.flush = applied_bytes;
         GroupCounters::add(&group.inner.counters.flushes, 1);
     }
     if plan.snapshot {
@@ -91,9 +105,79 @@ async fn look_after(
         if group.trigger_snapshot().await.is_ok() {
             let newer = built.wait_until(|built| built.as_ref().map(|id| id.index) > before);
             if tokio::time::timeout(SNAPSHOT_TIMEOUT, newer).await.is_ok() {
-                *at_snapshot = applied_bytes;
+                marks.snapshot = applied_bytes;
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Leadership, Role};
+    use crate::types::GroupId;
+
+    fn status(applied: u64, flushed: u64, snapshot: Option<u64>) -> GroupStatus {
+        GroupStatus {
+            group: GroupId(1),
+            node: 1,
+            role: Role::Leader,
+            leadership: Leadership::default(),
+            last_log: Some(applied),
+            committed: Some(applied),
+            applied: Some(applied),
+            flushed: Some(flushed),
+            snapshot,
+            purged: None,
+            members: membership::Members::default(),
+            followers: BTreeMap::new(),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn what_is_due_follows_entries_and_bytes() {
+        let options = CompactionOptions::default();
+        let idle = plan(&status(100, 100, None), 0, Marks::default(), &options);
+        assert_eq!(
+            idle,
+            Plan {
+                flush: false,
+                snapshot: false
+            }
+        );
+        let many = plan(
+            &status(options.flush_entries + 10, 0, None),
+            0,
+            Marks::default(),
+            &options,
+        );
+        assert!(many.flush && !many.snapshot);
+        let large = plan(
+            &status(10, 5, None),
+            options.flush_bytes,
+            Marks::default(),
+            &options,
+        );
+        assert!(large.flush && !large.snapshot);
+        let flushed = Marks {
+            flush: options.flush_bytes,
+            snapshot: 0,
+        };
+        assert!(!plan(&status(10, 5, None), options.flush_bytes, flushed, &options).flush);
+        let long = status(
+            options.snapshot_entries + 1,
+            options.snapshot_entries,
+            Some(0),
+        );
+        assert!(plan(&long, 0, Marks::default(), &options).snapshot);
+        let heavy = status(options.keep_entries + 10, options.keep_entries, None);
+        assert!(plan(&heavy, options.snapshot_bytes, Marks::default(), &options).snapshot);
+        let short = status(options.keep_entries / 2, 0, None);
+        assert!(
+            !plan(&short, options.snapshot_bytes, Marks::default(), &options).snapshot,
+            "nothing to purge yet"
+        );
+    }
 }

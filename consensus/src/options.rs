@@ -83,6 +83,9 @@ pub struct CompactionOptions {
     pub interval: Duration,
     /// Flush the state after this many entries since the last flush: bounds what a restart applies again.
     pub flush_entries: u64,
+    /// The same by bytes of commands: entries carry many commands under load. A restart applies this
+    /// much in some tenths of a second.
+    pub flush_bytes: u64,
     /// Take a snapshot, and with it purge, when the log holds this many entries that no snapshot holds.
     pub snapshot_entries: u64,
     /// The same by bytes of commands, for groups with large documents.
@@ -95,8 +98,9 @@ pub struct CompactionOptions {
 impl Default for CompactionOptions {
     fn default() -> Self {
         Self {
-            interval: Duration::from_secs(5),
+            interval: Duration::from_secs(1),
             flush_entries: 50_000,
+            flush_bytes: 16 * 1024 * 1024,
             snapshot_entries: 200_000,
             snapshot_bytes: 512 * 1024 * 1024,
             keep_entries: 20_000,

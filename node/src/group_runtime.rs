@@ -137,15 +137,10 @@ impl GroupRuntime {
             ReadLevel::Lease => Some(Barrier::Lease),
             ReadLevel::Linearizable => Some(Barrier::Quorum),
         };
-        if let Some(barrier) = barrier {
-            match self.group.read_barrier_by(barrier, late).await {
-                Ok(_) => {}
-                Err(ReadError::Unavailable { reason }) => return Attempt::Unknown(reason),
-                Err(ReadError::Overloaded) => {
-                    return Attempt::Done(Err(overloaded("too many reads wait for this group")));
-                }
-                Err(ReadError::Stopped) => return Attempt::Done(Err(stopped(self.id()))),
-            }
+        if let Some(barrier) = barrier
+            && let Err(error) = self.group.read_barrier_by(barrier, late).await
+        {
+            return self.no_barrier(error);
         }
         let now_ms = (self.now_ms)();
         if is_cheap(&op) {
@@ -173,6 +168,20 @@ impl GroupRuntime {
         })
     }
 
+    /// What a missing read barrier means for a call of which nothing has happened yet.
+    fn no_barrier(&self, error: ReadError) -> Attempt<OpReply> {
+        match error {
+            ReadError::Unavailable { reason } => {
+                tracing::debug!(group = %self.id(), reason, "no read barrier");
+                Attempt::NotLeader(None)
+            }
+            ReadError::Overloaded => {
+                Attempt::Done(Err(overloaded("too many reads wait for this group")))
+            }
+            ReadError::Stopped => Attempt::Done(Err(stopped(self.id()))),
+        }
+    }
+
     /// Carries out a write: plans it here and proposes it, step by step.
     pub async fn write(&self, request: WriteRequest) -> Attempt<OpReply> {
         let session = StateSequence {
@@ -180,6 +189,13 @@ impl GroupRuntime {
             sequence: request.session.sequence,
         };
         let cheap = is_cheap(&request.op);
+        if !cheap {
+            // The plan looks documents up here, so this replica must be as new as a read would demand.
+            let late = tokio::time::Instant::from_std(request.deadline);
+            if let Err(error) = self.group.read_barrier(late).await {
+                return self.no_barrier(error);
+            }
+        }
         let mut plan = match WritePlan::new(&request.env, request.op, Some(session)) {
             Ok(plan) => Some(plan),
             Err(error) => return Attempt::Done(Err(error.into())),

@@ -6,10 +6,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::durable_file;
+
+/// Longest wait for a data folder that another process holds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(3);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 const FILE: &str = "identity";
 const KIND: &str = "identity";
@@ -94,21 +99,31 @@ impl DataDir {
         self.0.join("tls")
     }
 
-    /// Takes the folder for this process alone, until the guard is dropped.
-    pub fn lock(&self) -> io::Result<DirLock> {
+    /// Takes the folder for this process alone, until the guard is dropped. Waits a little: a process that
+    /// has been killed holds its locks until the last of its threads is gone.
+    pub async fn lock(&self) -> io::Result<DirLock> {
         let path = self.0.join("LOCK");
         let file = std::fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)?;
-        file.try_lock().map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                format!("{} is in use by another yunbase process ({error}); stop it or choose another data_dir", self.0.display()),
-            )
-        })?;
-        Ok(DirLock { _file: file })
+        let given_up = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(DirLock { _file: file }),
+                Err(_) if Instant::now() < given_up => tokio::time::sleep(LOCK_POLL).await,
+                Err(error) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        format!(
+                            "{} is in use by another yunbase process ({error}); stop it or choose another data_dir",
+                            self.0.display()
+                        ),
+                    ));
+                }
+            }
+        }
     }
 }
 
@@ -127,8 +142,8 @@ pub fn random_id() -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_identity_is_given_once_and_a_folder_has_one_user() {
+    #[tokio::test]
+    async fn an_identity_is_given_once_and_a_folder_has_one_user() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = DataDir::open(folder.path()).expect("open");
         let first = Identity {
@@ -148,9 +163,9 @@ mod tests {
         );
         assert_eq!(dir.identity().expect("read"), Some(first));
 
-        let held = dir.lock().expect("lock");
-        assert!(dir.lock().is_err());
+        let held = dir.lock().await.expect("lock");
+        assert!(dir.lock().await.is_err());
         drop(held);
-        dir.lock().expect("free again");
+        dir.lock().await.expect("free again");
     }
 }

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TcpIncoming;
 use yunbase_consensus::{
     ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, RaftOptions,
     RaftRuntime,
@@ -51,6 +51,7 @@ pub struct Node {
     host: Host,
     router: Arc<Router>,
     stop: watch::Sender<bool>,
+    stop_peers: watch::Sender<bool>,
     failure: watch::Receiver<Option<String>>,
     http: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
@@ -72,7 +73,7 @@ impl Node {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let began = Instant::now();
         let data = DataDir::open(&config.data_dir)?;
-        let lock = data.lock()?;
+        let lock = data.lock().await?;
         // Bound first: a port in use must be known before anything is written.
         let http_listener = TcpListener::bind(&config.http_address)
             .await
@@ -116,6 +117,11 @@ impl Node {
             router.clone(),
         ));
         let (stop, stopping) = watch::channel(false);
+        // Of its own: handing leadership over needs the peer port until the end.
+        let (stop_peers, mut peer_stopping) = watch::channel(false);
+        // tonic sets no options on connections that it did not accept itself; without this one, small messages
+        // wait for acknowledgements that the other side delays.
+        let incoming = TcpIncoming::from(peer_listener).with_nodelay(Some(true));
         let (failed, failure) = watch::channel(None);
         let mut tasks = Vec::new();
 
@@ -131,10 +137,8 @@ impl Node {
             let membership = membership_server::MembershipServer::new(
                 join::MembershipService::new(store.clone(), map.clone(), peers.clone(), now_ms),
             );
-            let mut stopping = stopping.clone();
             tonic::transport::Server::builder()
                 .tls_config(certificates.server())?
-                .tcp_nodelay(true)
                 .http2_keepalive_interval(Some(Duration::from_secs(5)))
                 .http2_keepalive_timeout(Some(Duration::from_secs(5)))
                 .initial_stream_window_size(8 << 20)
@@ -142,8 +146,8 @@ impl Node {
                 .add_service(raft)
                 .add_service(forward)
                 .add_service(membership)
-                .serve_with_incoming_shutdown(TcpListenerStream::new(peer_listener), async move {
-                    let _ = stopping.wait_for(|stopping| *stopping).await;
+                .serve_with_incoming_shutdown(incoming, async move {
+                    let _ = peer_stopping.wait_for(|stopping| *stopping).await;
                 })
         };
         tasks.push(host.runtime().spawn(async move {
@@ -226,6 +230,7 @@ impl Node {
             host,
             router,
             stop,
+            stop_peers,
             failure,
             http,
             tasks,
@@ -256,6 +261,7 @@ impl Node {
         if let Err(error) = self.host.shutdown().await {
             tracing::warn!(%error, "stop consensus");
         }
+        self.stop_peers.send_replace(true);
         for task in self.tasks {
             task.abort();
         }

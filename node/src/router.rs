@@ -14,7 +14,7 @@ use yunbase_docdb::op::OpReply;
 
 use crate::call::{Call, CallFuture, Execute, Failure, ReadLevel, Retry, SessionSequence};
 use crate::cluster::map::SharedMap;
-use crate::data_service::OpenSessions;
+use crate::data_service::{OpenSessions, SessionFuture};
 use crate::forward::codec::{
     ForwardBody, ForwardRequest, ForwardResponse, failure, level, level_code,
 };
@@ -96,7 +96,7 @@ impl Router {
             match self.write(group, &call, name).await {
                 // Nothing of this call has happened: its first attempt would have been recorded.
                 Err(failure) if failure.code == "SESSION_EXPIRED" => {
-                    self.sessions.forget(group, name.session)
+                    self.sessions.forget(group, name.session);
                 }
                 outcome => return outcome,
             }
@@ -417,11 +417,7 @@ impl Execute for RouterHandle {
 }
 
 impl OpenSessions for RouterHandle {
-    fn open_session(
-        &self,
-        env: String,
-        deadline: Instant,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(u64, u32), Failure>> + Send>> {
+    fn open_session(&self, env: String, deadline: Instant) -> SessionFuture {
         let router = self.0.clone();
         Box::pin(async move {
             let group = router.group_of(&env)?;

@@ -63,8 +63,9 @@ fn nothing_acknowledged_is_lost_at_any_point_of_writing() {
         // Two at a time: the children wait for the disk more than they compute.
         for half in WRITING.chunks(WRITING.len().div_ceil(2)) {
             scope.spawn(move || {
-                half.iter()
-                    .for_each(|(point, passes)| passes.iter().for_each(|n| crash(*point, *n)))
+                for (point, passes) in half {
+                    passes.iter().for_each(|n| crash(*point, *n));
+                }
             });
         }
     });

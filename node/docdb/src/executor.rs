@@ -46,31 +46,40 @@ impl Scan<'_> {
         let (collection, plan) = (self.collection, self.plan);
         match &plan.access {
             Access::Nothing => Ok(()),
-            Access::Id(id) => {
-                if id.as_slice() > self.after
-                    && let Some(document) = self
-                        .view
-                        .get(Family::Docs, &keys::document(collection.id, id))?
-                {
-                    self.examine(id, &document, visit)?;
-                }
-                Ok(())
-            }
-            Access::Collection => self.documents(visit),
+            Access::Ids(ids) => self.ids(ids, visit),
+            Access::Collection { ranges } => self.documents(ranges, visit),
             Access::Index { at, ranges } => self.index(&collection.indexes[*at], ranges, visit),
         }
     }
 
-    fn documents(&mut self, visit: &mut Visit<'_>) -> Result<()> {
-        let range = if self.after.is_empty() {
-            keys::documents(self.collection.id)
-        } else {
-            keys::documents_after(self.collection.id, self.after)
-        };
-        let mut cursor = self.view.scan(Family::Docs, &range, self.plan.direction);
-        while cursor.advance()? {
-            if !self.examine(keys::document_id(cursor.key()), cursor.value(), visit)? {
+    fn ids(&mut self, ids: &[Vec<u8>], visit: &mut Visit<'_>) -> Result<()> {
+        for (number, id) in (0..).zip(in_direction(ids, self.plan.direction)) {
+            self.budget.check_time(number)?;
+            if id.as_slice() <= self.after {
+                continue;
+            }
+            let key = keys::document(self.collection.id, id);
+            if let Some(document) = self.view.get(Family::Docs, &key)?
+                && !self.examine(id, &document, visit)?
+            {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    fn documents(&mut self, ranges: &[KeyRange], visit: &mut Visit<'_>) -> Result<()> {
+        let behind = keys::documents_after(self.collection.id, self.after).start;
+        for range in in_direction(ranges, self.plan.direction) {
+            let mut range = range.clone();
+            if !self.after.is_empty() && range.start < behind {
+                range.start.clone_from(&behind);
+            }
+            let mut cursor = self.view.scan(Family::Docs, &range, self.plan.direction);
+            while cursor.advance()? {
+                if !self.examine(keys::document_id(cursor.key()), cursor.value(), visit)? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -79,11 +88,7 @@ impl Scan<'_> {
     fn index(&mut self, index: &Index, ranges: &[KeyRange], visit: &mut Visit<'_>) -> Result<()> {
         // A document with several entries is examined at its first.
         let mut seen = index.is_multikey().then(HashSet::new);
-        let mut ranges: Vec<_> = ranges.iter().collect();
-        if self.plan.direction == Direction::Backward {
-            ranges.reverse();
-        }
-        for range in ranges {
+        for range in in_direction(ranges, self.plan.direction) {
             let mut cursor = self.view.scan(Family::Index, range, self.plan.direction);
             while cursor.advance()? {
                 self.effort.keys_examined += 1;
@@ -126,6 +131,15 @@ impl Scan<'_> {
         self.effort.documents_matched += 1;
         visit(id, document)
     }
+}
+
+/// What is ascending, in the direction of a plan.
+fn in_direction<T>(ascending: &[T], direction: Direction) -> impl Iterator<Item = &T> {
+    let last = ascending.len().saturating_sub(1);
+    (0..ascending.len()).map(move |number| match direction {
+        Direction::Forward => &ascending[number],
+        Direction::Backward => &ascending[last - number],
+    })
 }
 
 /// Documents found, and where to continue.

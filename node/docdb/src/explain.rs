@@ -86,10 +86,19 @@ fn sort_text(query: &Query, plan: &Plan) -> &'static str {
 fn describe(collection: &Collection, plan: &Plan) -> Document {
     let mut document = match &plan.access {
         Access::Nothing => doc! { "stage": "nothing" },
-        Access::Id(id) => {
-            doc! { "stage": "id lookup", "id": decode_value(id, false).map_or(Bson::Null, |(id, _)| id) }
+        Access::Ids(ids) => {
+            let shown = ids.iter().take(RANGES_SHOWN_MAX);
+            let shown: Vec<_> = shown
+                .map(|id| decode_value(id, false).map_or(Bson::Null, |(id, _)| id))
+                .collect();
+            doc! { "stage": "id lookup", "count": ids.len() as i64, "ids": shown }
         }
-        Access::Collection => doc! { "stage": "collection scan" },
+        Access::Collection { ranges } if *ranges == [keys::documents(collection.id)] => {
+            doc! { "stage": "collection scan" }
+        }
+        Access::Collection { ranges } => {
+            doc! { "stage": "id range scan", "ranges": ranges.len() as i64 }
+        }
         Access::Index { at, ranges } => {
             let index = &collection.indexes[*at];
             let bounds: Vec<_> = ranges

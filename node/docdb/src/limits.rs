@@ -31,7 +31,7 @@ pub const REGEX_COMPILED_BYTES_MAX: usize = 1024 * 1024;
 pub const REGEXES_PER_FILTER_MAX: usize = 64;
 
 /// Most changes (operator and path) in one update.
-pub const UPDATE_CHANGES_MAX: usize = 4096;
+pub const UPDATE_CHANGES_MAX: usize = 1024;
 
 /// How many null elements an update may add to reach an array index beyond the array's end.
 pub const ARRAY_PADDING_ELEMENTS_MAX: usize = 100_000;

@@ -13,7 +13,6 @@ use crate::kv::{Direction, Family, KeyRange, View, after_prefix};
 use crate::limits::{PLANNER_PROBE_KEYS_MAX, PLANNER_RANGES_MAX};
 use crate::query::Query;
 use crate::sort::SortField;
-use crate::write::encode_id;
 
 /// A document fetched through an index costs a random read; one met in a scan is next to its neighbour.
 const FETCH_COST: f64 = 3.0;
@@ -29,10 +28,13 @@ const POINT_SHARE: f64 = 0.1;
 pub(crate) enum Access {
     /// Nothing can match.
     Nothing,
-    /// The one document with this encoded `_id`.
-    Id(Vec<u8>),
-    /// All documents, in `_id` order.
-    Collection,
+    /// The documents with these encoded `_id`s, ascending.
+    Ids(Vec<Vec<u8>>),
+    /// All documents in some ranges of `_id`, ascending.
+    Collection {
+        /// Disjoint ranges of document keys.
+        ranges: Vec<KeyRange>,
+    },
     /// The entries of the index at this position of the catalog that lie in some ranges, ascending.
     Index { at: usize, ranges: Vec<KeyRange> },
 }
@@ -50,18 +52,29 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A walk through the whole collection in `_id` order.
-    pub(crate) fn collection_in_id_order() -> Self {
-        Self::free(Access::Collection)
-    }
-
-    fn free(access: Access) -> Self {
+    /// The same walk through a collection, with what it is expected to cost.
+    fn over(self, collection: &Collection, documents: f64, matches: f64, query: &Query) -> Self {
+        let whole = vec![keys::documents(collection.id)];
+        let is_whole = self.access == Access::Collection { ranges: whole };
+        let documents = if is_whole {
+            documents
+        } else {
+            documents * RANGE_SHARE
+        };
+        let examined = if self.ordered {
+            until_wanted(documents, matches, query)
+        } else {
+            documents
+        };
+        let sorting = if self.ordered {
+            0.0
+        } else {
+            matches * SORT_COST
+        };
         Self {
-            access,
-            direction: Direction::Forward,
-            ordered: true,
-            examined: 1.0,
-            cost: 0.0,
+            examined,
+            cost: examined + sorting,
+            ..self
         }
     }
 }
@@ -79,11 +92,10 @@ pub(crate) fn choose(
     documents: u64,
     query: &Query,
 ) -> Result<Choice> {
-    if let Some(id) = query.filter.id_equality()
-        && let Ok(id) = encode_id(id)
-    {
+    let by_id = by_id(collection, query);
+    if !matches!(by_id.access, Access::Collection { .. }) {
         return Ok(Choice {
-            best: Plan::free(Access::Id(id)),
+            best: by_id,
             others: Vec::new(),
         });
     }
@@ -95,7 +107,13 @@ pub(crate) fn choose(
         let bounds = Bounds::of(index, query);
         if bounds.ranges.is_empty() {
             return Ok(Choice {
-                best: Plan::free(Access::Nothing),
+                best: Plan {
+                    access: Access::Nothing,
+                    examined: 0.0,
+                    cost: 0.0,
+                    ordered: true,
+                    ..by_id
+                },
                 others: Vec::new(),
             });
         }
@@ -120,7 +138,7 @@ pub(crate) fn choose(
         .map(|(.., keys)| *keys)
         .fold(documents as f64, f64::min)
         .max(1.0);
-    let mut plans = vec![collection_plan(documents as f64, matches, query)];
+    let mut plans = vec![by_id.over(collection, documents as f64, matches, query)];
     plans.extend(candidates.into_iter().map(|(at, bounds, order, keys)| {
         let ordered = order.is_some();
         let examined = if ordered {
@@ -147,28 +165,39 @@ pub(crate) fn choose(
     })
 }
 
-fn collection_plan(documents: f64, matches: f64, query: &Query) -> Plan {
+/// The plan that uses nothing but the order of documents by `_id`.
+pub(crate) fn by_id(collection: &Collection, query: &Query) -> Plan {
     let order = match query.sort.fields() {
         [] => Some(Direction::Forward),
         [only] if only.path.as_str() == "_id" && only.descending => Some(Direction::Backward),
         _ => None,
     };
-    let examined = if order.is_some() {
-        until_wanted(documents, matches, query)
+    // No `_id` is an array, so all conditions on it concern one value.
+    let intervals = query.filter.constraints("_id", false);
+    let access = if intervals.is_empty() {
+        Access::Nothing
+    } else if intervals.iter().all(|interval| interval.point) {
+        Access::Ids(intervals.into_iter().map(|point| point.start).collect())
+    } else if intervals.iter().any(Interval::is_all) || intervals.len() > PLANNER_RANGES_MAX {
+        Access::Collection {
+            ranges: vec![keys::documents(collection.id)],
+        }
     } else {
-        documents
+        let prefix = keys::document(collection.id, &[]);
+        Access::Collection {
+            ranges: ranges(&[prefix], &intervals),
+        }
+    };
+    let count = match &access {
+        Access::Ids(ids) => ids.len(),
+        _ => 0,
     };
     Plan {
-        access: Access::Collection,
         direction: order.unwrap_or(Direction::Forward),
-        ordered: order.is_some(),
-        examined,
-        cost: examined
-            + if order.is_some() {
-                0.0
-            } else {
-                matches * SORT_COST
-            },
+        ordered: order.is_some() || count <= 1 && !matches!(access, Access::Collection { .. }),
+        examined: count as f64,
+        cost: count as f64 * FETCH_COST,
+        access,
     }
 }
 

@@ -28,6 +28,7 @@ pub struct Projection {
 /// What happens to the fields of one document level that are named.
 #[derive(Debug, Clone, Default)]
 struct Branch {
+    /// By name.
     fields: Vec<(Box<str>, Action)>,
 }
 
@@ -112,10 +113,14 @@ impl Projection {
 
 impl Branch {
     fn action(&self, key: &CStr) -> Option<&Action> {
+        let at = self.position(key.as_str()).ok()?;
+        Some(&self.fields[at].1)
+    }
+
+    /// Where the field called `name` is, or where it would go.
+    fn position(&self, name: &str) -> Result<usize, usize> {
         self.fields
-            .iter()
-            .find(|(name, _)| **name == *key.as_str())
-            .map(|(_, action)| action)
+            .binary_search_by(|(field, _)| (**field).cmp(name))
     }
 }
 

@@ -27,8 +27,8 @@ use crate::limits::{
     STEP_DOCUMENTS_MAX,
 };
 use crate::op::{Op, OpReply};
-use crate::planner::{Access, Plan};
-use crate::query::{Budget, Query};
+use crate::planner::{self, Access};
+use crate::query::{Budget, Query, parse_filter};
 use crate::read::Snapshot;
 use crate::session::{self, Seen};
 use crate::sort::Sort;
@@ -105,29 +105,27 @@ impl WritePlan {
         if let Some(outcome) = self.outcome.take() {
             return Ok(Step::Done(outcome));
         }
+        let (env, session) = (self.env.as_str(), self.session);
         let budget = Budget::new(expired);
-        let session = self.session;
         let op = match &mut self.work {
             Work::Direct(op) => WriteOp::clone(op),
             Work::One {
                 target,
                 sort,
                 return_document,
-            } => {
-                let one = plan_one(
-                    database,
-                    &self.env,
-                    target,
-                    sort,
-                    *return_document,
-                    now_ms,
-                    &budget,
-                )?;
-                WriteOp::WriteOne(one)
+            } => WriteOp::WriteOne(WriteOne {
+                candidates: database.with_snapshot(&budget, now_ms, |snapshot| {
+                    find_candidates(snapshot, env, target, sort, session)
+                })?,
+                target: target.clone(),
+                complete: false,
+                return_document: *return_document,
+            }),
+            Work::Many { target, progress } => {
+                WriteOp::WriteStep(database.with_snapshot(&budget, now_ms, |snapshot| {
+                    plan_step(snapshot, env, target, progress, session)
+                })?)
             }
-            Work::Many { target, progress } => WriteOp::WriteStep(plan_step(
-                database, &self.env, target, progress, session, now_ms, &budget,
-            )?),
         };
         Ok(Step::Propose(
             Command {
@@ -294,66 +292,60 @@ fn check_insert(documents: &[RawDocumentBuf]) -> Result<()> {
     Ok(())
 }
 
-fn plan_one(
-    database: &Database,
+/// What is known about the request before this plan.
+fn seen(snapshot: &Snapshot<'_>, session: Option<SessionSequence>) -> Result<Seen> {
+    match session {
+        None => Ok(Seen::New),
+        Some(request) => session::peek(snapshot.view, request)?,
+    }
+}
+
+/// The documents that a single write should try, in its order.
+fn find_candidates(
+    snapshot: &Snapshot<'_>,
     env: &str,
     target: &Target,
     sort: &RawDocumentBuf,
-    return_document: bool,
-    now_ms: i64,
-    budget: &Budget<'_>,
-) -> Result<WriteOne> {
-    let candidates = database.with_snapshot(budget, now_ms, |snapshot| {
-        let collection = snapshot.catalog.require(env, &target.collection)?;
-        let mut query =
-            Query::by_filter(Filter::parse(&target.filter, &FilterContext { now_ms })?)?;
-        query.sort = Sort::parse(sort)?;
-        query.limit = Some(CANDIDATES_MAX as u64);
-        let choice = snapshot.choose(collection, &query)?;
-        let (ids, _) = executor::ids(
-            snapshot.scan(collection, &choice.best, &query),
-            &query,
-            CANDIDATES_MAX as u64,
-        )?;
-        Ok(ids)
-    })?;
-    let candidates = candidates.into_iter().map(ByteBuf::from).collect();
-    Ok(WriteOne {
-        target: target.clone(),
-        candidates,
-        complete: false,
-        return_document,
-    })
+    session: Option<SessionSequence>,
+) -> Result<Vec<ByteBuf>> {
+    if let Seen::Finished(_) = seen(snapshot, session)? {
+        // Any command under this name returns the outcome.
+        return Ok(Vec::new());
+    }
+    let collection = snapshot.catalog.require(env, &target.collection)?;
+    let mut query = query_of(snapshot, target)?;
+    query.sort = Sort::parse(sort)?;
+    query.limit = Some(CANDIDATES_MAX as u64);
+    let choice = snapshot.choose(collection, &query)?;
+    let scan = snapshot.scan(collection, &choice.best, &query);
+    let (ids, _) = executor::ids(scan, &query, CANDIDATES_MAX as u64)?;
+    Ok(ids.into_iter().map(ByteBuf::from).collect())
+}
+
+fn query_of(snapshot: &Snapshot<'_>, target: &Target) -> Result<Query> {
+    Query::by_filter(parse_filter(&target.filter, snapshot.now_ms)?)
 }
 
 fn plan_step(
-    database: &Database,
+    snapshot: &Snapshot<'_>,
     env: &str,
     target: &Target,
     progress: &mut ManyProgress,
     session: Option<SessionSequence>,
-    now_ms: i64,
-    budget: &Budget<'_>,
 ) -> Result<WriteStep> {
-    database.with_snapshot(budget, now_ms, |snapshot| {
-        if let Some(request) = session
-            && !std::mem::replace(&mut progress.is_resumed, true)
-        {
-            match session::peek(snapshot.view, request)? {
-                Ok(Seen::InProgress(earlier)) => {
-                    progress.done_to = earlier.done_to;
-                    progress.counts = earlier.counts;
-                }
-                // The outcome is known: any command under this name returns it.
-                Ok(Seen::Finished(_)) | Err(_) => {
-                    return Ok(step(target, progress, Vec::new(), true));
-                }
-                Ok(Seen::New) => {}
+    if !std::mem::replace(&mut progress.is_resumed, true) {
+        match seen(snapshot, session)? {
+            Seen::New => {}
+            Seen::InProgress(earlier) => {
+                progress.done_to = earlier.done_to;
+                progress.counts = earlier.counts;
             }
+            // Any command under this name returns the outcome.
+            Seen::Finished(_) => return Ok(step(target, progress, Vec::new(), true)),
         }
-        let (ids, is_last) = next_ids(snapshot, env, target, progress)?;
-        Ok(step(target, progress, ids, is_last))
-    })
+    }
+    let (ids, is_last) = next_ids(snapshot, env, target, progress)?;
+    Ok(step(target, progress, ids, is_last))
 }
 
 fn step(target: &Target, progress: &ManyProgress, ids: Vec<Vec<u8>>, last: bool) -> WriteStep {
@@ -374,16 +366,11 @@ fn next_ids(
     progress: &mut ManyProgress,
 ) -> Result<(Vec<Vec<u8>>, bool)> {
     let collection = snapshot.catalog.require(env, &target.collection)?;
-    let mut query = Query::by_filter(Filter::parse(
-        &target.filter,
-        &FilterContext {
-            now_ms: snapshot.now_ms,
-        },
-    )?)?;
+    let mut query = query_of(snapshot, target)?;
     query.after.clone_from(&progress.done_to);
     if progress.found.is_none() {
         let choice = snapshot.choose(collection, &query)?;
-        if !matches!(choice.best.access, Access::Collection)
+        if !matches!(choice.best.access, Access::Collection { .. })
             && choice.best.examined <= PLANNED_IDS_MAX as f64
         {
             let scan = snapshot.scan(collection, &choice.best, &query);
@@ -396,7 +383,7 @@ fn next_ids(
         let ids: Vec<_> = found.drain(..size).collect();
         return Ok((ids, found.is_empty()));
     }
-    let plan = Plan::collection_in_id_order();
+    let plan = planner::by_id(collection, &query);
     walk(snapshot.scan(collection, &plan, &query))
 }
 

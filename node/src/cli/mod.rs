@@ -64,7 +64,7 @@ pub fn run() -> Exit {
         Some(("db", matches)) => parsed(matches, db::DbCommand::run),
         Some(("bench", matches)) => parsed(matches, bench::BenchCommand::run),
         Some(("status", matches)) => parsed(matches, status::StatusCommand::run),
-        Some((name, matches)) => cluster::run(name, matches, |work| in_runtime(work)),
+        Some((name, matches)) => cluster::run(name, matches, in_runtime),
         None => Exit::Usage,
     }
 }

@@ -74,6 +74,7 @@ impl ClusterService {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // The shape that `map_err` wants.
 fn status_of(failure: Failure) -> Status {
     let text = failure.to_string();
     match failure.code.as_ref() {

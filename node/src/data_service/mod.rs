@@ -24,14 +24,13 @@ const EXECUTE: &str = "/yunbase.v1.Data/Execute";
 /// Largest message: a frame of requests, or one document of 16 MiB with its update.
 const MESSAGE_BYTES_MAX: usize = 40 << 20;
 
+/// A session being opened: its id and window.
+pub type SessionFuture = Pin<Box<dyn Future<Output = Result<(u64, u32), Failure>> + Send>>;
+
 /// Opens sessions for callers that keep their own.
 pub trait OpenSessions: Send + Sync + 'static {
     /// A new session in the group of `env`: its id and window.
-    fn open_session(
-        &self,
-        env: String,
-        deadline: Instant,
-    ) -> Pin<Box<dyn Future<Output = Result<(u64, u32), Failure>> + Send>>;
+    fn open_session(&self, env: String, deadline: Instant) -> SessionFuture;
 }
 
 /// The `Data` service.

@@ -90,7 +90,7 @@ test('EV06 reading, counting, changing and removing in an unknown collection is 
 
 test('RU05 requests that are too large or nested too deep are refused in words', async () => {
   const todo = await collection();
-  const large = await failure(todo().add({ text: 'x'.repeat(9 << 20) }));
+  const large = await failure(todo().add({ text: 'x'.repeat(17 << 20) }));
   assert.equal(large.code, 'EXCEED_REQUEST_SIZE_LIMIT');
   const nested = (depth) => (depth === 0 ? 1 : { a: nested(depth - 1) });
   assert.ok((await todo().add(nested(90))).id);

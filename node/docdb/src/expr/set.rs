@@ -76,14 +76,15 @@ fn difference(name: &'static str, operands: &[Computed], _: &mut Budget) -> Resu
     else {
         return Ok(Some(RawBson::Null));
     };
-    let mut seen = set_of(elements.clone());
+    let values = set_of(elements.clone());
+    let mut seen = vec![false; values.len()];
     let mut kept = Vec::new();
     for element in elements {
-        if let Ok(at) = seen.binary_search_by(|candidate| compare(*candidate, element)) {
-            seen.remove(at);
-            if !holds(&without, element) {
-                kept.push(element);
-            }
+        if let Ok(at) = values.binary_search_by(|candidate| compare(*candidate, element))
+            && !std::mem::replace(&mut seen[at], true)
+            && !holds(&without, element)
+        {
+            kept.push(element);
         }
     }
     Ok(array(kept))

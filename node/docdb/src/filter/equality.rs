@@ -5,6 +5,7 @@ use bson::{Bson, Document, RawBson, RawBsonRef};
 use super::condition::{Condition, Test};
 use super::{Filter, Node};
 use crate::error::{Error, ErrorCode, Result};
+use crate::value::check::check_at;
 use crate::value::malformed;
 use crate::value::path::overlaps;
 
@@ -27,6 +28,8 @@ impl Filter {
                     ),
                 ));
             }
+            // A dotted path nests its value deeper than it was in the filter.
+            check_at(path, *value, path.split('.').count())?;
             insert(
                 &mut document,
                 path,

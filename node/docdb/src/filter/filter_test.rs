@@ -551,4 +551,9 @@ fn an_upsert_starts_from_the_equalities() {
     assert_eq!(seed(doc! { "a": regex("x", "") }).unwrap(), doc! {});
     let conflict = seed(doc! { "a": 1, "a.b": 2 }).unwrap_err();
     assert_eq!(conflict.code, ErrorCode::RequestFailed);
+    let mut nested = doc! {};
+    for _ in 0..60 {
+        nested = doc! { "a": nested };
+    }
+    assert!(seed(doc! { ["a"; 60].join("."): nested }).is_err());
 }

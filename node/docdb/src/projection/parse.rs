@@ -41,7 +41,7 @@ impl Projection {
             && (seen.included.is_some() || seen.first_match || seen.id == Some(true));
         match seen.id {
             Some(false) => root.insert("_id", "_id", Action::Exclude)?,
-            _ if inclusive && root.position("_id").is_none() => {
+            _ if inclusive && root.position("_id").is_err() => {
                 root.insert("_id", "_id", Action::Include)?;
             }
             _ => {}
@@ -183,10 +183,6 @@ fn slice(path: &str, value: RawBsonRef<'_>) -> Result<Slice> {
 }
 
 impl Branch {
-    fn position(&self, name: &str) -> Option<usize> {
-        self.fields.iter().position(|(field, _)| **field == *name)
-    }
-
     /// Puts `action` at `path` below this level; `whole` is the path for messages.
     fn insert(&mut self, path: &str, whole: &str, action: Action) -> Result<()> {
         let collision = || {
@@ -197,21 +193,21 @@ impl Branch {
         let (first, rest) = path
             .split_once('.')
             .map_or((path, None), |(first, rest)| (first, Some(rest)));
-        let at = self.position(first);
-        match (at, rest) {
-            (Some(_), None) => Err(collision()),
-            (None, None) => {
-                self.fields.push((first.into(), action));
+        match (self.position(first), rest) {
+            (Ok(_), None) => Err(collision()),
+            (Err(at), None) => {
+                self.fields.insert(at, (first.into(), action));
                 Ok(())
             }
-            (Some(at), Some(rest)) => match &mut self.fields[at].1 {
+            (Ok(at), Some(rest)) => match &mut self.fields[at].1 {
                 Action::Inside(branch) => branch.insert(rest, whole, action),
                 _ => Err(collision()),
             },
-            (None, Some(rest)) => {
+            (Err(at), Some(rest)) => {
                 let mut branch = Branch::default();
                 branch.insert(rest, whole, action)?;
-                self.fields.push((first.into(), Action::Inside(branch)));
+                self.fields
+                    .insert(at, (first.into(), Action::Inside(branch)));
                 Ok(())
             }
         }

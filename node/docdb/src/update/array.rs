@@ -154,18 +154,38 @@ pub(super) fn add_to_set(
         Some(current) => elements_of("$addToSet", path, current)?,
     };
     let before = elements.len();
-    for value in values {
-        let value = value.as_raw_bson_ref();
-        if !elements.iter().any(|element| equal(*element, value)) {
-            elements.push(value);
-        }
-    }
+    let fresh = missing_values(&elements, values);
+    elements.extend(fresh);
     if current.is_some() && elements.len() == before {
         return Ok(Outcome::Keep);
     }
     Ok(Outcome::Set(RawBson::Array(RawArrayBuf::from_iter(
         elements,
     ))))
+}
+
+/// The values that are not among `elements`, each once, in their order. Sorted lookups keep two long
+/// lists from costing the product of their lengths.
+fn missing_values<'a>(elements: &[RawBsonRef<'_>], values: &'a [RawBson]) -> Vec<RawBsonRef<'a>> {
+    if let [only] = values {
+        let only = only.as_raw_bson_ref();
+        let known = elements.iter().any(|element| equal(*element, only));
+        return if known { Vec::new() } else { vec![only] };
+    }
+    let mut known = elements.to_vec();
+    known.sort_by(|a, b| compare(*a, *b));
+    let is_known = |value| {
+        known
+            .binary_search_by(|candidate| compare(*candidate, value))
+            .is_ok()
+    };
+    let values = values.iter().map(RawBson::as_raw_bson_ref).enumerate();
+    let mut fresh: Vec<(usize, RawBsonRef<'_>)> =
+        values.filter(|(_, value)| !is_known(*value)).collect();
+    fresh.sort_by(|a, b| compare(a.1, b.1).then(a.0.cmp(&b.0)));
+    fresh.dedup_by(|later, earlier| equal(later.1, earlier.1));
+    fresh.sort_by_key(|(at, _)| *at);
+    fresh.into_iter().map(|(_, value)| value).collect()
 }
 
 /// `$pop`
@@ -182,17 +202,23 @@ pub(super) fn pop(path: &str, first: bool, current: Option<RawBsonRef<'_>>) -> R
     Ok(Outcome::Set(RawBson::Array(kept.iter().copied().collect())))
 }
 
-/// `$pullAll`
+/// `$pullAll`; the values are sorted.
 pub(super) fn pull_all(
     path: &str,
     values: &[RawBson],
     current: Option<RawBsonRef<'_>>,
 ) -> Result<Outcome> {
     remove("$pullAll", path, current, |element| {
-        Ok(values
-            .iter()
-            .any(|value| equal(value.as_raw_bson_ref(), element)))
+        let found = values.binary_search_by(|value| compare(value.as_raw_bson_ref(), element));
+        Ok(found.is_ok())
     })
+}
+
+/// The operand of `$pullAll`, sorted for the lookups.
+pub(super) fn sorted_values(path: &str, operand: RawBsonRef<'_>) -> Result<Vec<RawBson>> {
+    let mut values = values("$pullAll", path, operand)?;
+    values.sort_by(|a, b| compare(a.as_raw_bson_ref(), b.as_raw_bson_ref()));
+    Ok(values)
 }
 
 /// The operand of `$pull`: which elements go.
@@ -258,7 +284,7 @@ fn remove(
 }
 
 /// The values of a list operand.
-pub(super) fn values(name: &str, path: &str, operand: RawBsonRef<'_>) -> Result<Vec<RawBson>> {
+fn values(name: &str, path: &str, operand: RawBsonRef<'_>) -> Result<Vec<RawBson>> {
     let RawBsonRef::Array(array) = operand else {
         return Err(Error::invalid(format!(
             "field '{path}': '{name}' takes an array of values, not a {}",

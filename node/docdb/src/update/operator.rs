@@ -3,7 +3,7 @@
 use bson::{DateTime, RawBson, RawBsonRef, Timestamp};
 
 use super::Outcome;
-use super::array::{Pull, Push, add_to_set, each, pop, pull_all, values};
+use super::array::{Pull, Push, add_to_set, each, pop, pull_all, sorted_values};
 use crate::error::{Error, ErrorCode, Result};
 use crate::value::arithmetic::{add, integer_result, multiply};
 use crate::value::compare::Number;
@@ -41,7 +41,7 @@ pub(super) enum Operator {
     },
     /// `$pull`
     Pull(Box<Pull>),
-    /// `$pullAll`
+    /// `$pullAll`: its values, ascending.
     PullAll(Vec<RawBson>),
 }
 
@@ -113,7 +113,7 @@ impl Operator {
                 }
             },
             "$pull" => Self::Pull(Box::new(Pull::parse(path, operand)?)),
-            "$pullAll" => Self::PullAll(values(name, path, operand)?),
+            "$pullAll" => Self::PullAll(sorted_values(path, operand)?),
             other => {
                 return Err(Error::operator(format!(
                     "unknown update operator '{other}'; check its spelling"

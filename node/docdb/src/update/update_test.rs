@@ -364,6 +364,17 @@ fn sets_and_ends_of_arrays() {
         bson!([2, 3])
     );
     assert_eq!(l(doc! { "$pop": { "l": 1 } }, bson!([])), bson!([]));
+    let long: Vec<i32> = (0..100_000).collect();
+    let twice: Vec<i32> = long.iter().rev().chain(&long).copied().collect();
+    let added = l(
+        doc! { "$addToSet": { "l": { "$each": twice.clone() } } },
+        bson!([7]),
+    );
+    assert_eq!(added.as_array().unwrap().len(), 100_000);
+    assert_eq!(
+        l(doc! { "$pullAll": { "l": twice } }, Bson::from(long)),
+        bson!([])
+    );
     refused(
         doc! { "$pop": { "l": 2 } },
         doc! {},

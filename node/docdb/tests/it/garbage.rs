@@ -11,6 +11,7 @@ use yunbase_docdb::value::{
     Path, check_document, compare, decode_value, encode_value, index_values, skip_value,
 };
 
+use crate::generate::expressions::expression;
 use crate::generate::requests::{document, filter, projection, sort, update};
 use crate::generate::{raw, rng};
 
@@ -76,11 +77,12 @@ fn mutated_requests_are_refused_or_served() {
     let mut rng = rng(SEED);
     let target = raw(&document(&mut rng));
     for round in 0..30_000 {
-        let request = match round % 5 {
+        let request = match round % 6 {
             0 => filter(&mut rng, 3),
             1 => update(&mut rng),
             2 => projection(&mut rng),
             3 => sort(&mut rng),
+            4 => doc! { "$expr": expression(&mut rng, 3) },
             _ => document(&mut rng),
         };
         let mut bytes = raw(&request).into_bytes();

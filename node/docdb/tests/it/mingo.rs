@@ -150,14 +150,14 @@ fn compare_with_mingo(cases: &[Case]) {
             continue;
         }
         match explain(case, theirs) {
-            Some(name) => *explained.entry(name).or_insert(0_usize) += 1,
+            Some(deviation) => *explained.entry(deviation).or_insert(0_usize) += 1,
             None => differences.push(describe(case, theirs)),
         }
     }
     let listed: usize = explained.values().sum();
     assert!(
         differences.is_empty() && listed * 100 <= cases.len() * EXPLAINED_PERCENT_MAX,
-        "seed {SEED}: {} of {} cases differ without a listed reason (listed: {explained:?}):\n{}",
+        "seed {SEED}: {} of {} cases differ without a listed reason (listed: {explained:#?}):\n{}",
         differences.len(),
         cases.len(),
         differences[..differences.len().min(SHOWN)].join("\n")

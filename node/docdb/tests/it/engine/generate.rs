@@ -103,7 +103,12 @@ impl Generator {
     pub fn filter(&mut self) -> Document {
         match self.below(10) {
             0 => doc! {},
-            1 => doc! { "_id": self.id() },
+            1 => match self.below(4) {
+                0 => doc! { "_id": { "$in": [self.id(), self.id(), self.id()] } },
+                1 => doc! { "_id": { "$gt": self.id() } },
+                2 => doc! { "_id": { "$gte": self.id(), "$lte": self.id() } },
+                _ => doc! { "_id": self.id() },
+            },
             2 => doc! { "$or": [self.condition(), self.condition()] },
             3 | 4 => doc! { "$and": [self.condition(), self.condition()] },
             5 => {

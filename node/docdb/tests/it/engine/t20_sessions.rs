@@ -170,6 +170,11 @@ fn a_retry_by_field_finds_its_outcome_although_nothing_matches_any_more() {
         }
     );
     assert_eq!(op(request(session, 1)).unwrap(), first);
+    db.write(Op::DropCollection {
+        collection: "c".into(),
+    })
+    .unwrap();
+    assert_eq!(op(request(session, 1)).unwrap(), first);
 }
 
 #[test]

@@ -200,6 +200,18 @@ fn the_cheap_plan_is_chosen_and_explained() {
         filter: raw(&doc! { "_id": 5 }),
     });
     assert_eq!(plan.get_str("stage").unwrap(), "id lookup");
+
+    let plan = explained(
+        doc! { "_id": { "$in": [5, 7, 5000] } },
+        doc! { "_id": -1 },
+        None,
+    );
+    assert_eq!(plan.get_str("stage").unwrap(), "id lookup");
+    assert_eq!(plan.get_i64("documentsExamined").unwrap(), 2);
+
+    let plan = explained(doc! { "_id": { "$gte": 5, "$lt": 10 } }, doc! {}, None);
+    assert_eq!(plan.get_str("stage").unwrap(), "id range scan");
+    assert_eq!(plan.get_i64("documentsExamined").unwrap(), 5);
 }
 
 #[test]

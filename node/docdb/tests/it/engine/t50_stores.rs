@@ -8,9 +8,10 @@ use tempfile::tempdir;
 use yunbase_docdb::kv::Store;
 use yunbase_docdb::memory::MemoryStore;
 use yunbase_docdb::rocks::RocksStore;
+use yunbase_docdb::rocks_options::RocksShared;
 use yunbase_docdb::{Database, Options};
 
-use super::harness::{Db, crash_image, memory, rocks, shared};
+use super::harness::{self, Db, crash_image, memory, rocks, shared};
 
 fn fill(db: &Db, from: i32, to: i32) {
     for id in from..to {
@@ -69,6 +70,32 @@ fn a_crash_leaves_an_earlier_state_and_after_a_flush_exactly_that_one() {
         reopened.database.digest().unwrap(),
         db.database.digest().unwrap()
     );
+}
+
+/// Buffers that fill up are flushed without being asked; that too must cut all families at one point.
+#[test]
+fn automatic_flushes_keep_buffers_bounded_and_leave_one_moment() {
+    let folder = tempdir().unwrap();
+    let shared = RocksShared::new(8 << 20, 4 << 20);
+    let open = |path: &Path| {
+        let store = RocksStore::open(path, shared.clone()).unwrap();
+        harness::open(Box::new(store), Options::default())
+    };
+    let databases = [folder.path().join("a"), folder.path().join("b")];
+    let open_databases: Vec<_> = databases.iter().map(|path| prepared(open(path))).collect();
+    for id in 0..400 {
+        for db in &open_databases {
+            let document = doc! { "_id": id, "n": id, "text": "x".repeat(20_000) };
+            db.insert("c", &[document]).unwrap();
+        }
+        assert!(shared.write_buffer_used_bytes() < 16 << 20);
+    }
+    for (number, path) in databases.iter().enumerate() {
+        let crashed = folder.path().join(format!("crashed-{number}"));
+        crash_image(path, &crashed);
+        let log_index = assert_consistent(&open(&crashed));
+        assert!((1..=402).contains(&log_index), "{log_index}");
+    }
 }
 
 #[test]

@@ -11,12 +11,11 @@ use crate::generate::raw_value;
 /// A known difference: cases it may explain, and the reason.
 struct Deviation {
     name: &'static str,
-    #[allow(dead_code, reason = "the table is documentation")]
     reason: &'static str,
     applies: fn(&Case, &Answer) -> bool,
 }
 
-const DEVIATIONS: [Deviation; 10] = [
+const DEVIATIONS: [Deviation; 11] = [
     Deviation {
         name: "order of null, arrays and objects",
         reason: "mingo does not let $lte/$gte null match missing fields, sorts arrays and field names before it \
@@ -42,16 +41,28 @@ const DEVIATIONS: [Deviation; 10] = [
         applies: |case, _| has_condition(case, |condition| condition.operator == "$type"),
     },
     Deviation {
-        name: "$all of null",
-        reason: "in MongoDB $all: [null] is $eq: null, which matches a missing field",
+        name: "$all is equality",
+        reason: "in MongoDB each value of $all is tried as by $eq: it may equal a field that is no array, null matches \
+                 a missing field, an array the whole field; mingo looks at the elements of an array only",
         applies: |case, _| {
             has_condition(case, |condition| {
+                let array = value_at(document(case), &condition.path).and_then(Bson::as_array);
                 condition.operator == "$all"
-                    && condition
-                        .operand
-                        .as_array()
-                        .is_some_and(|list| list.contains(&Bson::Null))
+                    && condition.operand.as_array().is_some_and(|list| {
+                        array.is_none() || list.iter().any(|value| value.as_array().is_some())
+                    })
             })
+        },
+    },
+    Deviation {
+        name: "$not of an empty string",
+        reason: "mingo's $not takes an empty string for false, as JavaScript does; in MongoDB it is true",
+        applies: |case, _| {
+            let fields = [Some(document(case)), document(case).get_document("d").ok()];
+            let empty = |fields: &Document| fields.get_str("v").is_ok_and(str::is_empty);
+            let expression = case.question.get("expression").map(ToString::to_string);
+            expression.is_some_and(|text| text.contains("\"$not\""))
+                && fields.into_iter().flatten().any(empty)
         },
     },
     Deviation {
@@ -128,12 +139,12 @@ const DEVIATIONS: [Deviation; 10] = [
     },
 ];
 
-/// The name of the listed reason for a difference.
-pub(crate) fn explain(case: &Case, theirs: &Answer) -> Option<&'static str> {
-    DEVIATIONS
+/// The name and reason of the listed deviation that explains a difference.
+pub(crate) fn explain(case: &Case, theirs: &Answer) -> Option<(&'static str, &'static str)> {
+    let found = DEVIATIONS
         .iter()
-        .find(|deviation| (deviation.applies)(case, theirs))
-        .map(|deviation| deviation.name)
+        .find(|deviation| (deviation.applies)(case, theirs));
+    found.map(|deviation| (deviation.name, deviation.reason))
 }
 
 /// One operator of a filter, with the path from the document's root.
