@@ -7,6 +7,7 @@ mod batch;
 mod checkpoint;
 mod progress;
 mod rows;
+mod types;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -24,6 +25,7 @@ use super::exit::Exit;
 use super::failure::CliError;
 
 pub use rows::Format;
+pub use types::FieldType;
 
 use batch::{Batch, Done, Rejection, Writer};
 use checkpoint::Checkpoint;
@@ -83,6 +85,9 @@ pub struct ImportArgs {
     /// Read numbers, true and false in CSV cells as such
     #[arg(long)]
     infer_types: bool,
+    /// Read text fields as int, double, bool or date, for example `lat:double,born:date`
+    #[arg(long, value_name = "FIELD:TYPE,...", value_delimiter = ',')]
+    types: Vec<FieldType>,
 }
 
 /// What an import did.
@@ -198,6 +203,7 @@ impl ImportArgs {
             format: self.format.or(by_name),
             id_field: self.id_field.clone(),
             infer_types: self.infer_types,
+            types: self.types.clone(),
         };
         let (mut source, offset): (Box<dyn Read + Send>, u64) = if self.is_stdin() {
             (Box::new(io::stdin()), 0)

@@ -3,4 +3,5 @@
 
 mod cluster;
 mod t10_serve;
+mod t20_cities;
 mod t50_kill;

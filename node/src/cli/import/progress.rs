@@ -9,6 +9,8 @@ use super::Report;
 
 /// How often a line is printed where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+/// When the first one is: who waits wants to know soon that something happens.
+const FIRST_LINE_AFTER: Duration = Duration::from_secs(1);
 
 /// Progress by the place in the file.
 pub(super) struct Progress {
@@ -42,7 +44,7 @@ impl Progress {
             first_offset,
             furthest: first_offset,
             begun: now,
-            line_at: now + LINE_INTERVAL,
+            line_at: now + FIRST_LINE_AFTER,
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bson::{Bson, Document};
 use clap::ValueEnum;
 
+use super::types::FieldType;
 use crate::cli::ejson;
 
 /// Largest row: a document of 16 MiB is at most about this long as text.
@@ -49,6 +50,7 @@ pub(super) struct RowsOptions {
     pub(super) format: Option<Format>,
     pub(super) id_field: Option<String>,
     pub(super) infer_types: bool,
+    pub(super) types: Vec<FieldType>,
 }
 
 /// One row.
@@ -184,7 +186,9 @@ impl<R: BufRead> Rows<R> {
             }
         };
         self.number += 1;
-        let document = document.and_then(|document| self.with_id(document));
+        let document = document
+            .and_then(|document| self.with_types(document))
+            .and_then(|document| self.with_id(document));
         let text = match &document {
             Ok(_) => String::new(),
             Err(_) => String::from_utf8_lossy(&text[..text.len().min(TEXT_BYTES_MAX)]).into_owned(),
@@ -198,6 +202,13 @@ impl<R: BufRead> Rows<R> {
             size_bytes,
             end_offset: self.first_offset + count,
         }))
+    }
+
+    fn with_types(&self, mut document: Document) -> Result<Document, String> {
+        for one in &self.options.types {
+            one.apply(&mut document)?;
+        }
+        Ok(document)
     }
 
     fn with_id(&self, mut document: Document) -> Result<Document, String> {
