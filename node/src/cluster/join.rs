@@ -17,6 +17,7 @@ use crate::identity::{DataDir, Identity, random_id};
 use crate::peer_proto::membership_client::MembershipClient;
 use crate::peer_proto::membership_server::Membership;
 use crate::peer_proto::{InspectRequest, InspectResponse, JoinRequest, JoinResponse};
+use crate::surface::peer::require_certificate;
 use crate::tls::{Authority, JoinToken, NewKey, NodeCertificates};
 
 /// Longest that a node tries to join before it gives up with an error.
@@ -139,8 +140,10 @@ impl Membership for MembershipService {
 
     async fn inspect(
         &self,
-        _: Request<InspectRequest>,
+        request: Request<InspectRequest>,
     ) -> Result<Response<InspectResponse>, Status> {
+        // Only `join` is open to strangers: replicas and versions are nobody else's business.
+        require_certificate(request.extensions())?;
         Ok(Response::new(self.inspect.inspect()))
     }
 }

@@ -23,13 +23,19 @@ const INSPECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// verified by then.
 #[allow(clippy::result_large_err)] // The shape that tonic's interceptors have.
 pub fn require_member(request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-    let certified = request
-        .extensions()
+    require_certificate(request.extensions())?;
+    Ok(request)
+}
+
+/// The same for one method of a service that is not closed as a whole.
+#[allow(clippy::result_large_err)] // The error that tonic's services have.
+pub fn require_certificate(extensions: &tonic::Extensions) -> Result<(), Status> {
+    let certified = extensions
         .get::<TlsConnectInfo<TcpConnectInfo>>()
         .and_then(TlsConnectInfo::peer_certs)
         .is_some_and(|certificates| !certificates.is_empty());
     if certified {
-        Ok(request)
+        Ok(())
     } else {
         Err(Status::unauthenticated("this needs a node's certificate"))
     }
