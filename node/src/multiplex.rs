@@ -34,11 +34,13 @@ impl Default for StreamLimits {
 /// Serves one stream: runs `handle` for each item of each inbound frame, concurrently, and yields frames of answers.
 ///
 /// `inbound` ends at the first transport error; requests in progress then run to their end and their
-/// answers are dropped, since nobody is left to read them.
+/// answers are dropped, since nobody is left to read them. Once `stop` is done no further frame is read, requests
+/// in progress are answered, and the stream ends: its caller goes elsewhere instead of holding up a node's stop.
 pub fn serve<In, Out, Frames, Handle, Fut>(
     inbound: Frames,
     limits: StreamLimits,
     size_of: fn(&Out) -> usize,
+    stop: impl Future<Output = ()> + Send + 'static,
     handle: Handle,
 ) -> impl Stream<Item = Vec<Out>> + Send + 'static
 where
@@ -51,7 +53,7 @@ where
     let (answers, ready) = mpsc::channel(limits.in_flight_max);
     tokio::spawn(async move {
         let permits = Arc::new(Semaphore::new(limits.in_flight_max));
-        let mut inbound = std::pin::pin!(inbound);
+        let mut inbound = std::pin::pin!(inbound.take_until(stop));
         while let Some(frame) = inbound.next().await {
             for item in frame {
                 let Ok(permit) = permits.clone().acquire_owned().await else {
@@ -101,9 +103,15 @@ mod tests {
             frame_items_max: 2,
             frame_bytes_max: 1000,
         };
-        let answered: Vec<Vec<u32>> = serve(frames, limits, |_| 1, |item| async move { item * 10 })
-            .collect()
-            .await;
+        let answered: Vec<Vec<u32>> = serve(
+            frames,
+            limits,
+            |_| 1,
+            std::future::pending(),
+            |item| async move { item * 10 },
+        )
+        .collect()
+        .await;
         assert!(
             answered
                 .iter()
@@ -112,6 +120,27 @@ mod tests {
         let mut all: Vec<u32> = answered.into_iter().flatten().collect();
         all.sort_unstable();
         assert_eq!(all, [10, 20, 30, 40, 50]);
+    }
+
+    #[tokio::test]
+    async fn a_stop_answers_what_was_read_and_ends_an_open_stream() {
+        let frames = futures::stream::iter([vec![1_u32, 2]]).chain(futures::stream::pending());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let answers = serve(
+            frames,
+            StreamLimits::default(),
+            |_| 1,
+            async move { drop(stopped.await) },
+            |item| async move { item * 10 },
+        );
+        let mut answers = std::pin::pin!(answers);
+        let mut seen = answers.next().await.unwrap_or_default();
+        drop(stop);
+        while let Some(more) = answers.next().await {
+            seen.extend(more);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [10, 20]);
     }
 
     #[tokio::test]

@@ -186,6 +186,7 @@ impl Node {
             Arc::new(handle),
             keys.clone(),
             config.request_timeout,
+            stopping.clone(),
         )
         .into_server();
         let cluster_service =

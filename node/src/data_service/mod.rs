@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 use yunbase_client::proto::data_server::{Data, DataServer};
 use yunbase_client::proto::{self, RequestFrame, ResponseFrame};
@@ -41,15 +42,18 @@ pub struct DataService {
     keys: Arc<dyn KeyDirectory>,
     timeout_max: Duration,
     limits: StreamLimits,
+    stopping: watch::Receiver<bool>,
 }
 
 impl DataService {
-    /// A service in front of `execute`; no request waits longer than `timeout_max`.
+    /// A service in front of `execute`; no request waits longer than `timeout_max`, and streams end once
+    /// `stopping` says so.
     pub fn new(
         execute: Arc<dyn Execute>,
         sessions: Arc<dyn OpenSessions>,
         keys: Arc<dyn KeyDirectory>,
         timeout_max: Duration,
+        stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
             execute,
@@ -57,6 +61,7 @@ impl DataService {
             keys,
             timeout_max,
             limits: StreamLimits::default(),
+            stopping,
         }
     }
 
@@ -147,7 +152,12 @@ impl Data for DataService {
             .take_while(|frame| std::future::ready(frame.is_ok()))
             .filter_map(|frame| std::future::ready(frame.ok().map(|frame| frame.requests)));
         let service = self.clone();
-        let answers = serve(frames, self.limits, wire::size_of, move |request| {
+        let mut stopping = self.stopping.clone();
+        let stop = async move {
+            // An error means that the node has gone, which comes to the same.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        };
+        let answers = serve(frames, self.limits, wire::size_of, stop, move |request| {
             service.clone().answer(admitted.clone(), request)
         });
         Ok(Response::new(Box::pin(

@@ -55,6 +55,8 @@ impl Forward for ForwardServer {
             frames,
             self.limits,
             |item: &ForwardItem| item.body.len(),
+            // A node that stops answers its peers to the last: the call is told who leads by then.
+            std::future::pending(),
             move |item: ForwardItem| {
                 let leader = leader.clone();
                 async move {
