@@ -11,6 +11,7 @@ use yunbase_client::proto::{
 use super::exit::Exit;
 use super::failure::CliError;
 use super::management::Management;
+use super::output::line;
 use super::target::Target;
 
 #[derive(Debug, Subcommand)]
@@ -130,15 +131,14 @@ pub fn run(
     }))
 }
 
-#[allow(clippy::print_stdout)] // Results go to standard output.
 async fn cluster(action: ClusterAction) -> Result<(), CliError> {
     match action {
         ClusterAction::Token { target } => {
             let mut management = Management::of(&target).await?;
-            println!(
+            line(format_args!(
                 "{}",
                 management.join_token(JoinTokenRequest {}).await?.token
-            );
+            ));
         }
         ClusterAction::Transfer {
             group,
@@ -155,7 +155,6 @@ async fn cluster(action: ClusterAction) -> Result<(), CliError> {
     Ok(())
 }
 
-#[allow(clippy::print_stdout)] // Results go to standard output.
 async fn env(action: EnvAction) -> Result<(), CliError> {
     match action {
         EnvAction::Create { name, target } => {
@@ -177,14 +176,13 @@ async fn env(action: EnvAction) -> Result<(), CliError> {
                 .await?
                 .environments
             {
-                println!("{}\t{}", env.name, env.group);
+                line(format_args!("{}\t{}", env.name, env.group));
             }
         }
     }
     Ok(())
 }
 
-#[allow(clippy::print_stdout)] // Results go to standard output.
 async fn key(action: KeyAction) -> Result<(), CliError> {
     match action {
         KeyAction::Create(CreateKey { only_env, target }) => {
@@ -194,7 +192,7 @@ async fn key(action: KeyAction) -> Result<(), CliError> {
                     env: only_env.unwrap_or_default(),
                 })
                 .await?;
-            println!("{}\t{}", key.secret_id, key.secret_key);
+            line(format_args!("{}\t{}", key.secret_id, key.secret_key));
         }
         KeyAction::List { target } => {
             let mut management = Management::of(&target).await?;
@@ -204,7 +202,7 @@ async fn key(action: KeyAction) -> Result<(), CliError> {
                 } else {
                     &key.env
                 };
-                println!("{}\t{env}", key.secret_id);
+                line(format_args!("{}\t{env}", key.secret_id));
             }
         }
         KeyAction::Delete { secret_id, target } => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::exit::Exit;
+use super::output::line;
 use crate::config::{Config, ConfigError, KEYS, Layers, Source};
 
 /// Adds `--config` and one flag for each configuration key.
@@ -64,7 +65,6 @@ pub fn command() -> Command {
 }
 
 /// Runs `config explain`.
-#[allow(clippy::print_stdout)] // Results go to standard output.
 pub fn explain(matches: &ArgMatches) -> Exit {
     let layers = match layers(matches) {
         Ok(layers) => layers,
@@ -79,18 +79,18 @@ pub fn explain(matches: &ArgMatches) -> Exit {
         .is_some_and(|form| form == "json")
     {
         match serde_json::to_string_pretty(&lines) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => line(format_args!("{text}")),
             Err(error) => {
                 eprintln!("error: {error}");
                 return Exit::Failed;
             }
         }
     } else {
-        for line in &lines {
-            println!(
+        for key in &lines {
+            line(format_args!(
                 "{:<26} {:<28} {:<12} {}",
-                line.name, line.value, line.source, line.help
-            );
+                key.name, key.value, key.source, key.help
+            ));
         }
     }
     match Config::from_layers(&layers) {

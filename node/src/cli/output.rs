@@ -64,7 +64,19 @@ impl OutputArgs {
                 .and_then(|text| writeln!(out, "{text}")),
             (_, value) => writeln!(out, "{value}"),
         };
-        written.map_err(|error| broken(&error))
+        settle(written)
+    }
+}
+
+/// Prints one line of a result.
+///
+/// A reader that has seen enough (`| head -1`) is no failure, so unlike `println!` this does not panic then.
+pub fn line(text: impl std::fmt::Display) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{text}")
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("error: cannot write to standard output: {error}");
     }
 }
 
@@ -82,11 +94,17 @@ pub fn print(
             .and_then(|text| writeln!(out, "{text}")),
         Format::Table => table(&values, out),
     };
-    written.map_err(|error| broken(&error))
+    settle(written)
 }
 
-fn broken(error: &io::Error) -> CliError {
-    CliError::failed(format!("cannot write to standard output: {error}"))
+/// A reader that has seen enough is no failure.
+fn settle(written: io::Result<()>) -> Result<(), CliError> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::failed(format!(
+            "cannot write to standard output: {error}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn table(values: &[Value], out: &mut impl Write) -> io::Result<()> {

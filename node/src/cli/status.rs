@@ -4,6 +4,7 @@ use clap::Args;
 use yunbase_client::proto::{StatusRequest, StatusResponse};
 
 use super::exit::Exit;
+use super::output::line;
 use super::target::Target;
 
 /// Shows how a cluster is.
@@ -41,7 +42,6 @@ impl StatusCommand {
     }
 }
 
-#[allow(clippy::print_stdout)] // Results go to standard output.
 fn print_json(status: &StatusResponse) {
     let nodes: Vec<_> = status
         .nodes
@@ -79,19 +79,18 @@ fn print_json(status: &StatusResponse) {
         "cluster_id": status.cluster_id, "healthy": status.healthy, "sentence": status.sentence,
         "nodes": nodes, "groups": groups,
     });
-    println!("{value:#}");
+    line(format_args!("{value:#}"));
 }
 
-#[allow(clippy::print_stdout)] // Results go to standard output.
 fn print_table(status: &StatusResponse) {
-    println!("{}\n", status.sentence);
-    println!(
+    line(format_args!("{}\n", status.sentence));
+    line(format_args!(
         "{:<5} {:<22} {:<10} {:>10} {:>10} {:>7}",
         "NODE", "HTTP", "STATE", "UPTIME", "MEMORY", "LEADS"
-    );
+    ));
     for node in &status.nodes {
         let state = if node.reachable { "up" } else { "down" };
-        println!(
+        line(format_args!(
             "{:<5} {:<22} {:<10} {:>9}s {:>6} MiB {:>7}",
             node.id,
             node.http_address,
@@ -99,12 +98,12 @@ fn print_table(status: &StatusResponse) {
             node.uptime_s,
             node.resident_bytes >> 20,
             node.groups_led
-        );
+        ));
     }
-    println!(
+    line(format_args!(
         "\n{:<6} {:<7} {:<6} {:>12}  {:<40} ENVIRONMENTS",
         "GROUP", "LEADER", "TERM", "COMMITTED", "REPLICAS (lag)"
-    );
+    ));
     for group in &status.groups {
         let leader = if group.leader == 0 {
             "none".to_owned()
@@ -123,7 +122,7 @@ fn print_table(status: &StatusResponse) {
                 }
             })
             .collect();
-        println!(
+        line(format_args!(
             "{:<6} {:<7} {:<6} {:>12}  {:<40} {}",
             group.id,
             leader,
@@ -131,6 +130,6 @@ fn print_table(status: &StatusResponse) {
             group.committed,
             replicas.join(", "),
             group.environments.join(", ")
-        );
+        ));
     }
 }

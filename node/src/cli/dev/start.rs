@@ -13,6 +13,7 @@ use super::process::{self, Lifetime};
 use super::{Problem, StartArgs};
 use crate::cli::exit::Exit;
 use crate::cli::management::Management;
+use crate::cli::output::line;
 use crate::durable_file;
 
 const DEFAULT_PORT: u16 = 7600;
@@ -303,10 +304,9 @@ async fn probe(address: &str) -> std::io::Result<(u16, String)> {
     Ok((status, body.trim().to_owned()))
 }
 
-#[allow(clippy::print_stdout)] // The addresses are this command's result.
 fn announce(layout: &Layout, json: &DevJson) {
     for url in &json.http {
-        println!("{url}");
+        line(format_args!("{url}"));
     }
     eprintln!(
         "environment `{}` is ready; keys and addresses: {}",
