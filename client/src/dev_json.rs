@@ -72,7 +72,6 @@ impl fmt::Debug for DevJson {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

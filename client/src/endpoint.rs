@@ -228,7 +228,6 @@ fn pick(preferred: usize, rest_until: &[Option<Instant>], now: Instant) -> usize
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -79,7 +79,6 @@ impl Stream for Frames {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use futures::StreamExt;
 

@@ -57,7 +57,6 @@ pub(crate) fn to_id(document: &[u8]) -> Result<Bson> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use bson::doc;
 

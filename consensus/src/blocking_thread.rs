@@ -45,7 +45,6 @@ impl BlockingThread {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::sync::Arc;
 

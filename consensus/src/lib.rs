@@ -55,13 +55,10 @@ mod types;
 mod wire;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod crash_test;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod storage_suite_test;
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod test_state_machine;
 
 pub use error::{HostError, LeaderHint, MembershipError, ProposeError, ReadError, UnknownReason};

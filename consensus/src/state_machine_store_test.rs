@@ -1,8 +1,6 @@
 //! The bridge's own rules: few large calls within limits, progress with the state, and no guessing when
 //! a state machine or an entry breaks the rules.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::Path;
 
 use futures::stream;

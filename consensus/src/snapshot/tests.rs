@@ -1,7 +1,5 @@
 //! Snapshots end to end on disk: build, send in parts, resume, refuse, install, clean up.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -290,7 +290,6 @@ pub(crate) fn check_index(collection: &Collection, spec: &IndexSpec) -> Result<(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::op::IndexField;

@@ -88,7 +88,6 @@ pub(crate) fn decode_record<T: DeserializeOwned>(magic: Magic, bytes: &[u8]) -> 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -179,7 +179,6 @@ pub(crate) fn encode_reply(reply: &Result<CommandReply>) -> std::result::Result<
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use bson::rawdoc;
 

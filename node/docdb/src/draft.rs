@@ -141,7 +141,6 @@ impl<'s> Draft<'s> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::memory::MemoryStore;

@@ -137,7 +137,6 @@ pub(crate) fn entry_id<'a>(index: &Index, key: &'a [u8], value: &'a [u8]) -> Res
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use bson::{RawDocumentBuf, doc};
 

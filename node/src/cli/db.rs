@@ -481,6 +481,5 @@ fn parse_index(fields: &[String], unique: bool, name: Option<String>) -> Result<
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 #[path = "db_test.rs"]
 mod tests;

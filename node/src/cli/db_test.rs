@@ -1,3 +1,5 @@
+//! What the `db` commands print and refuse, against a stand-in server.
+
 use bson::doc;
 use clap::Parser;
 use yunbase_client::testing::fake::{Fake, SECRET_ID, SECRET_KEY};

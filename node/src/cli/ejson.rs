@@ -46,7 +46,6 @@ pub(super) fn to_json(document: Document) -> Value {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use bson::doc;
 

@@ -178,7 +178,6 @@ fn record(cells: impl Iterator<Item = String>) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use bson::doc;
 

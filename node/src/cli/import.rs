@@ -388,6 +388,5 @@ async fn gather(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 #[path = "import_test.rs"]
 mod tests;

@@ -1,3 +1,5 @@
+//! Whole imports against a stand-in server: conflicts, rejects, resuming.
+
 use bson::doc;
 use clap::Parser;
 use yunbase_client::testing::fake::{Fake, Fault};

@@ -165,7 +165,6 @@ fn cell(value: &Value) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use bson::doc;
 

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Bodies of every shape: sizes, depth, members as raw slices.
 
 use std::sync::Arc;
 use std::time::Duration;

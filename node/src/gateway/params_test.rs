@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Typed members of actions: what is taken and what is refused, by name.
 
 use bson::rawdoc;
 

@@ -1,5 +1,4 @@
 //! The router as clients see it: requests in, envelopes out, and what reaches the node between.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Signatures: published vectors, recorded requests of the official packages, and tampering.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -1,5 +1,4 @@
 //! A node behind the gateway for its tests: remembers calls, keeps documents of one collection by `_id`.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! Tests of the log engine, by area; and what they share.
 
-#![allow(clippy::unwrap_used)]
-
 mod failure;
 mod group_commit;
 mod model;

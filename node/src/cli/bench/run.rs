@@ -267,7 +267,6 @@ impl Shared {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use yunbase_client::testing::fake::Fake;
 

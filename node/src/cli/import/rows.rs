@@ -491,6 +491,5 @@ fn inferred(cell: &str) -> Bson {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 #[path = "rows_test.rs"]
 mod tests;

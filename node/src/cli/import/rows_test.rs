@@ -1,3 +1,5 @@
+//! How rows are read: each format, its limits, and what is wrong with a row.
+
 use std::io::{BufReader, Cursor, Seek, SeekFrom};
 
 use bson::doc;

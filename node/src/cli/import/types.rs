@@ -80,7 +80,6 @@ fn convert(text: &str, wanted: Type) -> Option<Bson> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use bson::doc;
 

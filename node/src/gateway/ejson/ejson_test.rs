@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+//! Every wrapper of EJSON in and out, round trips and garbage.
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Decimal128, Document, RawDocumentBuf, Regex, Timestamp, doc};
