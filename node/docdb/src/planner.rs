@@ -18,8 +18,9 @@ use crate::sort::SortField;
 const FETCH_COST: f64 = 3.0;
 /// Sorting a match in memory, on top of examining it.
 const SORT_COST: f64 = 0.5;
-/// Share of a collection that a range is taken to hold when the probe ends before it does.
-const RANGE_SHARE: f64 = 0.3;
+/// Share of a collection that a range is taken to hold when the probe ends before it does. Small enough that an
+/// index with bounds beats a scan of everything, as whoever made the index expects.
+const RANGE_SHARE: f64 = 0.2;
 /// The same for one equal value.
 const POINT_SHARE: f64 = 0.1;
 

@@ -1,6 +1,6 @@
 //! `yunbase serve`: runs one node until it is told to stop.
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -8,8 +8,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::config;
 use super::exit::Exit;
+use crate::cluster::join::JoinRefused;
 use crate::config::{Config, LogFormat};
 use crate::node::Node;
+use crate::tls::TlsError;
 
 /// The `serve` command.
 pub fn command() -> Command {
@@ -54,10 +56,27 @@ pub fn run(matches: &ArgMatches) -> Exit {
             Ok(()) => Exit::Ok,
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the node cannot go on");
-                Exit::Failed
+                exit_of(&error)
             }
         }
     })
+}
+
+/// Tells supervisors what a restart will not mend.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.is::<JoinRefused>() {
+        return Exit::Auth;
+    }
+    if matches!(error.downcast_ref(), Some(TlsError::Token(_))) {
+        return Exit::Usage;
+    }
+    match error
+        .downcast_ref::<std::io::Error>()
+        .map(std::io::Error::kind)
+    {
+        Some(ErrorKind::ResourceBusy | ErrorKind::AddrInUse) => Exit::Conflict,
+        _ => Exit::Failed,
+    }
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -26,6 +26,11 @@ const JOIN_PAUSE: Duration = Duration::from_millis(200);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// A member does not let this node in; trying again would not help.
+#[derive(Debug, thiserror::Error)]
+#[error("join through {0}")]
+pub struct JoinRefused(String);
+
 /// The `Membership` service of the peer port.
 pub struct MembershipService {
     store: ClusterStore,
@@ -168,7 +173,7 @@ pub async fn join(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
             match ask(address, &token, request.clone()).await {
                 Ok(response) => return settle(data, &token, key, response, disk_id),
                 Err(status) if status.code() == tonic::Code::PermissionDenied => {
-                    anyhow::bail!("join through {address}: {}", status.message())
+                    return Err(JoinRefused(format!("{address}: {}", status.message())).into());
                 }
                 Err(status) => last = format!("{address}: {}", status.message()),
             }
