@@ -101,7 +101,13 @@ impl Failure {
 
 impl From<yunbase_docdb::Error> for Failure {
     fn from(error: yunbase_docdb::Error) -> Self {
-        Self::new(error.code.as_str(), error.message, Retry::Never)
+        let retry = match error.code {
+            // The state machine did not know the session, so this attempt did nothing. Whether an earlier one did
+            // is for whoever made it to know.
+            yunbase_docdb::ErrorCode::SessionExpired => Retry::Safe,
+            _ => Retry::Never,
+        };
+        Self::new(error.code.as_str(), error.message, retry)
     }
 }
 

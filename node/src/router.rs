@@ -94,8 +94,10 @@ impl Router {
                 .await?;
             let name = sequence.name();
             match self.write(group, &call, name).await {
-                // Nothing of this call has happened: its first attempt would have been recorded.
-                Err(failure) if failure.code == "SESSION_EXPIRED" => {
+                // No attempt of this call has done anything; after one in doubt it would not be `Safe`.
+                Err(failure)
+                    if failure.code == "SESSION_EXPIRED" && failure.retry == Retry::Safe =>
+                {
                     self.sessions.forget(group, name.session);
                 }
                 outcome => return outcome,
