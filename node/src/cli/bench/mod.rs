@@ -17,7 +17,8 @@ use super::exit::Exit;
 use super::failure::{CliError, conclude};
 use super::output::OutputArgs;
 
-pub use report::Report;
+pub use report::{Report, histogram};
+pub use server_cpu::{Usage, usage};
 pub use workload::Workload;
 
 /// Clients for each connection by default: far below the window of a session, and enough to fill frames.

@@ -3,11 +3,13 @@
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
+use super::server_cpu::Usage;
+
 /// Longest latency that is told apart from longer ones.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
-/// Latencies, to three significant digits.
-pub(super) fn histogram() -> Histogram<u64> {
+/// An empty histogram of latencies in microseconds, to three significant digits.
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)
         .expect("the bounds are constants within those allowed")
 }
@@ -32,7 +34,8 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(
+    /// What `seen` and `errors` amount to.
+    pub fn new(
         workload: &'static str,
         clients: usize,
         seconds: f64,
@@ -49,6 +52,20 @@ impl Report {
             percentiles_us: [at(0.5), at(0.9), at(0.99), seen.max()],
             extras: Map::new(),
         }
+    }
+
+    /// Adds what the servers used between two looks at them, CPU time shared out over the operations.
+    pub fn add_server_usage(&mut self, before: Usage, after: Usage) {
+        let cpu_us = after.cpu_us.saturating_sub(before.cpu_us) as f64;
+        let per_op = if self.ops == 0 {
+            0.0
+        } else {
+            cpu_us / self.ops as f64
+        };
+        self.extras
+            .insert("server_cpu_us_per_op".into(), json!(rounded(per_op, 10.0)));
+        self.extras
+            .insert("server_rss_bytes".into(), json!(after.resident_bytes));
     }
 
     /// The result as the command prints it.
@@ -72,7 +89,7 @@ impl Report {
 }
 
 /// Keeps the digits that mean something.
-pub(super) fn rounded(number: f64, parts: f64) -> f64 {
+fn rounded(number: f64, parts: f64) -> f64 {
     (number * parts).round() / parts
 }
 

@@ -14,7 +14,7 @@ use yunbase_client::bson::Document;
 use yunbase_client::{Client, ReadLevel};
 
 use super::keys::{Chooser, Zipfian, key};
-use super::report::{Report, histogram, rounded};
+use super::report::{Report, histogram};
 use super::server_cpu::{Usage, usage};
 use super::workload::{Maker, StepError, Stepper, Workload};
 use crate::cli::environment::Environment;
@@ -171,18 +171,7 @@ impl Plan {
             );
         }
         if self.server_cpu {
-            let cpu_us = after.cpu_us.saturating_sub(before.cpu_us) as f64;
-            let per_op = if report.ops == 0 {
-                0.0
-            } else {
-                cpu_us / report.ops as f64
-            };
-            report
-                .extras
-                .insert("server_cpu_us_per_op".into(), json!(rounded(per_op, 10.0)));
-            report
-                .extras
-                .insert("server_rss_bytes".into(), json!(after.resident_bytes));
+            report.add_server_usage(before, after);
         }
     }
 

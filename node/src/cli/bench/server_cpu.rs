@@ -11,13 +11,15 @@ const PAGE_BYTES: u64 = 4096;
 
 /// What processes have used so far, all together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub(super) cpu_us: u64,
-    pub(super) resident_bytes: u64,
+pub struct Usage {
+    /// Processor time, in user and kernel mode.
+    pub cpu_us: u64,
+    /// Memory held now, shared pages counted for each process.
+    pub resident_bytes: u64,
 }
 
 /// Adds up the usage of `pids`.
-pub(super) fn usage(pids: &[u32]) -> Result<Usage, CliError> {
+pub fn usage(pids: &[u32]) -> Result<Usage, CliError> {
     let mut total = Usage::default();
     for pid in pids {
         let path = format!("/proc/{pid}/stat");
