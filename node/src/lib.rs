@@ -9,9 +9,10 @@
 //! | `gateway` | the door for CloudBase clients (`POST /admin`) |
 //! | `data_service` | the door for gRPC: documents |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
-//! | `router`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
+//! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
 //! | `group_runtime`, `state_bridge` | one group: the database over its Raft group |
 //! | `surface` | the ports |
+//! | `metrics`, `maintenance` | readiness and metrics; index builds and the watch over groups |
 //! | `node` | puts the parts together, starts and stops them |
 //! | `cli` | the `yunbase` command |
 //!
@@ -30,6 +31,7 @@ pub mod forward;
 pub mod gateway;
 pub mod group_runtime;
 pub mod identity;
+pub mod leader_hints;
 pub mod maintenance;
 pub mod metrics;
 pub mod multiplex;

@@ -20,6 +20,7 @@ use crate::forward::codec::{
 };
 use crate::forward::{ForwardError, ForwardPool, Leader};
 use crate::group_runtime::{Attempt, GroupRuntime, WriteRequest};
+use crate::leader_hints::LeaderHints;
 use crate::sessions::SessionPool;
 
 /// First pause after an attempt that found no leader; doubles up to the second. A vote takes some
@@ -37,6 +38,7 @@ pub struct Router {
     groups: RwLock<HashMap<GroupId, Arc<GroupRuntime>>>,
     forward: ForwardPool,
     sessions: SessionPool,
+    hints: LeaderHints,
     timeout: Duration,
 }
 
@@ -54,6 +56,7 @@ impl Router {
             groups: RwLock::default(),
             forward,
             sessions: SessionPool::default(),
+            hints: LeaderHints::default(),
             timeout,
         })
     }
@@ -243,20 +246,32 @@ impl Router {
         request: &mut ForwardRequest,
         deadline: Instant,
     ) -> Result<ForwardResponse, Attempt<T>> {
-        let Some(leader) = local.leader().filter(|leader| *leader != self.node_id) else {
+        let leader = match local.leader() {
+            Some(leader) => Some(leader).filter(|leader| *leader != self.node_id),
+            // A member that knows no leader waits for the election; a node without a replica asks around.
+            None if local.is_replica() => None,
+            None => self.hints.candidate(local.id(), self.node_id, &self.map.get()),
+        };
+        let Some(leader) = leader else {
             return Err(Attempt::NotLeader(None));
         };
         let now = Instant::now();
         let attempt_deadline = deadline.min(now + ATTEMPT_TIMEOUT);
         request.remaining_ms =
             u64::try_from(attempt_deadline.saturating_duration_since(now).as_millis()).unwrap_or(0);
-        self.forward
-            .call(leader, request, attempt_deadline)
-            .await
-            .map_err(|error| match error {
-                ForwardError::NotSent(..) => Attempt::NotLeader(None),
-                ForwardError::Unknown(_) => Attempt::Unknown(error.to_string()),
-            })
+        let answer = self.forward.call(leader, request, attempt_deadline).await;
+        self.hints.learn(
+            local.id(),
+            match &answer {
+                Ok(ForwardResponse::NotLeader { leader }) => *leader,
+                Ok(_) => Some(leader),
+                Err(_) => None,
+            },
+        );
+        answer.map_err(|error| match error {
+            ForwardError::NotSent(..) => Attempt::NotLeader(None),
+            ForwardError::Unknown(_) => Attempt::Unknown(error.to_string()),
+        })
     }
 
     async fn session_opened(

@@ -221,3 +221,34 @@ async fn t32_a_rolling_restart_fails_no_request() {
         .unwrap();
     assert_eq!(count, written.load(Ordering::Relaxed));
 }
+
+/// Steps: four nodes, groups of three replicas, so each node lacks some group; every environment is written and
+/// read through every node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t33_a_node_without_a_replica_takes_requests_too() {
+    let (mut hosts, token) = founded_at(18_700);
+    for k in 2..=4 {
+        join(&mut hosts, k, &token);
+    }
+    for env in ["first", "second"] {
+        hosts.result(1, &["env", "create", env]);
+    }
+    for env in ["first", "second"] {
+        for k in 1..=4 {
+            let client = Client::builder()
+                .endpoint(hosts.url(k))
+                .credentials(SECRET_ID, SECRET_KEY)
+                .env(env)
+                .deadline(Duration::from_secs(10))
+                .connect_lazily()
+                .unwrap();
+            if k == 1 {
+                client.create_collection("things").await.unwrap();
+            }
+            let things = client.collection::<Document>("things");
+            things.insert_one(&doc! { "_id": i64::from(k) }).await.unwrap();
+            assert!(things.get(i64::from(k)).await.unwrap().is_some());
+            assert_eq!(things.count(doc! {}).await.unwrap(), u64::from(k));
+        }
+    }
+}

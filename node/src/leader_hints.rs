@@ -1,0 +1,82 @@
+//! Whom to ask about a group that does not live on this node: its leader as others named it, else its voters in
+//! turn, until one answers or names the leader.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use yunbase_consensus::{GroupId, NodeId};
+
+use crate::cluster::map::ClusterMap;
+use crate::cluster::placement::place;
+
+/// What other nodes said about leaders.
+#[derive(Default)]
+pub struct LeaderHints {
+    named: Mutex<HashMap<GroupId, NodeId>>,
+    turn: AtomicUsize,
+}
+
+impl LeaderHints {
+    /// The node to ask about `group` from node `own`.
+    pub fn candidate(&self, group: GroupId, own: NodeId, map: &ClusterMap) -> Option<NodeId> {
+        if let Some(named) = self.named.lock().get(&group) {
+            return Some(*named);
+        }
+        let replicas = usize::try_from(map.settings.as_ref()?.replicas).ok()?;
+        let voters = place(group, &map.candidates(), replicas).voters;
+        let others: Vec<NodeId> = voters.into_iter().filter(|node| *node != own).collect();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        others.get(turn.checked_rem(others.len())?).copied()
+    }
+
+    /// Takes note of an answer: the leader that it named, or that the one asked is of no use now.
+    pub fn learn(&self, group: GroupId, leader: Option<NodeId>) {
+        let mut named = self.named.lock();
+        match leader {
+            Some(leader) => named.insert(group, leader),
+            None => named.remove(&group),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::records::{NodeRecord, SettingsRecord};
+
+    #[test]
+    fn voters_are_asked_in_turn_until_one_names_the_leader() {
+        let node = |id: i64| NodeRecord {
+            id,
+            disk_id: String::new(),
+            peer_address: String::new(),
+            http_address: String::new(),
+            zone: String::new(),
+            joined_at_ms: 0,
+        };
+        let settings = SettingsRecord {
+            id: "cluster".into(),
+            cluster_id: String::new(),
+            groups: 1,
+            replicas: 3,
+            next_node_id: 4,
+            join_secret: String::new(),
+            authority_certificate: String::new(),
+            authority_key: String::new(),
+        };
+        let map = ClusterMap {
+            nodes: (1..=3).map(|id| (id as NodeId, node(id))).collect(),
+            settings: Some(settings),
+            ..ClusterMap::default()
+        };
+        let hints = LeaderHints::default();
+        let asked: Vec<_> = (0..4).filter_map(|_| hints.candidate(GroupId(1), 3, &map)).collect();
+        assert_eq!(asked, [1, 2, 1, 2], "never itself");
+        hints.learn(GroupId(1), Some(2));
+        assert_eq!(hints.candidate(GroupId(1), 3, &map), Some(2));
+        hints.learn(GroupId(1), None);
+        assert_eq!(hints.candidate(GroupId(1), 3, &map), Some(1));
+        assert_eq!(hints.candidate(GroupId(1), 3, &ClusterMap::default()), None);
+    }
+}
