@@ -2,9 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod cluster;
-mod hosts;
 mod t10_serve;
 mod t20_cities;
-mod t30_cluster;
 mod t50_kill;
-mod t60_garbage;
