@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use yunbase_consensus::{GroupId, NodeId};
 
 use crate::cluster::map::ClusterMap;
-use crate::cluster::placement::place;
 
 /// What other nodes said about leaders.
 #[derive(Default)]
@@ -23,9 +22,8 @@ impl LeaderHints {
         if let Some(named) = self.named.lock().get(&group) {
             return Some(*named);
         }
-        let replicas = usize::try_from(map.settings.as_ref()?.replicas).ok()?;
-        let voters = place(group, &map.candidates(), replicas).voters;
-        let others: Vec<NodeId> = voters.into_iter().filter(|node| *node != own).collect();
+        let voters = &map.placement(group)?.voters;
+        let others: Vec<NodeId> = voters.iter().copied().filter(|node| *node != own).collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         others.get(turn.checked_rem(others.len())?).copied()
     }
@@ -65,13 +63,16 @@ mod tests {
             authority_certificate: String::new(),
             authority_key: String::new(),
         };
-        let map = ClusterMap {
+        let mut map = ClusterMap {
             nodes: (1..=3).map(|id| (id as NodeId, node(id))).collect(),
             settings: Some(settings),
             ..ClusterMap::default()
         };
+        map.place_groups();
         let hints = LeaderHints::default();
-        let asked: Vec<_> = (0..4).filter_map(|_| hints.candidate(GroupId(1), 3, &map)).collect();
+        let asked: Vec<_> = (0..4)
+            .filter_map(|_| hints.candidate(GroupId(1), 3, &map))
+            .collect();
         assert_eq!(asked, [1, 2, 1, 2], "never itself");
         hints.learn(GroupId(1), Some(2));
         assert_eq!(hints.candidate(GroupId(1), 3, &map), Some(2));

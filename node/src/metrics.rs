@@ -12,7 +12,6 @@ use prometheus_client::registry::{Registry, Unit};
 use yunbase_consensus::{LogEngine, NodeId};
 
 use crate::cluster::map::SharedMap;
-use crate::cluster::placement::place;
 use crate::router::Router;
 use crate::surface::health::Health;
 use crate::surface::peer::resident_bytes;
@@ -23,6 +22,16 @@ pub struct NodeHealth {
     router: Arc<Router>,
     map: SharedMap,
     log: LogEngine,
+    wanted: Wanted,
+}
+
+/// What the configuration asks the cluster to have.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// An environment.
+    pub env: Option<String>,
+    /// The public half of a key.
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,12 +44,19 @@ type GroupCounter = Family<GroupLabel, Counter>;
 
 impl NodeHealth {
     /// Health of node `node_id`.
-    pub fn new(node_id: NodeId, router: Arc<Router>, map: SharedMap, log: LogEngine) -> Self {
+    pub fn new(
+        node_id: NodeId,
+        router: Arc<Router>,
+        map: SharedMap,
+        log: LogEngine,
+        wanted: Wanted,
+    ) -> Self {
         Self {
             node_id,
             router,
             map,
             log,
+            wanted,
         }
     }
 }
@@ -54,21 +70,24 @@ impl Health for NodeHealth {
         if !map.nodes.contains_key(&self.node_id) {
             return Err("this node is not in the cluster map yet".to_owned());
         }
-        if map.environments.is_empty() || map.keys.is_empty() {
-            return Err("the cluster has no environment and key yet; create them with `yunbase env create` and `yunbase key create`".to_owned());
+        // What this node's own configuration asks for; a cluster without environments is ready for its first one.
+        if let Some(env) = &self.wanted.env
+            && map.group_of(env).is_none()
+        {
+            return Err(format!("environment {env} has not been created yet"));
         }
-        let replicas = map.settings.as_ref().map_or(1, |settings| {
-            usize::try_from(settings.replicas).unwrap_or(1)
-        });
+        if let Some(key) = &self.wanted.key
+            && !map.keys.contains_key(key)
+        {
+            return Err("the key of the configuration has not been created yet".to_owned());
+        }
         for group in self.router.groups() {
             let id = group.id();
-            let placement = place(id, &map.candidates(), replicas);
-            if !placement.voters.contains(&self.node_id)
-                && !placement.learners.contains(&self.node_id)
-            {
+            let Some(placement) = map.placement(id).filter(|_| map.belongs(id, self.node_id))
+            else {
                 // Of groups that live elsewhere this node needs nothing.
                 continue;
-            }
+            };
             if group.leader().is_none() {
                 return Err(format!("group {id} has no leader"));
             }

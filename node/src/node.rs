@@ -29,7 +29,7 @@ use crate::forward::{ForwardPool, ForwardServer};
 use crate::gateway;
 use crate::group_runtime::GroupRuntime;
 use crate::identity::{DataDir, DirLock, Identity, random_id};
-use crate::metrics::NodeHealth;
+use crate::metrics::{NodeHealth, Wanted};
 use crate::peer_proto::forward_server;
 use crate::peer_proto::membership_server;
 use crate::router::{Router, RouterHandle};
@@ -41,6 +41,9 @@ use crate::{durable_file, maintenance};
 
 /// Threads of the Raft runtime: its tasks only pass messages on, the work is on the writer and apply threads.
 const RAFT_THREADS: usize = 2;
+/// Longest wait for the last user of a database to let go of it at a stop.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+const RELEASE_POLL: Duration = Duration::from_millis(5);
 /// Pause between attempts to write down what a new cluster needs.
 const FOUNDING_PAUSE: Duration = Duration::from_millis(100);
 /// Largest message between peers.
@@ -49,6 +52,7 @@ const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// A running node.
 pub struct Node {
     host: Host,
+    log: LogEngine,
     router: Arc<Router>,
     stop: watch::Sender<bool>,
     stop_peers: watch::Sender<bool>,
@@ -195,7 +199,11 @@ impl Node {
             identity.node_id,
             router.clone(),
             map.clone(),
-            log,
+            log.clone(),
+            Wanted {
+                env: config.bootstrap_env.clone(),
+                key: config.bootstrap_secret_id.clone(),
+            },
         ));
         let state = gateway::GatewayState {
             execute,
@@ -229,6 +237,7 @@ impl Node {
         );
         Ok(Self {
             host,
+            log,
             router,
             stop,
             stop_peers,
@@ -265,13 +274,27 @@ impl Node {
         self.stop_peers.send_replace(true);
         for task in self.tasks {
             task.abort();
+            let _ = task.await;
         }
+        let mut databases = Vec::new();
         for group in self.router.groups() {
             let database = group.database().clone();
+            databases.push(Arc::downgrade(&database));
             let flushed = tokio::task::spawn_blocking(move || database.flush()).await;
             if let Ok(Err(error)) = flushed {
                 tracing::warn!(group = %group.id(), %error, "flush the state");
             }
+        }
+        self.router.close();
+        drop(self.router);
+        drop(self.host);
+        // RocksDB's own threads must be gone before the process ends, or they meet its globals half destroyed.
+        let given_up = Instant::now() + RELEASE_TIMEOUT;
+        while (databases.iter().any(|database| database.strong_count() > 0)
+            || self.log.holders() > 1)
+            && Instant::now() < given_up
+        {
+            tokio::time::sleep(RELEASE_POLL).await;
         }
     }
 }

@@ -66,6 +66,11 @@ impl Router {
         self.groups.write().insert(group.id(), group);
     }
 
+    /// Lets go of all groups: the node is stopping.
+    pub fn close(&self) {
+        self.groups.write().clear();
+    }
+
     /// The groups of this node.
     pub fn groups(&self) -> Vec<Arc<GroupRuntime>> {
         let mut groups: Vec<_> = self.groups.read().values().cloned().collect();
@@ -139,7 +144,7 @@ impl Router {
         let mut pause = Pause::new(call.deadline);
         loop {
             // A replica that only starts to follow cannot answer; the leader can.
-            let attempt = if local.is_replica() || call.read_level == ReadLevel::Stale {
+            let attempt = if self.lives_here(&local) || call.read_level == ReadLevel::Stale {
                 local
                     .read(&call.env, op.clone(), call.read_level, call.deadline)
                     .await
@@ -199,6 +204,12 @@ impl Router {
         }
     }
 
+    /// Whether this node holds a replica that follows the group. One that the group has moved away from may not
+    /// have learned of it, and would wait for a leader for ever.
+    fn lives_here(&self, local: &GroupRuntime) -> bool {
+        local.is_replica() && self.map.get().belongs(local.id(), self.node_id)
+    }
+
     fn request(
         &self,
         group: GroupId,
@@ -250,7 +261,9 @@ impl Router {
             Some(leader) => Some(leader).filter(|leader| *leader != self.node_id),
             // A member that knows no leader waits for the election; a node without a replica asks around.
             None if local.is_replica() => None,
-            None => self.hints.candidate(local.id(), self.node_id, &self.map.get()),
+            None => self
+                .hints
+                .candidate(local.id(), self.node_id, &self.map.get()),
         };
         let Some(leader) = leader else {
             return Err(Attempt::NotLeader(None));

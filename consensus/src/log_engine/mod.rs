@@ -184,6 +184,11 @@ impl LogEngine {
         self.engine.counters.read()
     }
 
+    /// How many handles, groups' included, still hold the log open.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.engine)
+    }
+
     /// Refuses further changes, writes and syncs those that wait, and ends the writer.
     pub async fn close(&self) -> io::Result<()> {
         let engine = self.engine.clone();

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use yunbase_consensus::{GroupId, NodeId};
 
-use super::placement::Candidate;
+use super::placement::{Candidate, Placement, place};
 use super::records::{CLUSTER_ENV, EnvRecord, KeyRecord, NodeRecord, SettingsRecord};
 use crate::call::{KeyDirectory, SecretKey};
 
@@ -28,6 +28,8 @@ pub struct ClusterMap {
     pub keys: HashMap<String, KeyRecord>,
     /// Cluster-wide settings; `None` until the cluster has been founded.
     pub settings: Option<SettingsRecord>,
+    /// Where each group belongs, by group; computed from the members once, since every call asks.
+    pub placements: Vec<Placement>,
 }
 
 impl ClusterMap {
@@ -38,7 +40,7 @@ impl ClusterMap {
         keys: &[RawDocumentBuf],
         settings: &[RawDocumentBuf],
     ) -> Result<Self, String> {
-        Ok(Self {
+        let mut map = Self {
             nodes: records::<NodeRecord>(nodes)?
                 .into_iter()
                 .map(|node| {
@@ -60,6 +62,34 @@ impl ClusterMap {
                 .map(|key| (key.id.clone(), key))
                 .collect(),
             settings: records::<SettingsRecord>(settings)?.into_iter().next(),
+            placements: Vec::new(),
+        };
+        map.place_groups();
+        Ok(map)
+    }
+
+    /// Works out where each group belongs, after members or settings have changed.
+    pub fn place_groups(&mut self) {
+        let Some(settings) = &self.settings else {
+            return;
+        };
+        let replicas = usize::try_from(settings.replicas).unwrap_or(1);
+        let groups = u32::try_from(settings.groups).unwrap_or(0);
+        let nodes = self.candidates();
+        self.placements = (0..=groups)
+            .map(|group| place(GroupId(group), &nodes, replicas))
+            .collect();
+    }
+
+    /// Where a group belongs; `None` before the cluster has been founded.
+    pub fn placement(&self, group: GroupId) -> Option<&Placement> {
+        self.placements.get(group.0 as usize)
+    }
+
+    /// Whether a group belongs on a node. Before the cluster has been founded everything does.
+    pub fn belongs(&self, group: GroupId, node: NodeId) -> bool {
+        self.placement(group).is_none_or(|placement| {
+            placement.voters.contains(&node) || placement.learners.contains(&node)
         })
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use yunbase_consensus::{GroupId, GroupStatus, MembershipChange, NodeId, Peer, Role};
 
 use super::map::{ClusterMap, SharedMap};
-use super::placement::{Members, Step, next_step, place};
+use super::placement::{Members, Step, next_step};
 use crate::group_runtime::GroupRuntime;
 use crate::router::Router;
 
@@ -60,11 +60,10 @@ pub async fn run(router: Arc<Router>, map: SharedMap, mut stop: watch::Receiver<
 }
 
 fn wanted(map: &ClusterMap, status: &GroupStatus, rested: bool) -> Option<Step> {
-    let replicas = usize::try_from(map.settings.as_ref()?.replicas).ok()?;
     if status.role != Role::Leader || status.members.changing || map.nodes.is_empty() {
         return None;
     }
-    let target = place(status.group, &map.candidates(), replicas);
+    let target = map.placement(status.group)?;
     let caught_up: BTreeSet<NodeId> = status
         .followers
         .iter()
@@ -84,7 +83,7 @@ fn wanted(map: &ClusterMap, status: &GroupStatus, rested: bool) -> Option<Step> 
         caught_up,
         leader: status.node,
     };
-    next_step(&target, &members).filter(|step| rested || !matches!(step, Step::TransferLeader(_)))
+    next_step(target, &members).filter(|step| rested || !matches!(step, Step::TransferLeader(_)))
 }
 
 async fn take(group: &GroupRuntime, map: &ClusterMap, status: &GroupStatus, step: Step) {

@@ -112,17 +112,26 @@ impl Hosts {
 
     /// Starts host `k` and waits until it is ready.
     pub(crate) fn start(&mut self, k: u16) {
-        let mut child = self.spawn(k);
+        // Known before it is waited for, so that it ends with the test even when the test fails here.
+        let child = self.spawn(k);
+        self.running.push((k, child));
         let given_up = Instant::now() + READY_MAX;
         while !self.is_ready(k) {
+            let ended = self
+                .running
+                .last_mut()
+                .unwrap()
+                .1
+                .try_wait()
+                .unwrap()
+                .is_some();
             assert!(
-                child.try_wait().unwrap().is_none() && Instant::now() < given_up,
+                !ended && Instant::now() < given_up,
                 "host {k} is not ready:\n{}",
                 self.log(k)
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.running.push((k, child));
     }
 
     /// Starts host `k`, which must refuse to run.

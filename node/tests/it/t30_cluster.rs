@@ -28,7 +28,7 @@ fn founded_at(port: u16) -> (Hosts, String) {
     hosts.configure(
         1,
         &format!(
-            "bootstrap = true\ngroups = 2\nbootstrap_secret_id = {SECRET_ID:?}\nbootstrap_secret_key = {SECRET_KEY:?}"
+            "bootstrap = true\ngroups = 2\nbootstrap_env = \"first\"\nbootstrap_secret_id = {SECRET_ID:?}\nbootstrap_secret_key = {SECRET_KEY:?}"
         ),
     );
     hosts.start(1);
@@ -246,7 +246,10 @@ async fn t33_a_node_without_a_replica_takes_requests_too() {
                 client.create_collection("things").await.unwrap();
             }
             let things = client.collection::<Document>("things");
-            things.insert_one(&doc! { "_id": i64::from(k) }).await.unwrap();
+            things
+                .insert_one(&doc! { "_id": i64::from(k) })
+                .await
+                .unwrap();
             assert!(things.get(i64::from(k)).await.unwrap().is_some());
             assert_eq!(things.count(doc! {}).await.unwrap(), u64::from(k));
         }

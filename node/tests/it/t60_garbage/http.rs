@@ -20,7 +20,10 @@ fn answer(address: &str, sent: &[u8]) -> String {
     stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
     stream.set_write_timeout(Some(ANSWER_MAX)).unwrap();
     let _ = stream.write_all(sent);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    // A whole request says itself that it is the last; to hang up before its answer would be to forgo it.
+    if !sent.starts_with(b"POST") || !sent.windows(17).any(|part| part == b"connection: close") {
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     let began = Instant::now();
