@@ -42,8 +42,8 @@ struct Arguments {
     /// Loops at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
-    /// Connections that the clients share
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Connections that the clients share; etcd is fastest with one a member
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: u32,
     /// How long to measure
     #[arg(long, default_value_t = 10.0)]
