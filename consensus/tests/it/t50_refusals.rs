@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 use yunbase_consensus::{
-    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, ProposeError,
-    ReadError, UnknownReason, plain_endpoints,
+    ClusterId, Group, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer,
+    ProposeError, ReadError, UnknownReason, plain_endpoints,
 };
 
 use crate::cluster::{CLUSTER, Cluster, soon};
@@ -28,6 +28,7 @@ async fn overload_is_refused_at_once() {
         *cluster.state(node, group).apply_delay.lock().unwrap() = Duration::from_millis(200);
     }
     let leading = cluster.group(leader, group);
+    settled(&leading).await;
     let proposals = (0..30).map(|number| {
         let leading = leading.clone();
         async move {
@@ -51,8 +52,20 @@ async fn overload_is_refused_at_once() {
             max_bytes: 100
         })
     );
-    assert_eq!(leading.metrics().in_flight_commands, 0);
-    assert_eq!(leading.metrics().in_flight_bytes, 0);
+    settled(&leading).await;
+}
+
+/// Waits until nothing is under way: a proposal's place is given back a moment after its answer.
+async fn settled(group: &Group) {
+    let given_up = soon();
+    loop {
+        let metrics = group.metrics();
+        if (metrics.in_flight_commands, metrics.in_flight_bytes) == (0, 0) {
+            return;
+        }
+        assert!(Instant::now() < given_up, "still under way: {metrics:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// A proposal that is not answered in time may have happened, and says so.
