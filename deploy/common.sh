@@ -43,7 +43,7 @@ ensure_packages() {
 ensure_build_tools() {
   command -v cargo >/dev/null || fail "a Rust toolchain is needed: install rustup, then run this again"
   ensure_packages g++ g++ make make \
-    libclang1-14 '/usr/lib/llvm-*/lib/libclang*.so*' \
+    libclang1-14 '/usr/lib/llvm-*/lib/libclang-[0-9]*.so*' \
     libclang-common-14-dev '/usr/lib/llvm-*/lib/clang/*/include/stddef.h'
 }
 
