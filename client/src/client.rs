@@ -16,6 +16,7 @@ use crate::builder::ClientBuilder;
 use crate::collection::Collection;
 use crate::endpoint::Endpoints;
 use crate::error::{Error, ErrorKind, Result};
+use crate::leader::Leader;
 use crate::limits::{DEADLINE_MARGIN_MAX, IN_FLIGHT_MAX, IN_FLIGHT_UNIT_BYTES};
 use crate::proto::request::Op;
 use crate::proto::{OpenSession, ReadLevel, Request, response};
@@ -45,6 +46,8 @@ pub(crate) struct Core {
 struct Scope {
     env: String,
     session: SessionSlot,
+    /// Where this environment's writes go first.
+    leader: Leader,
 }
 
 /// What is known about a request between its attempts.
@@ -95,7 +98,21 @@ impl Core {
             .ok()
     }
 
-    async fn attempt(&self, endpoint: usize, request: Request, progress: &mut Progress) -> Attempt {
+    /// Where the next attempt goes: what changes something to the leader, if one is known and reachable.
+    fn choose(&self, class: Class, leader: &Leader) -> usize {
+        leader
+            .endpoint()
+            .filter(|endpoint| class == Class::Sequenced && self.endpoints.is_awake(*endpoint))
+            .unwrap_or_else(|| self.endpoints.pick())
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: usize,
+        request: Request,
+        leader: &Leader,
+        progress: &mut Progress,
+    ) -> Attempt {
         let link = match self
             .endpoints
             .get(endpoint)
@@ -109,7 +126,12 @@ impl Core {
         let answer = link.call(request).await;
         progress.sent = false;
         match answer {
-            Ok(response) => Attempt::Answered(response.result),
+            Ok(response) => {
+                if let Some(named) = self.endpoints.find(&response.leader) {
+                    leader.learn(named);
+                }
+                Attempt::Answered(response.result)
+            }
             Err(error) => Attempt::Lost(error),
         }
     }
@@ -119,6 +141,7 @@ impl Core {
         &self,
         request: &Request,
         class: Class,
+        leader: &Leader,
         deadline: Instant,
         progress: &mut Progress,
     ) -> Result<response::Result, Ending> {
@@ -128,12 +151,12 @@ impl Core {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            let endpoint = self.endpoints.pick();
+            let endpoint = self.choose(class, leader);
             let request = Request {
                 deadline_ms: node_deadline_ms(deadline),
                 ..request.clone()
             };
-            let outcome = self.attempt(endpoint, request, progress).await;
+            let outcome = self.attempt(endpoint, request, leader, progress).await;
             match retry::decide(class, progress.ambiguous, outcome) {
                 Next::Finish(result) => return Ok(result),
                 Next::Again {
@@ -142,6 +165,7 @@ impl Core {
                     ambiguous,
                 } => {
                     tracing::debug!(%because, attempt, "sending a request again");
+                    leader.forget(endpoint);
                     if !hint.is_some_and(|hint| self.endpoints.follow(&hint)) {
                         self.endpoints.leave(endpoint);
                     }
@@ -175,6 +199,7 @@ impl Client {
         let scope = Arc::new(Scope {
             env,
             session: SessionSlot::default(),
+            leader: Leader::default(),
         });
         Self {
             core: Arc::new(core),
@@ -195,6 +220,7 @@ impl Client {
             scope: Arc::new(Scope {
                 env: env.into(),
                 session: SessionSlot::default(),
+                leader: Leader::default(),
             }),
             ..self.clone()
         }
@@ -321,7 +347,9 @@ impl Client {
             Class::Sequenced
         };
         let mut progress = Progress::default();
-        let settling = self.core.settle(request, class, deadline, &mut progress);
+        let settling =
+            self.core
+                .settle(request, class, &self.scope.leader, deadline, &mut progress);
         let settled = tokio::time::timeout_at(deadline, settling)
             .await
             .unwrap_or_else(|_| {

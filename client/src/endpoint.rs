@@ -198,12 +198,26 @@ impl Endpoints {
             .compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Moves to the endpoint that a node named, if it is one of ours: credentials go nowhere else.
-    pub(crate) fn follow(&self, hint: &str) -> bool {
-        let found = self
-            .list
+    /// The endpoint at this address, if it is one of ours: credentials go nowhere else.
+    pub(crate) fn find(&self, address: &str) -> Option<usize> {
+        if address.is_empty() {
+            return None;
+        }
+        self.list
             .iter()
-            .position(|endpoint| authority(&endpoint.uri) == authority(hint));
+            .position(|endpoint| authority(&endpoint.uri) == authority(address))
+    }
+
+    /// Whether an endpoint may be tried now: it has not just failed.
+    pub(crate) fn is_awake(&self, index: usize) -> bool {
+        self.list[index]
+            .rest_until()
+            .is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Moves to the endpoint that a node named, if it is one of ours.
+    pub(crate) fn follow(&self, hint: &str) -> bool {
+        let found = self.find(hint);
         if let Some(index) = found {
             self.preferred.store(index, Ordering::Relaxed);
         }

@@ -20,6 +20,8 @@ pub(crate) struct Frames {
     /// Taken from the queue, but too large for the frame before.
     held: Option<Request>,
     yielded: bool,
+    /// The last frame carried more than one request: callers come in crowds.
+    crowded: bool,
 }
 
 impl Frames {
@@ -29,6 +31,7 @@ impl Frames {
             gathered: Vec::new(),
             held: None,
             yielded: false,
+            crowded: false,
         }
     }
 }
@@ -47,8 +50,8 @@ impl Stream for Frames {
             }
         }
         // One frame of answers wakes many callers, and this task is woken by the first of them. Going once round
-        // the run queue lets the others put their next requests beside it.
-        if !this.yielded {
+        // the run queue lets the others put their next requests beside it. A lone caller is spared the detour.
+        if this.crowded && !this.yielded {
             this.yielded = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -72,6 +75,7 @@ impl Stream for Frames {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        this.crowded = this.gathered.len() > 1;
         Poll::Ready(Some(RequestFrame {
             requests: std::mem::take(&mut this.gathered),
         }))

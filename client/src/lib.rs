@@ -46,6 +46,7 @@
 //! | `client` | one request: its attempts until an answer or the deadline |
 //! | `retry` | the decision after an attempt, as a pure function |
 //! | `session` | exactly-once: sequences and their window |
+//! | `leader` | where writes are decided, as nodes name it |
 //! | `endpoint` | the addresses, which is used now, reconnecting |
 //! | `link`, `frames` | one live stream; everything that waits goes into one frame |
 //! | `collection`, `find`, `catalog`, `filter`, `update`, `wire` | the typed face |
@@ -62,6 +63,7 @@ mod error;
 pub mod filter;
 mod find;
 mod frames;
+mod leader;
 mod limits;
 mod link;
 mod retry;

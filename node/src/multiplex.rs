@@ -6,8 +6,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{Semaphore, mpsc};
+
+/// Requests that one stream's own task carries out beside each other; with more, other threads help.
+const LONE_REQUESTS_MAX: usize = 4;
 
 /// Bounds of one stream.
 #[derive(Debug, Clone, Copy)]
@@ -54,20 +58,38 @@ where
     tokio::spawn(async move {
         let permits = Arc::new(Semaphore::new(limits.in_flight_max));
         let mut inbound = std::pin::pin!(inbound.take_until(stop));
-        while let Some(frame) = inbound.next().await {
+        // A lone request runs right here, beside the reading of the next frame: waking another thread for it would take
+        // longer than most requests do.
+        let mut lone = FuturesUnordered::new();
+        loop {
+            let frame = tokio::select! {
+                biased;
+                Some(()) = lone.next() => continue,
+                frame = inbound.next() => match frame {
+                    Some(frame) => frame,
+                    None => break,
+                },
+            };
+            let is_lone = frame.len() == 1 && lone.len() < LONE_REQUESTS_MAX;
             for item in frame {
                 let Ok(permit) = permits.clone().acquire_owned().await else {
                     return;
                 };
                 let running = handle(item);
                 let answers = answers.clone();
-                tokio::spawn(async move {
+                let answering = async move {
                     // A closed channel means that the caller has gone: nobody to tell.
                     let _ = answers.send(running.await).await;
                     drop(permit);
-                });
+                };
+                if is_lone {
+                    lone.push(answering);
+                } else {
+                    tokio::spawn(answering);
+                }
             }
         }
+        while lone.next().await.is_some() {}
     });
     batches(ready, limits, size_of)
 }

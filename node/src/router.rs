@@ -14,7 +14,7 @@ use yunbase_docdb::op::OpReply;
 
 use crate::call::{Call, CallFuture, Execute, Failure, ReadLevel, Retry, SessionSequence};
 use crate::cluster::map::SharedMap;
-use crate::data_service::{OpenSessions, SessionFuture};
+use crate::data_service::{NameLeader, OpenSessions, SessionFuture};
 use crate::forward::codec::{
     ForwardBody, ForwardRequest, ForwardResponse, failure, level, level_code,
 };
@@ -443,6 +443,18 @@ impl Execute for RouterHandle {
     fn execute(&self, call: Call) -> CallFuture {
         let router = self.0.clone();
         Box::pin(async move { router.run(call).await })
+    }
+}
+
+impl NameLeader for RouterHandle {
+    fn leader_elsewhere(&self, env: &str) -> Option<String> {
+        let router = &self.0;
+        let map = router.map.get();
+        let leader = router.group(map.group_of(env)?)?.leader()?;
+        if leader == router.node_id {
+            return None;
+        }
+        map.nodes.get(&leader).map(|node| node.http_address.clone())
     }
 }
 

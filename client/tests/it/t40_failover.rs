@@ -75,3 +75,26 @@ async fn a_hanging_endpoint_is_left_when_its_probe_stays_unanswered() {
         begun.elapsed()
     );
 }
+
+#[tokio::test]
+async fn writes_follow_the_leader_and_reads_stay() {
+    let fake = Fake::start(3).await;
+    let client = fake.builder().connect().await.unwrap();
+    fake.lead(2);
+    client.create_collection("c").await.unwrap();
+    let collection = client.collection::<Document>("c");
+    collection.insert_one(&doc! {"_id": 1}).await.unwrap();
+    collection.get(1).await.unwrap();
+    let endpoints = |fake: &Fake| -> Vec<usize> {
+        let seen = fake.seen().into_iter().filter(|seen| !seen.opens_session);
+        seen.map(|seen| seen.endpoint).collect()
+    };
+    assert_eq!(endpoints(&fake), [0, 2, 0]);
+    // The leader dies: its write finds another way at once, and the next ones the new leader.
+    fake.lead(1);
+    fake.stop(2);
+    collection.insert_one(&doc! {"_id": 2}).await.unwrap();
+    collection.insert_one(&doc! {"_id": 3}).await.unwrap();
+    assert_eq!(endpoints(&fake)[3..], [0, 1]);
+    assert_eq!(fake.store().documents("c").len(), 3);
+}

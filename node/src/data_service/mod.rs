@@ -34,11 +34,18 @@ pub trait OpenSessions: Send + Sync + 'static {
     fn open_session(&self, env: String, deadline: Instant) -> SessionFuture;
 }
 
+/// Knows where writes are decided.
+pub trait NameLeader: Send + Sync + 'static {
+    /// HTTP address of the leader of `env`'s group, when it is known and another node.
+    fn leader_elsewhere(&self, env: &str) -> Option<String>;
+}
+
 /// The `Data` service.
 #[derive(Clone)]
 pub struct DataService {
     execute: Arc<dyn Execute>,
     sessions: Arc<dyn OpenSessions>,
+    leaders: Arc<dyn NameLeader>,
     keys: Arc<dyn KeyDirectory>,
     timeout_max: Duration,
     limits: StreamLimits,
@@ -51,6 +58,7 @@ impl DataService {
     pub fn new(
         execute: Arc<dyn Execute>,
         sessions: Arc<dyn OpenSessions>,
+        leaders: Arc<dyn NameLeader>,
         keys: Arc<dyn KeyDirectory>,
         timeout_max: Duration,
         stopping: watch::Receiver<bool>,
@@ -58,6 +66,7 @@ impl DataService {
         Self {
             execute,
             sessions,
+            leaders,
             keys,
             timeout_max,
             limits: StreamLimits::default(),
@@ -79,6 +88,11 @@ impl DataService {
         } else {
             request.request_id.clone()
         };
+        // Only what changes something is decided by the leader; reads are better spread over all nodes.
+        let leader = (request.sequence != 0)
+            .then(|| self.leaders.leader_elsewhere(&request.env))
+            .flatten()
+            .unwrap_or_default();
         let result = match self.carry_out(admitted, request, request_id.clone()).await {
             Ok(result) => result,
             Err(failure) => wire::failed(failure, request_id),
@@ -86,6 +100,7 @@ impl DataService {
         proto::Response {
             id,
             result: Some(result),
+            leader,
         }
     }
 

@@ -80,6 +80,8 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     frames: Mutex<Vec<usize>>,
     faults: Mutex<Vec<Faults>>,
+    /// The endpoint that leads, and its address.
+    leader: Mutex<Option<(usize, String)>>,
 }
 
 #[derive(Default)]
@@ -178,6 +180,11 @@ impl Fake {
             .first_endpoint(0)
     }
 
+    /// From now on `endpoint` leads, and the others say so in their answers to writes.
+    pub fn lead(&self, endpoint: usize) {
+        *lock(&self.shared.leader) = Some((endpoint, self.urls()[endpoint].clone()));
+    }
+
     /// The next requests to `endpoint`, one fault each; opening a session is spared.
     pub fn fault_next(&self, endpoint: usize, faults: impl IntoIterator<Item = Fault>) {
         lock(&self.shared.faults)[endpoint].next.extend(faults);
@@ -253,7 +260,16 @@ impl Shared {
                 .unwrap_or(Fault::None)
         };
         let id = request.id;
-        let answer = |result| Response { id, result };
+        // As a cluster does: who leads is named in answers to writes that came to another node.
+        let leader = lock(&self.leader)
+            .as_ref()
+            .filter(|(leader, _)| *leader != endpoint && sequence != 0)
+            .map_or_else(String::new, |(_, url)| url.clone());
+        let answer = |result| Response {
+            id,
+            result,
+            leader: leader.clone(),
+        };
         let refusal = |code: &str, retry: Retry, hint: String| {
             let failure = Failure {
                 code: code.into(),
