@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::commit_hold::CommitWanted;
 use crate::error::{MembershipError, ProposeError, ReadError};
 use crate::log_engine::GroupLog;
 use crate::membership::{self, Members, MembershipChange, MembershipVersion};
@@ -44,6 +45,7 @@ pub(crate) struct GroupParts {
     pub(crate) state: StateMachineStore,
     pub(crate) peers: Arc<PeerContext>,
     pub(crate) counters: Arc<GroupCounters>,
+    pub(crate) commit_wanted: CommitWanted,
 }
 
 pub(crate) struct GroupInner {
@@ -69,11 +71,12 @@ impl Group {
             state,
             peers,
             counters,
+            commit_wanted,
         } = parts;
         let transfer = peers.transfer.clone();
-        let (proposer, gathering) = Proposer::new(raft.clone(), proposals, counters.clone());
-        runtime.spawn(gathering);
-        let (reads, rounds) = ReadIndex::new(id, raft.clone(), &peers, counters.clone());
+        let proposer = Proposer::new(raft.clone(), proposals, counters.clone(), runtime.clone());
+        let (reads, rounds) =
+            ReadIndex::new(id, raft.clone(), &peers, counters.clone(), commit_wanted);
         for round in rounds {
             runtime.spawn(round);
         }

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 
+use crate::commit_hold::CommitWanted;
 use crate::compaction;
 use crate::error::HostError;
 use crate::group::{Group, GroupParts};
@@ -240,7 +241,13 @@ impl HostInner {
             .await
             .map_err(std::io::Error::other)??;
         let counters = Arc::new(GroupCounters::default());
-        let network = NetworkFactory::new(self.peers.clone(), id, counters.clone());
+        let commit_wanted = CommitWanted::default();
+        let network = NetworkFactory::new(
+            self.peers.clone(),
+            id,
+            counters.clone(),
+            commit_wanted.clone(),
+        );
         let raft = RaftHandle::new(options.node_id, config, network, log.clone(), state.clone())
             .await
             .map_err(|error| HostError::Group {
@@ -254,6 +261,7 @@ impl HostInner {
             state,
             peers: self.peers.clone(),
             counters,
+            commit_wanted,
         };
         Ok(Group::start(
             parts,

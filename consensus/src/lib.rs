@@ -10,7 +10,7 @@
 //! * **Reading**: `read_index` confirms the leader once for all reads that wait, on any member.
 //! * **Peers**: `peer_network` is the seam; `grpc_network` and `peer_service` are the two halves of the
 //!   transport, `sim_network` replaces both; `wire` converts and checks messages; `raft_network` is
-//!   what openraft calls, `peer_handler` what answers.
+//!   what openraft calls, `commit_hold` spares messages, `peer_handler` answers.
 //! * **Long run**: `membership` changes members, `compaction` flushes, takes snapshots and shortens
 //!   logs, `snapshot` keeps them as files, `snapshot_transfer` carries them.
 //! * `raft` configures openraft, `types` names its types, `codec` and `records` are the formats on disk.
@@ -27,6 +27,7 @@
 
 mod blocking_thread;
 mod codec;
+mod commit_hold;
 mod compaction;
 mod crash_point;
 mod error;

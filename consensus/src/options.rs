@@ -55,8 +55,11 @@ pub struct ProposalOptions {
     pub batch_max_bytes: usize,
     /// Largest single command: a 16 MiB document and its envelope.
     pub command_max_bytes: usize,
-    /// Entries on their way at once in a group. While they are appended, the next batch collects.
+    /// Entries on their way at once in a group, as long as they hold few commands.
     pub pipeline_entries: usize,
+    /// Commands under way beyond which the next batch collects until the entry before it is applied: sharing a round
+    /// then saves more than overtaking it would.
+    pub pipeline_commands: usize,
     /// Most commands of a group that wait for an answer; more are refused as overload.
     pub in_flight_max_commands: usize,
     /// Most bytes of such commands.
@@ -70,6 +73,7 @@ impl Default for ProposalOptions {
             batch_max_bytes: 1024 * 1024,
             command_max_bytes: 17 * 1024 * 1024,
             pipeline_entries: 3,
+            pipeline_commands: 16,
             in_flight_max_commands: 16 * 1024,
             in_flight_max_bytes: 64 * 1024 * 1024,
         }

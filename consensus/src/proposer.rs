@@ -3,25 +3,28 @@
 //! Under light load a command becomes an entry at once; under heavy load entries grow with the time
 //! an append takes, so the cost of a round through disk and network is shared without any timer.
 //! What waits is bounded in number and bytes, and refused beyond that rather than queued.
+//!
+//! There is no task of its own between callers and Raft: whoever finds room for an entry starts a
+//! short one that gathers, and replies go to their callers straight from the apply thread. Each
+//! hand-over saved is a context switch saved, which is most of what a lone command costs.
 
-use std::future::Future;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use openraft::errors::ClientWriteError;
-use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::{ProposeError, UnknownReason};
 use crate::metrics::GroupCounters;
 use crate::options::ProposalOptions;
 use crate::raft::RaftHandle;
-use crate::types::{Batch, TypeConfig};
+use crate::types::{Batch, Responder, TypeConfig};
 
 /// A command that was committed and applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,50 +64,105 @@ impl Drop for Share {
 
 /// The entrance: takes commands and waits for their outcomes.
 pub(crate) struct Proposer {
-    queue: mpsc::UnboundedSender<Proposal>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    raft: RaftHandle,
     options: ProposalOptions,
     counters: Arc<GroupCounters>,
+    /// For gathering that starts outside of any runtime, on the apply thread.
+    runtime: Handle,
+    line: Mutex<Line>,
+}
+
+/// What waits to become an entry, and what keeps it waiting.
+#[derive(Default)]
+struct Line {
+    /// Bounded by the shares that were taken for what is in it.
+    waiting: VecDeque<Proposal>,
+    entries_under_way: usize,
+    commands_under_way: usize,
+    /// The last entry held more than one command: callers come in crowds.
+    is_crowded: bool,
+    /// A task is about to look, or looking; it will see whatever is put in line before it ends.
+    is_gathering: bool,
+}
+
+impl Line {
+    /// Whether another entry may go. A few lone commands overtake the round that is under way; with
+    /// many it is cheaper to let all that come meanwhile share the next one, until they are as many
+    /// as those under way.
+    fn has_room(&self, options: &ProposalOptions) -> bool {
+        self.entries_under_way == 0
+            || (self.entries_under_way < options.pipeline_entries
+                && (self.commands_under_way < options.pipeline_commands
+                    || self.waiting.len() >= self.commands_under_way))
+    }
+
+    /// Whether somebody must start to gather; that somebody is the caller.
+    fn start_gathering(&mut self, options: &ProposalOptions) -> bool {
+        let starts = !self.is_gathering && !self.waiting.is_empty() && self.has_room(options);
+        self.is_gathering |= starts;
+        starts
+    }
+
+    /// Everything that waits now, up to the limits of a batch. Commands whose caller has given up
+    /// are dropped: they have not happened, and need not.
+    fn take_batch(&mut self, options: &ProposalOptions) -> Vec<Proposal> {
+        let mut bytes = 0;
+        let mut batch = Vec::new();
+        while batch.len() < options.batch_max_commands
+            && let Some(proposal) = self.waiting.pop_front()
+        {
+            if proposal.waiter.is_closed() {
+                continue;
+            }
+            if !batch.is_empty() && bytes + proposal.payload.len() > options.batch_max_bytes {
+                self.waiting.push_front(proposal);
+                break;
+            }
+            bytes += proposal.payload.len();
+            batch.push(proposal);
+        }
+        batch
+    }
 }
 
 impl Proposer {
-    /// The entrance and the task behind it. The task ends when the entrance is dropped.
+    /// The entrance of a group; `runtime` is where Raft runs.
     pub(crate) fn new(
         raft: RaftHandle,
         options: ProposalOptions,
         counters: Arc<GroupCounters>,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        // Unbounded in form only: `take_share` bounds what can be in it.
-        let (sender, queue) = mpsc::unbounded_channel();
-        let gatherer = Gatherer {
-            raft,
-            options: options.clone(),
-            counters: counters.clone(),
-            queue,
-            left_over: None,
-        };
-        (
-            Self {
-                queue: sender,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                raft,
                 options,
                 counters,
-            },
-            gatherer.run(),
-        )
+                runtime,
+                line: Mutex::default(),
+            }),
+        }
     }
 
     pub(crate) async fn propose(&self, payload: Bytes, deadline: Instant) -> Outcome {
-        let share = self.take_share(payload.len())?;
+        let shared = &self.shared;
+        let share = shared.take_share(payload.len())?;
         let (waiter, outcome) = oneshot::channel();
-        if self
-            .queue
-            .send(Proposal {
+        let starts = {
+            let mut line = shared.line.lock();
+            line.waiting.push_back(Proposal {
                 payload,
                 waiter,
                 _share: share,
-            })
-            .is_err()
-        {
-            return Err(ProposeError::Stopped);
+            });
+            line.start_gathering(&shared.options)
+        };
+        if starts {
+            shared.clone().spawn_gathering();
         }
         let outcome = match tokio::time::timeout_at(deadline, outcome).await {
             Ok(Ok(outcome)) => outcome,
@@ -116,11 +174,13 @@ impl Proposer {
             }),
         };
         if matches!(outcome, Err(ProposeError::Unknown { .. })) {
-            GroupCounters::add(&self.counters.unknown, 1);
+            GroupCounters::add(&shared.counters.unknown, 1);
         }
         outcome
     }
+}
 
+impl Shared {
     fn take_share(&self, bytes: usize) -> Result<Share, ProposeError> {
         if bytes > self.options.command_max_bytes {
             return Err(ProposeError::TooLarge {
@@ -148,126 +208,107 @@ impl Proposer {
         }
         Ok(share)
     }
-}
 
-/// The task: turns what waits into entries and entries' replies into outcomes.
-struct Gatherer {
-    raft: RaftHandle,
-    options: ProposalOptions,
-    counters: Arc<GroupCounters>,
-    queue: mpsc::UnboundedReceiver<Proposal>,
-    /// Did not fit into the last batch.
-    left_over: Option<Proposal>,
-}
+    fn spawn_gathering(self: Arc<Self>) {
+        // Beside the callers where there are any, so that those on the same thread come first.
+        let runtime = Handle::try_current().unwrap_or_else(|_| self.runtime.clone());
+        runtime.spawn(self.gather());
+    }
 
-/// An entry on its way.
-struct Submitted {
-    at: Instant,
-    proposals: Vec<Proposal>,
-    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
-}
-
-impl Gatherer {
-    async fn run(mut self) {
-        let mut under_way = FuturesUnordered::new();
+    /// Makes entries of what waits, until nothing does or enough are under way.
+    async fn gather(self: Arc<Self>) {
+        if self.line.lock().is_crowded {
+            // One frame of requests wakes many callers, and the first of them starts this: going once
+            // round the run queue lets the others put their commands beside it.
+            tokio::task::yield_now().await;
+        }
         loop {
-            let has_room = under_way.len() < self.options.pipeline_entries;
-            let first = match self.left_over.take() {
-                Some(proposal) if has_room => proposal,
-                kept => {
-                    self.left_over = kept;
-                    tokio::select! {
-                        biased;
-                        Some(()) = under_way.next() => continue,
-                        first = self.queue.recv(), if has_room && self.left_over.is_none() => match first {
-                            Some(first) => first,
-                            None => break,
-                        },
-                    }
+            let proposals = {
+                let mut line = self.line.lock();
+                let proposals = if line.has_room(&self.options) {
+                    line.take_batch(&self.options)
+                } else {
+                    Vec::new()
+                };
+                if proposals.is_empty() {
+                    line.is_gathering = false;
+                    return;
                 }
+                line.entries_under_way += 1;
+                line.commands_under_way += proposals.len();
+                line.is_crowded = proposals.len() > 1;
+                proposals
             };
-            let proposals = self.gather(first);
-            if proposals.is_empty() {
-                continue;
-            }
-            if let Some(submitted) = self.submit(proposals).await {
-                under_way.push(conclude(submitted, self.counters.clone()));
-            }
+            self.clone().submit(proposals).await;
         }
-        while under_way.next().await.is_some() {}
     }
 
-    /// Everything that waits now, up to the limits of a batch. Commands whose caller has given up
-    /// are dropped: they have not happened, and need not.
-    fn gather(&mut self, first: Proposal) -> Vec<Proposal> {
-        let mut bytes = 0;
-        let mut batch = Vec::new();
-        let mut next = Some(first);
-        while let Some(proposal) = next.take() {
-            if !proposal.waiter.is_closed() {
-                if !batch.is_empty()
-                    && bytes + proposal.payload.len() > self.options.batch_max_bytes
-                {
-                    self.left_over = Some(proposal);
-                    break;
-                }
-                bytes += proposal.payload.len();
-                batch.push(proposal);
-            }
-            if batch.len() < self.options.batch_max_commands {
-                next = self.queue.try_recv().ok();
-            }
-        }
-        batch
-    }
-
-    async fn submit(&self, proposals: Vec<Proposal>) -> Option<Submitted> {
+    async fn submit(self: Arc<Self>, proposals: Vec<Proposal>) {
         let batch = Batch::pack(proposals.iter().map(|proposal| &proposal.payload));
         GroupCounters::add(&self.counters.entries, 1);
         GroupCounters::add(&self.counters.commands, proposals.len() as u64);
         GroupCounters::add(&self.counters.command_bytes, batch.size_bytes() as u64);
-        let (responder, result) = ProgressResponder::complete_only();
-        let at = Instant::now();
-        match self.raft.client_write_ff(batch, Some(responder)).await {
-            Ok(()) => Some(Submitted {
-                at,
-                proposals,
-                result,
-            }),
-            Err(_) => {
-                for proposal in proposals {
-                    drop(proposal.waiter.send(Err(ProposeError::Stopped)));
+        let raft = self.raft.clone();
+        let submitted = Submitted {
+            at: Instant::now(),
+            commands: proposals.len(),
+            proposals,
+            shared: self,
+        };
+        let responder = Responder::new(move |result| submitted.conclude(result));
+        // When Raft has stopped the responder is dropped, which tells the callers.
+        drop(raft.client_write_ff(batch, Some(responder)).await);
+    }
+}
+
+/// An entry on its way. However it ends, the next one may go.
+struct Submitted {
+    at: Instant,
+    commands: usize,
+    proposals: Vec<Proposal>,
+    shared: Arc<Shared>,
+}
+
+impl Submitted {
+    /// Hands each reply to the command it belongs to.
+    fn conclude(mut self, result: ClientWriteResult<TypeConfig>) {
+        let proposals = std::mem::take(&mut self.proposals);
+        GroupCounters::add_micros(&self.shared.counters.commit_micros, self.at.elapsed());
+        let error = match result {
+            Ok(response) if response.data.0.len() == proposals.len() => {
+                let log_index = response.log_id.index;
+                for (proposal, reply) in proposals.into_iter().zip(response.data.0) {
+                    drop(proposal.waiter.send(Ok(Proposed { log_index, reply })));
                 }
-                None
+                return;
             }
+            // The entry was refused before it was appended, so it has not happened and never will.
+            Err(ClientWriteError::ForwardToLeader(forward)) => ProposeError::NotLeader {
+                leader: forward.leader_id.zip(forward.leader_node),
+            },
+            Err(ClientWriteError::LogEntryDiscarded(_)) => ProposeError::Unknown {
+                reason: UnknownReason::LeaderChanged,
+            },
+            Ok(_) | Err(_) => ProposeError::Unknown {
+                reason: UnknownReason::Stopped,
+            },
+        };
+        for proposal in proposals {
+            drop(proposal.waiter.send(Err(error.clone())));
         }
     }
 }
 
-/// Waits for an entry's replies and hands each to the command it belongs to.
-async fn conclude(submitted: Submitted, counters: Arc<GroupCounters>) {
-    let result = submitted.result.await;
-    GroupCounters::add_micros(&counters.commit_micros, submitted.at.elapsed());
-    let error = match result {
-        Ok(Ok(response)) if response.data.0.len() == submitted.proposals.len() => {
-            let log_index = response.log_id.index;
-            for (proposal, reply) in submitted.proposals.into_iter().zip(response.data.0) {
-                drop(proposal.waiter.send(Ok(Proposed { log_index, reply })));
-            }
-            return;
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        let starts = {
+            let mut line = self.shared.line.lock();
+            line.entries_under_way -= 1;
+            line.commands_under_way -= self.commands;
+            line.start_gathering(&self.shared.options)
+        };
+        if starts {
+            self.shared.clone().spawn_gathering();
         }
-        // The entry was refused before it was appended, so it has not happened and never will.
-        Ok(Err(ClientWriteError::ForwardToLeader(forward))) => ProposeError::NotLeader {
-            leader: forward.leader_id.zip(forward.leader_node),
-        },
-        Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => ProposeError::Unknown {
-            reason: UnknownReason::LeaderChanged,
-        },
-        Ok(Ok(_) | Err(_)) | Err(_) => ProposeError::Unknown {
-            reason: UnknownReason::Stopped,
-        },
-    };
-    for proposal in submitted.proposals {
-        drop(proposal.waiter.send(Err(error.clone())));
     }
 }

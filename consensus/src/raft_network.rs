@@ -21,6 +21,7 @@ use openraft::raft::{
 use openraft::{OptionalSend, RPCTypes};
 use parking_lot::RwLock;
 
+use crate::commit_hold::{CommitWanted, hold_commits};
 use crate::metrics::GroupCounters;
 use crate::peer_network::{ClusterId, Lane, Parties, PeerError, PeerNetwork, PeerRequest};
 use crate::snapshot::SnapshotData;
@@ -183,6 +184,7 @@ pub(crate) struct NetworkFactory {
     context: Arc<PeerContext>,
     group: GroupId,
     counters: Arc<GroupCounters>,
+    commit_wanted: CommitWanted,
 }
 
 impl NetworkFactory {
@@ -190,11 +192,13 @@ impl NetworkFactory {
         context: Arc<PeerContext>,
         group: GroupId,
         counters: Arc<GroupCounters>,
+        commit_wanted: CommitWanted,
     ) -> Self {
         Self {
             context,
             group,
             counters,
+            commit_wanted,
         }
     }
 
@@ -206,7 +210,11 @@ impl NetworkFactory {
             target,
             peer,
         );
-        GroupNetwork { peer, append_lane }
+        GroupNetwork {
+            peer,
+            append_lane,
+            commit_wanted: self.commit_wanted.clone(),
+        }
     }
 }
 
@@ -226,6 +234,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
 pub(crate) struct GroupNetwork {
     peer: GroupPeer,
     append_lane: Lane,
+    commit_wanted: CommitWanted,
 }
 
 impl GroupNetwork {
@@ -278,7 +287,7 @@ impl RaftNetworkV2<TypeConfig> for GroupNetwork {
         let depth = self.peer.context.raft.append_pipeline;
         // `buffered` calls the closure, and thereby sends, as it takes requests from the input, and
         // yields the answers in that order.
-        let answers = input
+        let answers = hold_commits(input, self.commit_wanted.clone())
             .map(move |request| peer.append(lane, &request, timeout))
             .buffered(depth);
         let until_failure =

@@ -15,6 +15,7 @@ use openraft::{LinearizerOption, ReadPolicy};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::commit_hold::CommitWanted;
 use crate::error::ReadError;
 use crate::metrics::GroupCounters;
 use crate::peer_network::Lane;
@@ -57,6 +58,7 @@ pub(crate) struct ReadIndex {
     raft: RaftHandle,
     counters: Arc<GroupCounters>,
     rounds: BTreeMap<bool, mpsc::Sender<oneshot::Sender<RoundResult>>>,
+    commit_wanted: CommitWanted,
 }
 
 impl ReadIndex {
@@ -66,6 +68,7 @@ impl ReadIndex {
         raft: RaftHandle,
         peers: &Arc<PeerContext>,
         counters: Arc<GroupCounters>,
+        commit_wanted: CommitWanted,
     ) -> (Self, Vec<impl Future<Output = ()> + Send + 'static>) {
         let mut rounds = BTreeMap::new();
         let mut tasks = Vec::new();
@@ -86,6 +89,7 @@ impl ReadIndex {
                 raft,
                 counters,
                 rounds,
+                commit_wanted,
             },
             tasks,
         )
@@ -128,6 +132,8 @@ impl ReadIndex {
             let leader = self.raft.current_leader().await;
             return refused(Reason::NotLeader, String::new(), leader);
         }
+        // The follower waits until it has applied what this index covers.
+        self.commit_wanted.release();
         match self.index(lease).await {
             Ok(Ok(index)) => ResponseBody::ReadIndex(proto::ReadIndexReply { index }),
             Ok(Err(reason)) => refused(Reason::NoQuorum, reason, None),

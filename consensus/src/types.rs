@@ -139,14 +139,51 @@ impl fmt::Display for Replies {
     }
 }
 
-openraft::declare_raft_types!(
-    /// The one type configuration of this crate. Nothing outside `consensus` names openraft.
-    pub TypeConfig:
-        D = Batch,
-        R = Replies,
-        NodeId = NodeId,
-        Node = Peer,
-);
+/// Takes the result of one entry where Raft has it, instead of waking a task that waits for it.
+/// Dropped without a result when Raft stops.
+pub struct Responder<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Responder<T> {
+    /// Calls `then` with the result, on a thread that must not be held up.
+    pub(crate) fn new(then: impl FnOnce(T) + Send + 'static) -> Self {
+        Self(Box::new(then))
+    }
+}
+
+impl<T: Send + 'static> openraft::raft::responder::Responder<TypeConfig, T> for Responder<T> {
+    fn on_complete(self, result: T) {
+        (self.0)(result);
+    }
+}
+
+/// The one type configuration of this crate. Nothing outside `consensus` names openraft.
+///
+/// Written out because `declare_raft_types!` takes no responder of one's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Batch;
+    type R = Replies;
+    type NodeId = NodeId;
+    type Node = Peer;
+    type Term = u64;
+    type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, NodeId>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Batch, NodeId, Peer>;
+    type Entry =
+        openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
+    type AsyncRuntime = openraft::impls::TokioRuntime;
+    type Responder<T>
+        = Responder<T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: Send + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 /// `(term, node, index)` of an entry.
 pub(crate) type LogId = openraft::alias::LogIdOf<TypeConfig>;
