@@ -3,7 +3,7 @@
 //! # Map
 //! | module | owns |
 //! |---|---|
-//! | `config`, `identity`, `durable_file` | what a node is told, who it is, small files that survive a crash |
+//! | `config`, `identity`, `durable_file`, `direct_io` | what a node is told, who it is, small files that survive a crash, what the file system can do |
 //! | `tls` | the cluster's certificate authority and mutual TLS between nodes |
 //! | `call` | one request as everything behind the doors sees it |
 //! | `gateway` | the door for CloudBase clients (`POST /admin`) |
@@ -13,7 +13,7 @@
 //! | `group_runtime`, `state_bridge` | one group: the database over its Raft group |
 //! | `surface` | the ports |
 //! | `metrics`, `maintenance` | readiness and metrics; index builds and the watch over groups |
-//! | `node` | puts the parts together, starts and stops them |
+//! | `node`, `threads` | puts the parts together, starts and stops them; shares the cores out |
 //! | `cli` | the `yunbase` command |
 //!
 //! # What it promises
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod data_service;
+pub mod direct_io;
 pub mod durable_file;
 pub mod forward;
 pub mod gateway;
@@ -40,6 +41,7 @@ pub mod router;
 pub mod sessions;
 pub mod state_bridge;
 pub mod surface;
+pub mod threads;
 pub mod tls;
 
 /// The generated node-to-node protocol.

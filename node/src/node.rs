@@ -37,10 +37,8 @@ use crate::state_bridge::DatabaseState;
 use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
 use crate::surface::{health, http};
 use crate::tls::{Authority, NewKey, NodeCertificates};
-use crate::{durable_file, maintenance};
+use crate::{direct_io, durable_file, maintenance, threads};
 
-/// Threads of the Raft runtime: its tasks only pass messages on, the work is on the writer and apply threads.
-const RAFT_THREADS: usize = 2;
 /// Longest wait for the last user of a database to let go of it at a stop.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 const RELEASE_POLL: Duration = Duration::from_millis(5);
@@ -103,8 +101,11 @@ impl Node {
             identity.cluster_id.clone(),
             map.clone(),
         );
-        let log = LogEngine::open(&data.consensus(), LogOptions::default())
-            .context("open the Raft log")?;
+        let log_options = LogOptions {
+            direct_writes: direct_io::is_supported(&config.data_dir),
+            ..LogOptions::default()
+        };
+        let log = LogEngine::open(&data.consensus(), log_options).context("open the Raft log")?;
         let host = start_host(&config, &data, &identity, &addresses, log.clone())?;
         let router = {
             let addresses = addresses.clone();
@@ -187,6 +188,7 @@ impl Node {
         let keys: Arc<dyn KeyDirectory> = Arc::new(map.clone());
         let data_service = DataService::new(
             execute.clone(),
+            Arc::new(handle.clone()),
             Arc::new(handle),
             keys.clone(),
             config.request_timeout,
@@ -349,7 +351,7 @@ fn start_host(
     );
     options.raft = raft;
     options.runtime = RaftRuntime::Own {
-        threads: RAFT_THREADS,
+        threads: threads::raft(),
     };
     Ok(Host::start(options, log)?)
 }
@@ -366,7 +368,8 @@ async fn open_groups(
     tasks: &mut Vec<JoinHandle<()>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let shared = RocksShared::new(config.block_cache_bytes, config.write_buffer_bytes);
+    let shared = RocksShared::new(config.block_cache_bytes, config.write_buffer_bytes)
+        .with_direct_writes(direct_io::is_supported(&config.data_dir));
     for id in 0..identity.groups {
         let folder = data.state(id);
         let shared = shared.clone();

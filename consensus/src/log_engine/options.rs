@@ -35,6 +35,8 @@ pub struct LogOptions {
     pub blob_bytes_min: u64,
     /// Open files of the log's RocksDB. The hard limit of a process is often 20,000 for all its databases.
     pub open_files_max: i32,
+    /// Tables bypass the page cache. Only for file systems that can do it, which the caller must have tried.
+    pub direct_writes: bool,
 }
 
 impl Default for LogOptions {
@@ -52,6 +54,7 @@ impl Default for LogOptions {
             block_cache_bytes: 8 << 20,
             blob_bytes_min: 4 << 10,
             open_files_max: 256,
+            direct_writes: false,
         }
     }
 }

@@ -71,6 +71,9 @@ fn database_options(options: &LogOptions) -> Options {
     // burst that delays the log's syncs. The WAL itself is synced by us.
     db.set_bytes_per_sync(1 << 20);
     db.set_wal_bytes_per_sync(0);
+    // Tables of the log are written once and hardly ever read: through the page cache they would cost
+    // a copy and push out what is read.
+    db.set_use_direct_io_for_flush_and_compaction(options.direct_writes);
     db.set_max_background_jobs(2);
     db.set_avoid_unnecessary_blocking_io(true);
     db.set_max_open_files(options.open_files_max);

@@ -14,8 +14,9 @@ pub struct SnapshotOptions {
     reads: Arc<Throttle>,
 }
 
-/// Disk reads for hashing and sending; leaves a slow disk most of its bandwidth for the log.
-const READ_BYTES_PER_SECOND: u64 = 128 << 20;
+/// Reads for hashing and sending. A member that catches up must not be felt by those who write meanwhile: each byte is
+/// read, encrypted, sent, decrypted, hashed and written on the processors that serve them.
+const READ_BYTES_PER_SECOND: u64 = 32 << 20;
 
 impl Default for SnapshotOptions {
     fn default() -> Self {

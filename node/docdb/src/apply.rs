@@ -83,7 +83,7 @@ pub(crate) fn command(
         && !is_replan
     {
         let clock_ms = state.clock_ms();
-        state.sessions.used(draft, request.session, clock_ms)?;
+        state.sessions.used(draft, request, clock_ms)?;
         match progress {
             Some(progress) => session::advance(draft, request, progress)?,
             None => session::finish(draft, request, &reply)?,

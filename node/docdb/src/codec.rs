@@ -48,7 +48,11 @@ fn options() -> impl bincode::Options {
 
 /// Writes `value` behind its header. Fails only beyond the size limit.
 pub(crate) fn encode<T: Serialize>(magic: Magic, value: &T) -> Result<Vec<u8>, String> {
-    let mut out = Vec::with_capacity(256);
+    // Counting first costs a walk over a few members; growing step by step would copy documents several times.
+    let body = options()
+        .serialized_size(value)
+        .map_err(|error| error.to_string())?;
+    let mut out = Vec::with_capacity(2 + usize::try_from(body).unwrap_or(0).min(COMMAND_BYTES_MAX));
     out.extend_from_slice(&[magic as u8, VERSION]);
     options()
         .serialize_into(&mut out, value)

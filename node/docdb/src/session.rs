@@ -60,8 +60,17 @@ pub(crate) enum Seen {
 /// All sessions and when each was used last.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    last_used_ms: BTreeMap<u64, i64>,
+    by_id: BTreeMap<u64, Known>,
     by_last_use: BTreeSet<(i64, u64)>,
+}
+
+/// What memory holds of one session.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    last_used_ms: i64,
+    /// The newest sequence of a session that was opened here: no slot holds it or a later one, so most requests need
+    /// not look. `None` for sessions found in the store.
+    newest: Option<u64>,
 }
 
 impl Sessions {
@@ -75,13 +84,14 @@ impl Sessions {
             sessions.note(
                 session,
                 codec::decode_record(Magic::Session, cursor.value())?,
+                None,
             );
         }
         Ok(sessions)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.last_used_ms.len()
+        self.by_id.len()
     }
 
     /// Whether one more session may be opened at `now_ms`.
@@ -110,14 +120,14 @@ impl Sessions {
             match self.by_last_use.first() {
                 Some(&(used, idle)) if is_idle(used, now_ms) => {
                     self.by_last_use.remove(&(used, idle));
-                    self.last_used_ms.remove(&idle);
+                    self.by_id.remove(&idle);
                     draft.delete(Family::Meta, keys::session(idle));
                     draft.delete_range(Family::Meta, keys::outcomes(idle));
                 }
                 _ => break,
             }
         }
-        self.touch(draft, session, now_ms)
+        self.touch(draft, session, now_ms, Some(0))
     }
 
     /// What is known about a request.
@@ -126,28 +136,42 @@ impl Sessions {
         draft: &Draft<'_>,
         request: SessionSequence,
     ) -> StorageResult<Result<Seen>> {
-        if !self.last_used_ms.contains_key(&request.session) {
+        let Some(known) = self.by_id.get(&request.session) else {
             return Ok(Err(unknown(request.session)));
+        };
+        if known.newest.is_some_and(|newest| request.sequence > newest) {
+            return Ok(Ok(Seen::New));
         }
         let record = draft.get(Family::Meta, &slot_key(request))?;
         interpret(record.as_deref(), request)
     }
 
-    /// Notes a use of the session, coarsely.
+    /// Notes a request of the session, its time coarsely.
     pub(crate) fn used(
+        &mut self,
+        draft: &mut Draft<'_>,
+        request: SessionSequence,
+        now_ms: i64,
+    ) -> StorageResult<()> {
+        let mut newest = None;
+        if let Some(known) = self.by_id.get_mut(&request.session) {
+            known.newest = known.newest.map(|newest| newest.max(request.sequence));
+            if now_ms.saturating_sub(known.last_used_ms) < SESSION_TOUCH_MS {
+                return Ok(());
+            }
+            newest = known.newest;
+        }
+        self.touch(draft, request.session, now_ms, newest)
+    }
+
+    fn touch(
         &mut self,
         draft: &mut Draft<'_>,
         session: u64,
         now_ms: i64,
+        newest: Option<u64>,
     ) -> StorageResult<()> {
-        match self.last_used_ms.get(&session) {
-            Some(last) if now_ms.saturating_sub(*last) < SESSION_TOUCH_MS => Ok(()),
-            _ => self.touch(draft, session, now_ms),
-        }
-    }
-
-    fn touch(&mut self, draft: &mut Draft<'_>, session: u64, now_ms: i64) -> StorageResult<()> {
-        self.note(session, now_ms);
+        self.note(session, now_ms, newest);
         draft.put(
             Family::Meta,
             keys::session(session),
@@ -156,11 +180,15 @@ impl Sessions {
         Ok(())
     }
 
-    fn note(&mut self, session: u64, used_ms: i64) {
-        if let Some(before) = self.last_used_ms.insert(session, used_ms) {
-            self.by_last_use.remove(&(before, session));
+    fn note(&mut self, session: u64, last_used_ms: i64, newest: Option<u64>) {
+        let known = Known {
+            last_used_ms,
+            newest,
+        };
+        if let Some(before) = self.by_id.insert(session, known) {
+            self.by_last_use.remove(&(before.last_used_ms, session));
         }
-        self.by_last_use.insert((used_ms, session));
+        self.by_last_use.insert((last_used_ms, session));
     }
 }
 

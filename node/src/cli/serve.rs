@@ -11,6 +11,7 @@ use super::exit::Exit;
 use crate::cluster::join::JoinRefused;
 use crate::config::{Config, LogFormat};
 use crate::node::Node;
+use crate::threads;
 use crate::tls::TlsError;
 
 /// The `serve` command.
@@ -42,6 +43,7 @@ pub fn run(matches: &ArgMatches) -> Exit {
     start_logging(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .thread_name("yunbase")
+        .worker_threads(threads::doors())
         .enable_all()
         .build()
     {
