@@ -12,14 +12,14 @@ use super::exit::Exit;
 use super::failure::CliError;
 use super::management::Management;
 use super::output::line;
-use super::target::Target;
+use super::target::TargetArgs;
 
 #[derive(Debug, Subcommand)]
 enum ClusterAction {
     /// Print the line that lets a new node join.
     Token {
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
     /// Hand the leadership of a group to another of its voters.
     Transfer {
@@ -28,7 +28,7 @@ enum ClusterAction {
         /// The node that shall lead.
         node: u64,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
 }
 
@@ -39,12 +39,12 @@ enum EnvAction {
         /// Its name.
         name: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
     /// List environments and the groups that hold them.
     List {
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
 }
 
@@ -55,14 +55,15 @@ enum KeyAction {
     /// List keys, without their secret halves.
     List {
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
     /// Revoke a key.
     Delete {
         /// Its public half.
+        #[arg(id = "key", value_name = "SECRET_ID")]
         secret_id: String,
         #[command(flatten)]
-        target: Target,
+        target: TargetArgs,
     },
 }
 
@@ -72,7 +73,7 @@ struct CreateKey {
     #[arg(long)]
     only_env: Option<String>,
     #[command(flatten)]
-    target: Target,
+    target: TargetArgs,
 }
 
 /// The commands of this file, by the name they are called with.
@@ -134,7 +135,7 @@ pub fn run(
 async fn cluster(action: ClusterAction) -> Result<(), CliError> {
     match action {
         ClusterAction::Token { target } => {
-            let mut management = Management::of(&target).await?;
+            let mut management = Management::of(&target.resolve()?).await?;
             line(format_args!(
                 "{}",
                 management.join_token(JoinTokenRequest {}).await?.token
@@ -145,7 +146,7 @@ async fn cluster(action: ClusterAction) -> Result<(), CliError> {
             node,
             target,
         } => {
-            let mut management = Management::of(&target).await?;
+            let mut management = Management::of(&target.resolve()?).await?;
             management
                 .transfer_leader(TransferLeaderRequest { group, node })
                 .await?;
@@ -158,7 +159,7 @@ async fn cluster(action: ClusterAction) -> Result<(), CliError> {
 async fn env(action: EnvAction) -> Result<(), CliError> {
     match action {
         EnvAction::Create { name, target } => {
-            let mut management = Management::of(&target).await?;
+            let mut management = Management::of(&target.resolve()?).await?;
             let answer = management
                 .create_environment(CreateEnvironmentRequest { name: name.clone() })
                 .await?;
@@ -170,7 +171,7 @@ async fn env(action: EnvAction) -> Result<(), CliError> {
             eprintln!("environment {name} {what} in group {}", answer.group);
         }
         EnvAction::List { target } => {
-            let mut management = Management::of(&target).await?;
+            let mut management = Management::of(&target.resolve()?).await?;
             for env in management
                 .list_environments(ListEnvironmentsRequest {})
                 .await?
@@ -186,7 +187,7 @@ async fn env(action: EnvAction) -> Result<(), CliError> {
 async fn key(action: KeyAction) -> Result<(), CliError> {
     match action {
         KeyAction::Create(CreateKey { only_env, target }) => {
-            let mut management = Management::of(&target).await?;
+            let mut management = Management::of(&target.resolve()?).await?;
             let key = management
                 .create_key(CreateKeyRequest {
                     env: only_env.unwrap_or_default(),
@@ -195,7 +196,7 @@ async fn key(action: KeyAction) -> Result<(), CliError> {
             line(format_args!("{}\t{}", key.secret_id, key.secret_key));
         }
         KeyAction::List { target } => {
-            let mut management = Management::of(&target).await?;
+            let mut management = Management::of(&target.resolve()?).await?;
             for key in management.list_keys(ListKeysRequest {}).await?.keys {
                 let env = if key.env.is_empty() {
                     "(all)"
@@ -206,7 +207,7 @@ async fn key(action: KeyAction) -> Result<(), CliError> {
             }
         }
         KeyAction::Delete { secret_id, target } => {
-            let mut management = Management::of(&target).await?;
+            let mut management = Management::of(&target.resolve()?).await?;
             if !management
                 .delete_key(DeleteKeyRequest {
                     secret_id: secret_id.clone(),

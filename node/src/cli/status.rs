@@ -4,14 +4,16 @@ use clap::Args;
 use yunbase_client::proto::{StatusRequest, StatusResponse};
 
 use super::exit::Exit;
+use super::failure::{CliError, conclude};
+use super::management::Management;
 use super::output::line;
-use super::target::Target;
+use super::target::TargetArgs;
 
 /// Shows how a cluster is.
 #[derive(Debug, Args)]
 pub struct StatusCommand {
     #[command(flatten)]
-    target: Target,
+    target: TargetArgs,
     /// Form of the result.
     #[arg(short = 'o', value_parser = ["table", "json"], default_value = "table")]
     output: String,
@@ -20,11 +22,7 @@ pub struct StatusCommand {
 impl StatusCommand {
     /// Runs the command: ok when every group can serve, else unavailable.
     pub async fn run(self) -> Exit {
-        let mut management = match super::management::Management::of(&self.target).await {
-            Ok(management) => management,
-            Err(problem) => return super::failure::conclude(Err(problem)),
-        };
-        match management.status(StatusRequest {}).await {
+        match self.ask().await {
             Ok(status) => {
                 if self.output == "json" {
                     print_json(&status);
@@ -37,8 +35,13 @@ impl StatusCommand {
                     Exit::Unavailable
                 }
             }
-            Err(status) => super::failure::conclude(Err(status.into())),
+            Err(problem) => conclude(Err(problem)),
         }
+    }
+
+    async fn ask(&self) -> Result<StatusResponse, CliError> {
+        let mut management = Management::of(&self.target.resolve()?).await?;
+        Ok(management.status(StatusRequest {}).await?)
     }
 }
 
