@@ -15,7 +15,7 @@ pub struct StatusCommand {
     #[command(flatten)]
     target: TargetArgs,
     /// Form of the result.
-    #[arg(short = 'o', value_parser = ["table", "json"], default_value = "table")]
+    #[arg(short = 'o', value_parser = ["table", "json", "jsonl"], default_value = "table")]
     output: String,
 }
 
@@ -24,10 +24,10 @@ impl StatusCommand {
     pub async fn run(self) -> Exit {
         match self.ask().await {
             Ok(status) => {
-                if self.output == "json" {
-                    print_json(&status);
-                } else {
-                    print_table(&status);
+                match self.output.as_str() {
+                    "json" => line(format_args!("{:#}", to_json(&status))),
+                    "jsonl" => line(to_json(&status)),
+                    _ => print_table(&status),
                 }
                 if status.healthy {
                     Exit::Ok
@@ -45,7 +45,7 @@ impl StatusCommand {
     }
 }
 
-fn print_json(status: &StatusResponse) {
+fn to_json(status: &StatusResponse) -> serde_json::Value {
     let nodes: Vec<_> = status
         .nodes
         .iter()
@@ -78,11 +78,10 @@ fn print_json(status: &StatusResponse) {
             })
         })
         .collect();
-    let value = serde_json::json!({
+    serde_json::json!({
         "cluster_id": status.cluster_id, "healthy": status.healthy, "sentence": status.sentence,
         "nodes": nodes, "groups": groups,
-    });
-    line(format_args!("{value:#}"));
+    })
 }
 
 fn print_table(status: &StatusResponse) {

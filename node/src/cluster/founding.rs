@@ -104,7 +104,8 @@ pub async fn ensure_key(
     store.insert(KEYS, &record).await.map(drop)
 }
 
-fn check_env_name(name: &str) -> Result<(), Failure> {
+/// Whether an environment may have this name.
+pub fn check_env_name(name: &str) -> Result<(), Failure> {
     let well_formed = !name.is_empty()
         && name.len() <= ENV_NAME_BYTES_MAX
         && name

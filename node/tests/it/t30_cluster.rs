@@ -108,7 +108,7 @@ fn t30_hosts_form_a_cluster_from_their_files() {
     assert_eq!(hosts.start_refused(9).code(), CONFLICT, "{}", hosts.log(9));
 }
 
-/// Steps: two environments; a key for one of them opens it through every node, and neither the other nor the
+/// Steps: two environments; dry runs that leave it at that; a key for one of them opens it through every node, and neither the other nor the
 /// cluster; once it is deleted every node refuses it.
 #[test]
 fn t31_keys_open_what_they_are_for() {
@@ -118,8 +118,26 @@ fn t31_keys_open_what_they_are_for() {
     for name in ["shop", "lab"] {
         hosts.result(3, &["env", "create", name]);
     }
-    let key = hosts.result(2, &["key", "create", "--only-env", "shop"]);
-    let (id, secret) = key.split_once('\t').unwrap();
+    let would = |arguments: &[&str]| {
+        let said = hosts.result(2, &[arguments, &["--dry-run", "-o", "json"]].concat());
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["dry_run"], true, "{arguments:?}: {said}");
+    };
+    would(&["env", "create", "attic"]);
+    would(&["key", "create", "--env", "shop"]);
+    would(&["key", "delete", SECRET_ID]);
+    would(&["cluster", "transfer", "0", "1"]);
+    let names = hosts.result(1, &["env", "list"]);
+    assert_eq!(names.lines().count(), 3, "{names}");
+    let keys = hosts.result(1, &["key", "list"]);
+    assert_eq!(keys.lines().count(), 1, "{keys}");
+
+    let key = hosts.result(2, &["key", "create", "--env", "shop"]);
+    let key: serde_json::Value = serde_json::from_str(&key).unwrap();
+    let (id, secret) = (
+        key["secret_id"].as_str().unwrap(),
+        key["secret_key"].as_str().unwrap(),
+    );
     let as_tenant = |k: u16, arguments: &[&str]| {
         let output = hosts
             .command(arguments)
