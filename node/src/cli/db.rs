@@ -16,6 +16,7 @@ use super::exit::Exit;
 use super::export::ExportArgs;
 use super::failure::{CliError, conclude};
 use super::import::ImportArgs;
+use super::index_wait;
 use super::output::{OutputArgs, would};
 
 /// Largest text that is read as documents of `db insert`; larger ones are imported.
@@ -157,6 +158,9 @@ enum IndexVerb {
         /// Its name [default: made of the paths]
         #[arg(long)]
         name: Option<String>,
+        /// Come back when it is built, or cannot be
+        #[arg(long)]
+        wait: bool,
     },
     /// Describe the indexes
     List {
@@ -370,13 +374,20 @@ impl Session {
                 fields,
                 unique,
                 name,
+                wait,
             } => {
                 let index = parse_index(&fields, unique, name)?;
                 if self.only_say(&format!("build index {} of {collection}", index.name()))? {
                     return Ok(());
                 }
-                self.collection(&collection).create_index(&index).await?;
-                self.shared.output.value(&json!({ "index": index.name() }))
+                let (collection, name) = (self.collection(&collection), index.name());
+                collection.create_index(&index).await?;
+                let mut result = json!({ "index": name });
+                if wait {
+                    index_wait::built(&collection, &name).await?;
+                    result["state"] = "ready".into();
+                }
+                self.shared.output.value(&result)
             }
             IndexVerb::List { collection } => self
                 .shared

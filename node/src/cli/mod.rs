@@ -15,6 +15,7 @@ pub mod exit;
 pub mod export;
 pub mod failure;
 pub mod import;
+mod index_wait;
 pub mod key;
 pub mod management;
 #[cfg(test)]
