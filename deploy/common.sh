@@ -67,6 +67,25 @@ npm_packages() {
   printf '%s\n' "$into"
 }
 
+# Checks what may be linked into yunbase. Pinned, so that a new release does not change what the check means.
+cargo_deny_version=0.20.2
+
+# Sets `cargo_deny` to the cargo-deny to use: the one on PATH, else one that is compiled into the cache once.
+ensure_cargo_deny() {
+  local tools=$cache/tools/cargo-deny-$cargo_deny_version
+  if command -v cargo-deny >/dev/null; then
+    cargo_deny=$(command -v cargo-deny)
+    return
+  fi
+  cargo_deny=$tools/bin/cargo-deny
+  [[ -x $cargo_deny ]] && return
+  say "installing cargo-deny $cargo_deny_version into $tools (once; compiling it takes some minutes)"
+  # A target directory of its own: its dependencies are nobody else's, and go when it is installed.
+  (cd "$root" && nice cargo install --locked --quiet --version "=$cargo_deny_version" --root "$tools" --target-dir "$tools/target" cargo-deny >&2) ||
+    fail "cargo could not install cargo-deny $cargo_deny_version; put a cargo-deny on PATH, then run this again"
+  rm -rf "$tools/target"
+}
+
 build_yunbase() {
   say "building yunbase (the first build compiles RocksDB: 10 to 20 minutes on two cores)"
   (cd "$root" && cargo build --locked "--$profile" --package yunbase)

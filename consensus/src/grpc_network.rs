@@ -5,22 +5,20 @@
 //! waits on it fails at once, and requests fail fast until the next attempt is due.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
 use crate::peer_network::{Lane, Parties, PeerError, PeerNetwork, PeerRequest, PeerResponse};
+use crate::pending_answers::{PendingAnswer, PendingAnswers};
 use crate::types::NodeId;
 use crate::wire::proto::peer_client::PeerClient;
 use crate::wire::{PROTOCOL, RequestBody, ResponseBody, proto};
@@ -134,15 +132,12 @@ impl PeerNetwork for GrpcNetwork {
     }
 }
 
-type Answer = Result<PeerResponse, PeerError>;
-
 /// The requests of one stream that wait for an answer.
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Answer>>>>;
+type Waiting = PendingAnswers<PeerResponse, PeerError>;
 
 /// One peer's lane: connected, or waiting until the next attempt is due.
 struct LaneLink {
     address: String,
-    next_id: AtomicU64,
     state: Mutex<LinkState>,
 }
 
@@ -164,7 +159,6 @@ impl LaneLink {
     fn new(address: &str) -> Arc<Self> {
         Arc::new(Self {
             address: address.to_owned(),
-            next_id: AtomicU64::new(1),
             state: Mutex::new(LinkState::Down {
                 retry_at: Instant::now(),
                 pause: RETRY_MIN,
@@ -190,7 +184,7 @@ impl LaneLink {
         endpoints: &EndpointFactory,
         runtime: Option<&Handle>,
         mut request: proto::Request,
-    ) -> Result<PendingAnswer, PeerError> {
+    ) -> Result<PendingAnswer<PeerResponse, PeerError>, PeerError> {
         let to = parties.to;
         let mut state = self.state.lock();
         if let LinkState::Down {
@@ -228,59 +222,17 @@ impl LaneLink {
                 detail: "not connected".to_owned(),
             });
         };
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        request.id = id;
-        let (sender, receiver) = oneshot::channel();
-        waiting.lock().insert(id, sender);
+        let answer = waiting.wait()?;
+        request.id = answer.id();
         // Kept under the lock of the state, so that ids go out in order and none slips in after a break.
-        match outgoing.try_send(request) {
-            Ok(()) => Ok(PendingAnswer {
+        outgoing.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => PeerError::Full { to },
+            mpsc::error::TrySendError::Closed(_) => PeerError::Unreachable {
                 to,
-                id,
-                receiver,
-                waiting: waiting.clone(),
-            }),
-            Err(error) => {
-                waiting.lock().remove(&id);
-                Err(match error {
-                    mpsc::error::TrySendError::Full(_) => PeerError::Full { to },
-                    mpsc::error::TrySendError::Closed(_) => PeerError::Unreachable {
-                        to,
-                        detail: "the connection just broke".to_owned(),
-                    },
-                })
-            }
-        }
-    }
-}
-
-/// The answer to one request; forgets the request when dropped.
-struct PendingAnswer {
-    to: NodeId,
-    id: u64,
-    receiver: oneshot::Receiver<Answer>,
-    waiting: Waiting,
-}
-
-impl Future for PendingAnswer {
-    type Output = Answer;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Answer> {
-        let to = self.to;
-        self.receiver.poll_unpin(cx).map(|received| {
-            received.unwrap_or_else(|_| {
-                Err(PeerError::Unreachable {
-                    to,
-                    detail: "the connection broke".to_owned(),
-                })
-            })
-        })
-    }
-}
-
-impl Drop for PendingAnswer {
-    fn drop(&mut self) {
-        self.waiting.lock().remove(&self.id);
+                detail: "the connection just broke".to_owned(),
+            },
+        })?;
+        Ok(answer)
     }
 }
 
@@ -313,9 +265,7 @@ impl Link {
             };
         }
         tracing::debug!(peer = self.parties.to, address = self.lane.address, %error, "peer connection ended");
-        for (_, waiter) in self.waiting.lock().drain() {
-            drop(waiter.send(Err(error.clone())));
-        }
+        self.waiting.end(error);
     }
 
     /// Opens the stream and delivers answers until it ends; returns why it ended.
@@ -373,12 +323,7 @@ impl Link {
                             detail: refused.detail,
                         };
                     }
-                    _ => {
-                        let waiter = self.waiting.lock().remove(&response.id);
-                        if let Some(waiter) = waiter {
-                            drop(waiter.send(Ok(PeerResponse(response))));
-                        }
-                    }
+                    _ => self.waiting.answer(response.id, Ok(PeerResponse(response))),
                 },
                 Ok(None) => return unreachable("the peer closed the connection".to_owned()),
                 Err(status) => return unreachable(status.message().to_owned()),

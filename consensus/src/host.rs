@@ -322,6 +322,12 @@ impl HostInner {
                 options.node_id, parties.to
             ));
         }
+        if parties.from == options.node_id {
+            return Err(format!(
+                "this is node {} itself: another process uses its id, perhaps on a copy of its data folder",
+                options.node_id
+            ));
+        }
         Ok(())
     }
 

@@ -41,6 +41,7 @@ mod options;
 mod peer_handler;
 mod peer_network;
 mod peer_service;
+mod pending_answers;
 mod proposer;
 mod raft;
 mod raft_network;
@@ -80,6 +81,7 @@ pub use peer_network::{
     PeerResponse,
 };
 pub use peer_service::{PeerEndpoint, PeerService};
+pub use pending_answers::{PendingAnswer, PendingAnswers};
 pub use proposer::Proposed;
 pub use read_index::Barrier;
 pub use sim_network::{SimFaults, SimNetwork};

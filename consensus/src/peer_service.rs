@@ -141,3 +141,7 @@ fn admit(handler: &dyn PeerHandler, first: proto::Request) -> Result<u64, Respon
     handler.connected(parties.from);
     Ok(hello.from)
 }
+
+#[cfg(test)]
+#[path = "peer_service_test.rs"]
+mod tests;

@@ -197,7 +197,7 @@ async fn catalogue_and_plans_are_described() {
         cities.list_indexes().await.unwrap()[0]
             .get_str("name")
             .unwrap(),
-        "_id_"
+        "name_1"
     );
     cities.drop_index("name_1").await.unwrap();
     assert_eq!(

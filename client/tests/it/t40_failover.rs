@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bson::doc;
+use bson::{Document, doc};
 use tokio::net::TcpListener;
 use yunbase_client::testing::fake::Fake;
 use yunbase_client::{Client, ErrorKind, Options};

@@ -1,13 +1,16 @@
 //! What a group refuses: too much at once, and strangers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use yunbase_consensus::{
-    ClusterId, Group, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer,
-    ProposeError, ReadError, UnknownReason, plain_endpoints,
+    ClusterId, Group, GroupId, GrpcNetwork, Host, HostOptions, Lane, LogEngine, LogOptions,
+    Parties, Peer, PeerError, PeerNetwork, PeerRequest, PeerResponse, ProposeError, ReadError,
+    UnknownReason, plain_endpoints,
 };
 
 use crate::cluster::{CLUSTER, Cluster, soon};
@@ -90,7 +93,38 @@ async fn a_passed_deadline_leaves_the_outcome_unknown() {
     assert_eq!(cluster.converge(group).await, ["a=1", "b=1"]);
 }
 
-/// A node of another cluster, or one that is mistaken for another, gets no word with ours.
+/// The network of a stranger, and how each of its requests ended.
+struct Overheard {
+    network: GrpcNetwork,
+    endings: Arc<Mutex<Vec<Result<(), PeerError>>>>,
+}
+
+impl PeerNetwork for Overheard {
+    fn call(
+        &self,
+        parties: Parties,
+        address: &str,
+        lane: Lane,
+        request: PeerRequest,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<PeerResponse, PeerError>> {
+        let answer = self.network.call(parties, address, lane, request, timeout);
+        let endings = self.endings.clone();
+        Box::pin(async move {
+            let answer = answer.await;
+            let ending = answer.as_ref().map(|_| ()).map_err(Clone::clone);
+            endings.lock().unwrap().push(ending);
+            answer
+        })
+    }
+
+    fn run_on(&self, runtime: Handle) {
+        self.network.run_on(runtime);
+    }
+}
+
+/// A node of another cluster, or one that is mistaken for another, gets no word with ours: not one of its requests
+/// is answered, it is told why, and our group neither follows it nor holds anything of its.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_refused() {
     let cluster = Cluster::start(3, 1).await;
@@ -98,9 +132,17 @@ async fn strangers_are_refused() {
     cluster.put(group, "a=1").await;
     let dir = tempfile::tempdir().unwrap();
     // One claims another cluster, one addresses node 1 by the name of node 9.
-    for (name, cluster_id, first) in [("cluster", ClusterId([8; 16]), 1), ("node", CLUSTER, 9)] {
+    let other_cluster = ClusterId([8; 16]);
+    for (name, cluster_id, first, reason) in [
+        ("cluster", other_cluster, 1, "belongs to cluster"),
+        ("node", CLUSTER, 9, "this is node 1, not 9"),
+    ] {
         let log = LogEngine::open(&dir.path().join(name), LogOptions::default()).unwrap();
-        let network = Arc::new(GrpcNetwork::new(plain_endpoints()));
+        let endings = Arc::default();
+        let network = Arc::new(Overheard {
+            network: GrpcNetwork::new(plain_endpoints()),
+            endings: Arc::clone(&endings),
+        });
         let options = HostOptions::new(
             7,
             cluster_id,
@@ -108,13 +150,8 @@ async fn strangers_are_refused() {
             dir.path().join(format!("{name}-snapshots")),
         );
         let host = Host::start(options, log).unwrap();
-        let stranger = host
-            .open_group(
-                group,
-                Arc::new(Kv::open(&dir.path().join(format!("{name}-state")))),
-            )
-            .await
-            .unwrap();
+        let state = Arc::new(Kv::open(&dir.path().join(format!("{name}-state"))));
+        let stranger = host.open_group(group, state.clone()).await.unwrap();
         let members = [
             (
                 7,
@@ -133,7 +170,24 @@ async fn strangers_are_refused() {
             "{name}: {read:?}"
         );
         assert!(!stranger.watch_leader().borrow().here);
+        assert_eq!(state.content().applied, [""; 0], "{name} learned of ours");
+
+        let endings = std::mem::take(&mut *endings.lock().unwrap());
+        assert!(
+            endings.iter().all(Result::is_err),
+            "{name} got a word: {endings:?}"
+        );
+        // While a pause lasts after a refusal, requests do not leave and name what the refusal said.
+        let told = |ending: &Result<(), PeerError>| matches!(ending, Err(error) if error.to_string().contains(reason));
+        assert!(
+            endings.iter().any(told),
+            "{name} was not told why: {endings:?}"
+        );
     }
     cluster.put(group, "a=2").await;
     assert_eq!(cluster.converge(group).await, ["a=1", "a=2"]);
+    for node in cluster.nodes.keys() {
+        let members = cluster.group(*node, group).status().members;
+        assert_eq!(members.voters, [1, 2, 3].into(), "node {node}");
+    }
 }

@@ -104,6 +104,11 @@ pub const SESSIONS_MAX: usize = 10_000;
 /// A session that made no request for this long may be evicted.
 pub const SESSION_IDLE_MS_MAX: i64 = 60 * 60 * 1000;
 
+/// The same while there is no place for another session: whoever opens one for each run of a script must not shut
+/// others out for an hour. An evicted session costs its owner a round trip, or, with a retry under way, an outcome
+/// that is reported as unknown. Twice the time by which the last use may lie behind, so that a minute is sure.
+pub const SESSION_IDLE_WHEN_FULL_MS_MAX: i64 = 2 * SESSION_TOUCH_MS;
+
 /// Sessions evicted at most by opening one, so that an apply stays short.
 pub const SESSION_EVICTIONS_PER_OPEN_MAX: usize = 16;
 

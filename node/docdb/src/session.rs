@@ -2,8 +2,8 @@
 //! returns the first outcome instead of writing again.
 //!
 //! A request's slot is its sequence number modulo the window. A newer request overwrites the slot, so
-//! outcomes need no deletion of their own. Sessions that were idle for long make room for new ones, in
-//! the order of their last use by stamped time, which is the same on every replica.
+//! outcomes need no deletion of their own. Sessions that were idle for long make room for new ones (sooner while
+//! there is no place left), in the order of their last use by stamped time, which is the same on every replica.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::keys;
 use crate::kv::{Direction, Family, StorageError, StorageResult, View};
 use crate::limits::{
-    OUTCOME_BYTES_MAX, SESSION_EVICTIONS_PER_OPEN_MAX, SESSION_IDLE_MS_MAX, SESSION_TOUCH_MS,
-    SESSION_WINDOW, SESSIONS_MAX,
+    OUTCOME_BYTES_MAX, SESSION_EVICTIONS_PER_OPEN_MAX, SESSION_IDLE_MS_MAX,
+    SESSION_IDLE_WHEN_FULL_MS_MAX, SESSION_TOUCH_MS, SESSION_WINDOW, SESSIONS_MAX,
 };
 
 /// What a slot knows about the request that used it last.
@@ -96,11 +96,7 @@ impl Sessions {
 
     /// Whether one more session may be opened at `now_ms`.
     pub(crate) fn check_open(&self, now_ms: i64) -> Result<()> {
-        let evictable = self
-            .by_last_use
-            .first()
-            .is_some_and(|&(used, _)| is_idle(used, now_ms));
-        if self.len() >= SESSIONS_MAX && !evictable {
+        if self.len() >= SESSIONS_MAX && self.evictable(now_ms).is_none() {
             return Err(Error::new(
                 ErrorCode::RequestFailed,
                 format!("{SESSIONS_MAX} sessions are in use; try again later"),
@@ -117,15 +113,13 @@ impl Sessions {
         now_ms: i64,
     ) -> StorageResult<()> {
         for _ in 0..SESSION_EVICTIONS_PER_OPEN_MAX {
-            match self.by_last_use.first() {
-                Some(&(used, idle)) if is_idle(used, now_ms) => {
-                    self.by_last_use.remove(&(used, idle));
-                    self.by_id.remove(&idle);
-                    draft.delete(Family::Meta, keys::session(idle));
-                    draft.delete_range(Family::Meta, keys::outcomes(idle));
-                }
-                _ => break,
-            }
+            let Some((used, idle)) = self.evictable(now_ms) else {
+                break;
+            };
+            self.by_last_use.remove(&(used, idle));
+            self.by_id.remove(&idle);
+            draft.delete(Family::Meta, keys::session(idle));
+            draft.delete_range(Family::Meta, keys::outcomes(idle));
         }
         self.touch(draft, session, now_ms, Some(0))
     }
@@ -164,6 +158,17 @@ impl Sessions {
         self.touch(draft, request.session, now_ms, newest)
     }
 
+    /// The session that has been idle longest, if that is long enough to evict it.
+    fn evictable(&self, now_ms: i64) -> Option<(i64, u64)> {
+        let idle_ms_max = if self.len() >= SESSIONS_MAX {
+            SESSION_IDLE_WHEN_FULL_MS_MAX
+        } else {
+            SESSION_IDLE_MS_MAX
+        };
+        let &(used, session) = self.by_last_use.first()?;
+        (now_ms.saturating_sub(used) > idle_ms_max).then_some((used, session))
+    }
+
     fn touch(
         &mut self,
         draft: &mut Draft<'_>,
@@ -190,10 +195,6 @@ impl Sessions {
         }
         self.by_last_use.insert((last_used_ms, session));
     }
-}
-
-fn is_idle(last_used_ms: i64, now_ms: i64) -> bool {
-    now_ms.saturating_sub(last_used_ms) > SESSION_IDLE_MS_MAX
 }
 
 fn unknown(session: u64) -> Error {

@@ -1,226 +1,153 @@
-//! `yunbase cluster|env|key`: members, environments and keys.
+//! `yunbase cluster`: joining and leadership.
 
-use std::future::Future;
-
-use clap::{ArgMatches, Args, Command, Subcommand};
+use clap::{Args, Subcommand};
+use serde_json::json;
 use yunbase_client::proto::{
-    CreateEnvironmentRequest, CreateKeyRequest, DeleteKeyRequest, JoinTokenRequest,
-    ListEnvironmentsRequest, ListKeysRequest, TransferLeaderRequest,
+    GroupStatus, JoinTokenRequest, StatusRequest, StatusResponse, TransferLeaderRequest,
 };
 
 use super::exit::Exit;
-use super::failure::CliError;
+use super::failure::{CliError, conclude};
 use super::management::Management;
-use super::output::line;
-use super::target::Target;
+use super::output::{ChangeArgs, OutputArgs, Printed, would};
+use super::target::TargetArgs;
+
+/// Members and leadership.
+#[derive(Debug, Args)]
+pub struct ClusterCommand {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    verb: Verb,
+}
 
 #[derive(Debug, Subcommand)]
-enum ClusterAction {
-    /// Print the line that lets a new node join.
-    Token {
-        #[command(flatten)]
-        target: Target,
-    },
-    /// Hand the leadership of a group to another of its voters.
+enum Verb {
+    /// Print the line that lets a new node join; bare unless -o asks for JSON
+    Token,
+    /// Hand the leadership of a group to another of its voters
     Transfer {
-        /// The group.
+        /// The group
         group: u32,
-        /// The node that shall lead.
+        /// The node that shall lead
         node: u64,
         #[command(flatten)]
-        target: Target,
+        change: ChangeArgs,
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum EnvAction {
-    /// Create an environment; one that exists stays as it is.
-    Create {
-        /// Its name.
-        name: String,
-        #[command(flatten)]
-        target: Target,
-    },
-    /// List environments and the groups that hold them.
-    List {
-        #[command(flatten)]
-        target: Target,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyAction {
-    /// Create a secret key; its secret half is printed once, here.
-    Create(CreateKey),
-    /// List keys, without their secret halves.
-    List {
-        #[command(flatten)]
-        target: Target,
-    },
-    /// Revoke a key.
-    Delete {
-        /// Its public half.
-        secret_id: String,
-        #[command(flatten)]
-        target: Target,
-    },
-}
-
-#[derive(Debug, Args)]
-struct CreateKey {
-    /// The one environment that it opens; without it the key opens all.
-    #[arg(long)]
-    only_env: Option<String>,
-    #[command(flatten)]
-    target: Target,
-}
-
-/// The commands of this file, by the name they are called with.
-pub fn commands() -> [Command; 3] {
-    [
-        ClusterAction::augment_subcommands(
-            Command::new("cluster")
-                .about("Members and leadership")
-                .subcommand_required(true),
-        ),
-        EnvAction::augment_subcommands(
-            Command::new("env")
-                .about("Environments")
-                .subcommand_required(true),
-        ),
-        KeyAction::augment_subcommands(
-            Command::new("key")
-                .about("Secret keys")
-                .subcommand_required(true),
-        ),
-    ]
-}
-
-/// Runs one of [`commands`] in a runtime that `block_on` provides.
-pub fn run(
-    name: &str,
-    matches: &ArgMatches,
-    block_on: fn(std::pin::Pin<Box<dyn Future<Output = Exit>>>) -> Exit,
-) -> Exit {
-    fn parsed<A: clap::FromArgMatches>(matches: &ArgMatches) -> Result<A, Exit> {
-        A::from_arg_matches(matches).map_err(|error| {
-            let _ = error.print();
-            Exit::Usage
-        })
+impl ClusterCommand {
+    /// Carries out the command.
+    pub async fn run(self) -> Exit {
+        conclude(self.try_run().await)
     }
-    let work: std::pin::Pin<Box<dyn Future<Output = Result<(), CliError>>>> = match name {
-        "cluster" => match parsed::<ClusterAction>(matches) {
-            Ok(action) => Box::pin(cluster(action)),
-            Err(exit) => return exit,
-        },
-        "env" => match parsed::<EnvAction>(matches) {
-            Ok(action) => Box::pin(env(action)),
-            Err(exit) => return exit,
-        },
-        "key" => match parsed::<KeyAction>(matches) {
-            Ok(action) => Box::pin(key(action)),
-            Err(exit) => return exit,
-        },
-        _ => return Exit::Usage,
-    };
-    block_on(Box::pin(async move {
-        match work.await {
-            Ok(()) => Exit::Ok,
-            Err(problem) => super::failure::conclude(Err(problem)),
-        }
-    }))
+
+    async fn try_run(self) -> Result<(), CliError> {
+        let mut management = Management::of(&self.target.resolve()?).await?;
+        self.output
+            .printed(carry_out(self.verb, &mut management).await?)
+    }
 }
 
-async fn cluster(action: ClusterAction) -> Result<(), CliError> {
-    match action {
-        ClusterAction::Token { target } => {
-            let mut management = Management::of(&target).await?;
-            line(format_args!(
-                "{}",
-                management.join_token(JoinTokenRequest {}).await?.token
-            ));
+async fn carry_out(verb: Verb, management: &mut Management) -> Result<Printed, CliError> {
+    match verb {
+        Verb::Token => {
+            let token = management.join_token(JoinTokenRequest {}).await?.token;
+            Ok(Printed::Text("token", token))
         }
-        ClusterAction::Transfer {
+        Verb::Transfer {
             group,
             node,
-            target,
+            change,
         } => {
-            let mut management = Management::of(&target).await?;
+            if change.dry_run {
+                let status = management.status(StatusRequest {}).await?;
+                return transfer(&status, group, node);
+            }
             management
                 .transfer_leader(TransferLeaderRequest { group, node })
                 .await?;
-            eprintln!("node {node} leads group {group}");
+            Ok(Printed::Value(json!({ "group": group, "leader": node })))
         }
     }
-    Ok(())
 }
 
-async fn env(action: EnvAction) -> Result<(), CliError> {
-    match action {
-        EnvAction::Create { name, target } => {
-            let mut management = Management::of(&target).await?;
-            let answer = management
-                .create_environment(CreateEnvironmentRequest { name: name.clone() })
-                .await?;
-            let what = if answer.created {
-                "created"
-            } else {
-                "exists already"
-            };
-            eprintln!("environment {name} {what} in group {}", answer.group);
-        }
-        EnvAction::List { target } => {
-            let mut management = Management::of(&target).await?;
-            for env in management
-                .list_environments(ListEnvironmentsRequest {})
-                .await?
-                .environments
-            {
-                line(format_args!("{}\t{}", env.name, env.group));
-            }
-        }
+/// What a transfer would do, judged by the status.
+fn transfer(status: &StatusResponse, group: u32, node: u64) -> Result<Printed, CliError> {
+    let not_found = |message: String| CliError::new(Exit::NotFound, message);
+    let found: &GroupStatus = status
+        .groups
+        .iter()
+        .find(|known| known.id == group)
+        .ok_or_else(|| not_found(format!("there is no group {group}")))?;
+    if !found
+        .replicas
+        .iter()
+        .any(|replica| replica.voter && replica.node == node)
+    {
+        return Err(not_found(format!(
+            "node {node} is no voter of group {group}"
+        )));
     }
-    Ok(())
+    let what = match found.leader {
+        0 => format!("make node {node} the leader of group {group}, which has none at this moment"),
+        leader if leader == node => {
+            format!("change nothing: node {node} leads group {group} already")
+        }
+        leader => format!("move the leadership of group {group} from node {leader} to node {node}"),
+    };
+    Ok(would(what))
 }
 
-async fn key(action: KeyAction) -> Result<(), CliError> {
-    match action {
-        KeyAction::Create(CreateKey { only_env, target }) => {
-            let mut management = Management::of(&target).await?;
-            let key = management
-                .create_key(CreateKeyRequest {
-                    env: only_env.unwrap_or_default(),
-                })
-                .await?;
-            line(format_args!("{}\t{}", key.secret_id, key.secret_key));
-        }
-        KeyAction::List { target } => {
-            let mut management = Management::of(&target).await?;
-            for key in management.list_keys(ListKeysRequest {}).await?.keys {
-                let env = if key.env.is_empty() {
-                    "(all)"
-                } else {
-                    &key.env
-                };
-                line(format_args!("{}\t{env}", key.secret_id));
-            }
-        }
-        KeyAction::Delete { secret_id, target } => {
-            let mut management = Management::of(&target).await?;
-            if !management
-                .delete_key(DeleteKeyRequest {
-                    secret_id: secret_id.clone(),
-                })
-                .await?
-                .deleted
-            {
-                return Err(CliError::new(
-                    Exit::NotFound,
-                    format!("there is no key {secret_id}"),
-                ));
-            }
-            eprintln!("key {secret_id} is revoked");
-        }
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::management_fake::Fake;
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        cluster: ClusterCommand,
     }
-    Ok(())
+
+    async fn cluster(fake: &Fake, words: &[&str]) -> Result<Printed, CliError> {
+        let parsed = Cli::try_parse_from(["cluster"].iter().chain(words));
+        let command = parsed.map_err(|error| CliError::usage(error.to_string()))?;
+        carry_out(command.cluster.verb, &mut fake.management().await).await
+    }
+
+    #[tokio::test]
+    async fn a_token_is_a_bare_line() {
+        let fake = Fake::start().await;
+        let printed = cluster(&fake, &["token"]).await.unwrap();
+        assert_eq!(printed, Printed::Text("token", "yb1.token".into()));
+    }
+
+    #[tokio::test]
+    async fn a_dry_transfer_tells_and_refuses_what_cannot_be() {
+        let fake = Fake::start().await;
+        let exit = async |words: &[&str]| cluster(&fake, words).await.unwrap_err().exit;
+        let transfer = ["transfer", "1", "2", "--dry-run"];
+        let printed = cluster(&fake, &transfer).await.unwrap();
+        assert!(printed.to_string().contains("from node 1 to node 2"));
+        let same = ["transfer", "1", "1", "--dry-run"];
+        let printed = cluster(&fake, &same).await.unwrap();
+        assert!(printed.to_string().contains("change nothing"));
+        assert_eq!(
+            exit(&["transfer", "7", "2", "--dry-run"]).await,
+            Exit::NotFound
+        );
+        assert_eq!(
+            exit(&["transfer", "1", "7", "--dry-run"]).await,
+            Exit::NotFound
+        );
+        assert_eq!(fake.changes(), 0);
+        let printed = cluster(&fake, &["transfer", "1", "2"]).await.unwrap();
+        assert_eq!(printed, Printed::Value(json!({ "group": 1, "leader": 2 })));
+        assert_eq!(fake.changes(), 1);
+    }
 }

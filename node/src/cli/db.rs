@@ -16,7 +16,8 @@ use super::exit::Exit;
 use super::export::ExportArgs;
 use super::failure::{CliError, conclude};
 use super::import::ImportArgs;
-use super::output::OutputArgs;
+use super::index_wait;
+use super::output::{OutputArgs, would};
 
 /// Largest text that is read as documents of `db insert`; larger ones are imported.
 const INSERT_BYTES_MAX: u64 = 32 << 20;
@@ -157,6 +158,9 @@ enum IndexVerb {
         /// Its name [default: made of the paths]
         #[arg(long)]
         name: Option<String>,
+        /// Come back when it is built, or cannot be
+        #[arg(long)]
+        wait: bool,
     },
     /// Describe the indexes
     List {
@@ -243,12 +247,13 @@ impl Session {
         self.client.collection(name)
     }
 
-    /// Says what would happen; true when that is all that shall happen.
-    fn only_say(&self, what: &str) -> bool {
+    /// Prints what would happen; true when that is all that shall happen.
+    fn only_say(&self, what: &str) -> Result<bool, CliError> {
         if self.shared.dry_run {
-            eprintln!("dry run: would {what} in {}", self.target.describe());
+            let what = format!("{what} in {}", self.target.describe());
+            self.shared.output.printed(would(what))?;
         }
-        self.shared.dry_run
+        Ok(self.shared.dry_run)
     }
 
     fn query(&self, args: &FindArgs) -> Result<yunbase_client::Find<Document>, CliError> {
@@ -277,7 +282,7 @@ impl Session {
             "insert {} documents into {}",
             documents.len(),
             args.collection
-        )) {
+        ))? {
             return Ok(());
         }
         let ids = self
@@ -296,11 +301,12 @@ impl Session {
         if self.shared.dry_run {
             let matches = collection.count(filter).await?;
             let changed = if args.many { matches } else { matches.min(1) };
-            self.only_say(&format!(
-                "change {changed} of {matches} matching documents of {}",
-                args.collection
-            ));
-            return Ok(());
+            return self
+                .only_say(&format!(
+                    "change {changed} of {matches} matching documents of {}",
+                    args.collection
+                ))
+                .map(drop);
         }
         if args.upsert && args.many {
             return Err(CliError::usage(
@@ -339,11 +345,12 @@ impl Session {
         if self.shared.dry_run {
             let matches = collection.count(filter).await?;
             let removed = if args.many { matches } else { matches.min(1) };
-            self.only_say(&format!(
-                "remove {removed} of {matches} matching documents of {}",
-                args.collection
-            ));
-            return Ok(());
+            return self
+                .only_say(&format!(
+                    "remove {removed} of {matches} matching documents of {}",
+                    args.collection
+                ))
+                .map(drop);
         }
         if args.many && filter.is_empty() && !args.yes {
             let message = format!(
@@ -367,20 +374,27 @@ impl Session {
                 fields,
                 unique,
                 name,
+                wait,
             } => {
                 let index = parse_index(&fields, unique, name)?;
-                if self.only_say(&format!("build index {} of {collection}", index.name())) {
+                if self.only_say(&format!("build index {} of {collection}", index.name()))? {
                     return Ok(());
                 }
-                self.collection(&collection).create_index(&index).await?;
-                self.shared.output.value(&json!({ "index": index.name() }))
+                let (collection, name) = (self.collection(&collection), index.name());
+                collection.create_index(&index).await?;
+                let mut result = json!({ "index": name });
+                if wait {
+                    index_wait::built(&collection, &name).await?;
+                    result["state"] = "ready".into();
+                }
+                self.shared.output.value(&result)
             }
             IndexVerb::List { collection } => self
                 .shared
                 .output
                 .documents(self.collection(&collection).list_indexes().await?),
             IndexVerb::Drop { collection, name } => {
-                if self.only_say(&format!("remove index {name} of {collection}")) {
+                if self.only_say(&format!("remove index {name} of {collection}"))? {
                     return Ok(());
                 }
                 self.collection(&collection).drop_index(&name).await?;
@@ -396,14 +410,14 @@ impl Session {
                 .output
                 .documents(self.client.list_collections().await?),
             CollectionVerb::Create { collection } => {
-                if self.only_say(&format!("create collection {collection}")) {
+                if self.only_say(&format!("create collection {collection}"))? {
                     return Ok(());
                 }
                 self.client.create_collection(&collection).await?;
                 self.shared.output.value(&json!({ "created": collection }))
             }
             CollectionVerb::Drop { collection, yes } => {
-                if self.only_say(&format!("remove collection {collection}")) {
+                if self.only_say(&format!("remove collection {collection}"))? {
                     return Ok(());
                 }
                 if !yes {

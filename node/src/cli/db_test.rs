@@ -97,6 +97,29 @@ async fn a_dry_run_changes_nothing() {
 }
 
 #[tokio::test]
+async fn waiting_for_an_index_ends_with_its_build() {
+    let fake = Fake::start(1).await;
+    let folder = folder(&fake);
+    let db = async |words: &[&str]| db(&folder, words).await;
+    db(&["collection", "create", "c"]).await.unwrap();
+    let questions = || fake.seen().len();
+    fake.store().index_build_looks = 3;
+    db(&["index", "create", "c", "n", "--wait"]).await.unwrap();
+    let (waited, before) = (questions(), questions());
+    assert!(waited >= 4, "asked until it was ready");
+    fake.store().index_build_looks = 0;
+    db(&["index", "create", "c", "m", "--wait"]).await.unwrap();
+    assert!(questions() - before < 4, "ready at once");
+
+    fake.store().index_build_looks = 1;
+    fake.store().index_build_failure = Some("DATABASE_DUPLICATE_WRITE: key n=1".into());
+    let failed = db(&["index", "create", "c", "o", "--unique", "--wait"]).await;
+    let failed = failed.unwrap_err();
+    assert_eq!(failed.exit, Exit::Conflict);
+    assert!(failed.message.contains("key n=1"), "{failed}");
+}
+
+#[tokio::test]
 async fn exits_tell_what_went_wrong() {
     let fake = Fake::start(1).await;
     let folder = folder(&fake);

@@ -40,6 +40,22 @@ impl From<yunbase_client::Error> for CliError {
     }
 }
 
+impl From<tonic::Status> for CliError {
+    fn from(status: tonic::Status) -> Self {
+        use tonic::Code;
+        let exit = match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Exit::Auth,
+            Code::NotFound => Exit::NotFound,
+            Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Exit::Conflict,
+            Code::ResourceExhausted => Exit::Limit,
+            Code::Unavailable | Code::DeadlineExceeded => Exit::Unavailable,
+            Code::InvalidArgument => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, status.message())
+    }
+}
+
 /// The exit that suits an error of the SDK.
 pub fn exit_of(error: &yunbase_client::Error) -> Exit {
     match error.kind() {

@@ -17,7 +17,8 @@ use super::exit::Exit;
 use super::failure::CliError;
 use super::target::Target;
 
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest that the first connection to a node may take: the next one may be well.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 
 /// A connection to one node's management surface.
 pub struct Management {
@@ -28,10 +29,10 @@ pub struct Management {
 impl Management {
     /// Connects to the first node of `target` that answers.
     pub async fn of(target: &Target) -> Result<Self, CliError> {
-        let (urls, credentials) = target.resolve()?;
+        let credentials = target.require_credentials()?;
         let mut last = CliError::new(Exit::NotFound, "the target names no node");
-        for url in urls {
-            match Self::connect(&url, credentials.clone()).await {
+        for url in &target.endpoints {
+            match Self::connect(url, credentials.clone(), target.deadline).await {
                 Ok(management) => return Ok(management),
                 Err(status) => last = status.into(),
             }
@@ -39,12 +40,16 @@ impl Management {
         Err(last)
     }
 
-    /// Connects to `url`, for example `http://127.0.0.1:7600`.
-    pub async fn connect(url: &str, credentials: Credentials) -> Result<Self, Status> {
+    /// Connects to `url`, for example `http://127.0.0.1:7600`; each answer may take `timeout`.
+    pub async fn connect(
+        url: &str,
+        credentials: Credentials,
+        timeout: Duration,
+    ) -> Result<Self, Status> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(|error| Status::invalid_argument(format!("{url}: {error}")))?
-            .connect_timeout(TIMEOUT)
-            .timeout(TIMEOUT)
+            .connect_timeout(timeout.min(CONNECT_TIMEOUT_MAX))
+            .timeout(timeout)
             .tcp_nodelay(true);
         let channel = endpoint
             .connect()

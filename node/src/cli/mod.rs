@@ -9,12 +9,17 @@ pub mod config;
 pub mod db;
 pub mod dev;
 mod ejson;
+pub mod env;
 pub mod environment;
 pub mod exit;
 pub mod export;
 pub mod failure;
 pub mod import;
+mod index_wait;
+pub mod key;
 pub mod management;
+#[cfg(test)]
+mod management_fake;
 pub mod output;
 pub mod serve;
 pub mod status;
@@ -37,7 +42,9 @@ fn command() -> Command {
         .subcommand(status::StatusCommand::augment_args(Command::new("status").about("Show nodes, groups, leaders and lag")))
         .subcommand(db::DbCommand::augment_args(Command::new("db").about("Documents, indexes, import and export")))
         .subcommand(bench::BenchCommand::augment_args(Command::new("bench").about("Measure a cluster")))
-        .subcommands(cluster::commands())
+        .subcommand(cluster::ClusterCommand::augment_args(Command::new("cluster").about("Members and leadership")))
+        .subcommand(env::EnvCommand::augment_args(Command::new("env").about("Environments")))
+        .subcommand(key::KeyCommand::augment_args(Command::new("key").about("Secret keys")))
         .subcommand(config::command())
 }
 
@@ -64,8 +71,10 @@ pub fn run() -> Exit {
         Some(("db", matches)) => parsed(matches, db::DbCommand::run),
         Some(("bench", matches)) => parsed(matches, bench::BenchCommand::run),
         Some(("status", matches)) => parsed(matches, status::StatusCommand::run),
-        Some((name, matches)) => cluster::run(name, matches, in_runtime),
-        None => Exit::Usage,
+        Some(("cluster", matches)) => parsed(matches, cluster::ClusterCommand::run),
+        Some(("env", matches)) => parsed(matches, env::EnvCommand::run),
+        Some(("key", matches)) => parsed(matches, key::KeyCommand::run),
+        _ => Exit::Usage,
     }
 }
 

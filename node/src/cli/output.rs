@@ -4,12 +4,12 @@ use std::io::{self, IsTerminal, Write};
 
 use bson::Document;
 use clap::{Args, ValueEnum};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ejson;
 use super::failure::CliError;
 
-/// Widest cell of a table, in characters; longer values are cut. JSON shows them whole.
+/// Widest cell of a table of several rows, in characters; longer values are cut. JSON shows them whole.
 const CELL_CHARACTERS_MAX: usize = 48;
 /// Most columns of a table.
 const COLUMNS_MAX: usize = 12;
@@ -20,6 +20,30 @@ pub struct OutputArgs {
     /// How to print results [default: table on a terminal, else jsonl]
     #[arg(short = 'o', long = "output", global = true, value_enum)]
     pub output: Option<Format>,
+}
+
+/// The flag that every command that changes something takes.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ChangeArgs {
+    /// Say what would change, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What a command has to print.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Printed {
+    /// One value with named members.
+    Value(Value),
+    /// Any number of values of one kind.
+    Rows(Vec<Value>),
+    /// A text that is pasted elsewhere, and its name where JSON is asked for.
+    Text(&'static str, String),
+}
+
+/// What a dry run prints: what would be done, in words.
+pub fn would(what: impl Into<String>) -> Printed {
+    Printed::Value(json!({ "dry_run": true, "would": what.into() }))
 }
 
 /// A form of results.
@@ -51,20 +75,31 @@ impl OutputArgs {
 
     /// Prints one value with named members.
     pub fn value(self, value: &Value) -> Result<(), CliError> {
+        print_value(self.format(), value, &mut io::stdout().lock())
+    }
+
+    /// Prints what a command has come to.
+    pub fn printed(self, printed: Printed) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
-        let written = match (self.format(), value) {
-            (Format::Table, Value::Object(members)) => {
-                members.iter().try_for_each(|(name, value)| {
-                    let name = name.replace('_', " ");
-                    writeln!(out, "{name:<16} {}", cell(value))
-                })
+        match (printed, self.output) {
+            (Printed::Value(value), _) => print_value(self.format(), &value, &mut out),
+            (Printed::Rows(rows), _) => print_rows(self.format(), &rows, &mut out),
+            (Printed::Text(_, text), None | Some(Format::Table)) => settle(writeln!(out, "{text}")),
+            (Printed::Text(name, text), Some(format)) => {
+                print_value(format, &json!({ name: text }), &mut out)
             }
-            (Format::Json, value) => serde_json::to_string_pretty(value)
-                .map_err(io::Error::other)
-                .and_then(|text| writeln!(out, "{text}")),
-            (_, value) => writeln!(out, "{value}"),
-        };
-        settle(written)
+        }
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Display for Printed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Value(value) => write!(f, "{value}"),
+            Self::Rows(rows) => write!(f, "{rows:?}"),
+            Self::Text(_, text) => f.write_str(text),
+        }
     }
 }
 
@@ -87,12 +122,30 @@ pub fn print(
     out: &mut impl Write,
 ) -> Result<(), CliError> {
     let values: Vec<Value> = documents.into_iter().map(ejson::to_json).collect();
+    print_rows(format, &values, out)
+}
+
+fn print_rows(format: Format, values: &[Value], out: &mut impl Write) -> Result<(), CliError> {
     let written = match format {
         Format::Jsonl => values.iter().try_for_each(|value| writeln!(out, "{value}")),
-        Format::Json => serde_json::to_string_pretty(&values)
+        Format::Json => serde_json::to_string_pretty(values)
             .map_err(io::Error::other)
             .and_then(|text| writeln!(out, "{text}")),
-        Format::Table => table(&values, out),
+        Format::Table => table(values, out),
+    };
+    settle(written)
+}
+
+fn print_value(format: Format, value: &Value, out: &mut impl Write) -> Result<(), CliError> {
+    let written = match (format, value) {
+        (Format::Table, Value::Object(members)) => members.iter().try_for_each(|(name, value)| {
+            let name = name.replace('_', " ");
+            writeln!(out, "{name:<16} {}", plain(value))
+        }),
+        (Format::Json, value) => serde_json::to_string_pretty(value)
+            .map_err(io::Error::other)
+            .and_then(|text| writeln!(out, "{text}")),
+        (_, value) => writeln!(out, "{value}"),
     };
     settle(written)
 }
@@ -150,11 +203,16 @@ fn table(values: &[Value], out: &mut impl Write) -> io::Result<()> {
         .try_for_each(|row| line(&mut row.iter().map(String::as_str)))
 }
 
-fn cell(value: &Value) -> String {
-    let text = match value {
+/// A value on one line, whole.
+fn plain(value: &Value) -> String {
+    match value {
         Value::String(text) => text.replace(char::is_control, " "),
         other => other.to_string(),
-    };
+    }
+}
+
+fn cell(value: &Value) -> String {
+    let text = plain(value);
     if text.chars().count() <= CELL_CHARACTERS_MAX {
         return text;
     }
@@ -194,6 +252,16 @@ mod tests {
         assert_eq!(printed(Format::Jsonl).lines().count(), 2);
         let value: Value = serde_json::from_str(&printed(Format::Json)).unwrap();
         assert_eq!(value[0]["n"], 1);
+    }
+
+    #[test]
+    fn a_single_value_is_shown_whole_in_every_form() {
+        let long = "x".repeat(CELL_CHARACTERS_MAX * 2);
+        for format in [Format::Table, Format::Json, Format::Jsonl] {
+            let mut out = Vec::new();
+            print_value(format, &json!({ "a_b": long }), &mut out).unwrap();
+            assert!(String::from_utf8(out).unwrap().contains(&long));
+        }
     }
 
     #[test]

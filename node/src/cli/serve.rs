@@ -8,9 +8,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::config;
 use super::exit::Exit;
+use crate::cluster::incarnation::Twin;
 use crate::cluster::join::JoinRefused;
 use crate::config::{Config, LogFormat};
-use crate::node::Node;
+use crate::node::{Node, NodeFailure};
 use crate::threads;
 use crate::tls::TlsError;
 
@@ -66,6 +67,9 @@ pub fn run(matches: &ArgMatches) -> Exit {
 
 /// Tells supervisors what a restart will not mend.
 fn exit_of(error: &anyhow::Error) -> Exit {
+    if error.is::<Twin>() || matches!(error.downcast_ref(), Some(NodeFailure::Twin(_))) {
+        return Exit::Unsafe;
+    }
     if error.is::<JoinRefused>() {
         return Exit::Auth;
     }
@@ -95,7 +99,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => "terminate",
         failure = node.failed() => {
             node.stop().await;
-            anyhow::bail!(failure);
+            return Err(failure.into());
         }
     };
     tracing::info!(reason, "stopping");

@@ -4,32 +4,30 @@ use clap::Args;
 use yunbase_client::proto::{StatusRequest, StatusResponse};
 
 use super::exit::Exit;
+use super::failure::{CliError, conclude};
+use super::management::Management;
 use super::output::line;
-use super::target::Target;
+use super::target::TargetArgs;
 
 /// Shows how a cluster is.
 #[derive(Debug, Args)]
 pub struct StatusCommand {
     #[command(flatten)]
-    target: Target,
+    target: TargetArgs,
     /// Form of the result.
-    #[arg(short = 'o', value_parser = ["table", "json"], default_value = "table")]
+    #[arg(short = 'o', value_parser = ["table", "json", "jsonl"], default_value = "table")]
     output: String,
 }
 
 impl StatusCommand {
     /// Runs the command: ok when every group can serve, else unavailable.
     pub async fn run(self) -> Exit {
-        let mut management = match super::management::Management::of(&self.target).await {
-            Ok(management) => management,
-            Err(problem) => return super::failure::conclude(Err(problem)),
-        };
-        match management.status(StatusRequest {}).await {
+        match self.ask().await {
             Ok(status) => {
-                if self.output == "json" {
-                    print_json(&status);
-                } else {
-                    print_table(&status);
+                match self.output.as_str() {
+                    "json" => line(format_args!("{:#}", to_json(&status))),
+                    "jsonl" => line(to_json(&status)),
+                    _ => print_table(&status),
                 }
                 if status.healthy {
                     Exit::Ok
@@ -37,12 +35,17 @@ impl StatusCommand {
                     Exit::Unavailable
                 }
             }
-            Err(status) => super::failure::conclude(Err(status.into())),
+            Err(problem) => conclude(Err(problem)),
         }
+    }
+
+    async fn ask(&self) -> Result<StatusResponse, CliError> {
+        let mut management = Management::of(&self.target.resolve()?).await?;
+        Ok(management.status(StatusRequest {}).await?)
     }
 }
 
-fn print_json(status: &StatusResponse) {
+fn to_json(status: &StatusResponse) -> serde_json::Value {
     let nodes: Vec<_> = status
         .nodes
         .iter()
@@ -75,11 +78,10 @@ fn print_json(status: &StatusResponse) {
             })
         })
         .collect();
-    let value = serde_json::json!({
+    serde_json::json!({
         "cluster_id": status.cluster_id, "healthy": status.healthy, "sentence": status.sentence,
         "nodes": nodes, "groups": groups,
-    });
-    line(format_args!("{value:#}"));
+    })
 }
 
 fn print_table(status: &StatusResponse) {

@@ -22,6 +22,7 @@ pub async fn found(
     identity: &Identity,
     authority: Authority,
     config: &Config,
+    incarnation: &str,
     now_ms: i64,
 ) -> Result<(), Failure> {
     for collection in [NODES, ENVIRONMENTS, KEYS, SETTINGS] {
@@ -39,7 +40,7 @@ pub async fn found(
     };
     store.insert(SETTINGS, &settings).await?;
     store
-        .insert(NODES, &node_record(identity, config, now_ms)?)
+        .insert(NODES, &node_record(identity, config, incarnation, now_ms)?)
         .await?;
     Ok(())
 }
@@ -48,6 +49,7 @@ pub async fn found(
 pub fn node_record(
     identity: &Identity,
     config: &Config,
+    incarnation: &str,
     now_ms: i64,
 ) -> Result<NodeRecord, Failure> {
     Ok(NodeRecord {
@@ -58,6 +60,8 @@ pub fn node_record(
         http_address: config.http_advertise.clone(),
         zone: config.zone.clone(),
         joined_at_ms: now_ms,
+        incarnation: incarnation.to_owned(),
+        superseded: Vec::new(),
     })
 }
 
@@ -104,7 +108,8 @@ pub async fn ensure_key(
     store.insert(KEYS, &record).await.map(drop)
 }
 
-fn check_env_name(name: &str) -> Result<(), Failure> {
+/// Whether an environment may have this name.
+pub fn check_env_name(name: &str) -> Result<(), Failure> {
     let well_formed = !name.is_empty()
         && name.len() <= ENV_NAME_BYTES_MAX
         && name

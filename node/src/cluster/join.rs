@@ -87,6 +87,8 @@ impl MembershipService {
             http_address: request.http_address.clone(),
             zone: request.zone.clone(),
             joined_at_ms: (self.now_ms)(),
+            incarnation: String::new(),
+            superseded: Vec::new(),
         };
         self.store.insert(NODES, &record).await?;
         Ok(record)
@@ -149,7 +151,7 @@ impl Membership for MembershipService {
     ) -> Result<Response<InspectResponse>, Status> {
         // Only `join` is open to strangers: replicas and versions are nobody else's business.
         require_certificate(request.extensions())?;
-        Ok(Response::new(self.inspect.inspect()))
+        Ok(Response::new(self.inspect.inspect(request.get_ref())))
     }
 }
 

@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tonic::transport::Endpoint;
+use yunbase_consensus::PendingAnswers;
 
 use super::codec::{ForwardRequest, ForwardResponse, decode, encode};
 use crate::multiplex::{StreamLimits, batches};
@@ -66,24 +66,21 @@ impl ForwardPool {
     ) -> Result<ForwardResponse, ForwardError> {
         let body = encode(request).map_err(|reason| ForwardError::NotSent(to, reason))?;
         let stream = self.stream(to)?;
-        let (answer, answered) = oneshot::channel();
-        let id = stream.next_id.fetch_add(1, Ordering::Relaxed);
-        if !stream.waiting.insert(id, answer) {
+        let Ok(answer) = stream.waiting.wait() else {
             self.forget(to, &stream);
             return Err(ForwardError::NotSent(
                 to,
                 "the stream has just closed".to_owned(),
             ));
-        }
+        };
         let item = ForwardItem {
-            id,
+            id: answer.id(),
             body: body.into(),
         };
         let late = tokio::time::Instant::from_std(deadline);
         match tokio::time::timeout_at(late, stream.outbound.send(item)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => {
-                stream.waiting.remove(id);
                 self.forget(to, &stream);
                 return Err(ForwardError::NotSent(
                     to,
@@ -91,20 +88,16 @@ impl ForwardPool {
                 ));
             }
         }
-        match tokio::time::timeout_at(late, answered).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) | Err(_) => {
-                stream.waiting.remove(id);
-                Err(ForwardError::Unknown(to))
-            }
-        }
+        tokio::time::timeout_at(late, answer)
+            .await
+            .unwrap_or(Err(ForwardError::Unknown(to)))
     }
 
     fn stream(&self, to: u64) -> Result<Arc<PeerStream>, ForwardError> {
         let mut streams = self.streams.lock();
         if let Some(stream) = streams
             .get(&to)
-            .filter(|stream| !stream.waiting.is_closed())
+            .filter(|stream| !stream.waiting.has_ended())
         {
             return Ok(stream.clone());
         }
@@ -125,8 +118,10 @@ impl ForwardPool {
     }
 }
 
+/// Calls of one stream that wait for an answer.
+type Waiting = PendingAnswers<ForwardResponse, ForwardError>;
+
 struct PeerStream {
-    next_id: AtomicU64,
     outbound: mpsc::Sender<ForwardItem>,
     waiting: Waiting,
 }
@@ -135,7 +130,6 @@ impl PeerStream {
     fn open(to: u64, endpoint: Endpoint, limits: StreamLimits) -> Arc<Self> {
         let (outbound, queued) = mpsc::channel(limits.in_flight_max);
         let stream = Arc::new(Self {
-            next_id: AtomicU64::new(1),
             outbound,
             waiting: Waiting::default(),
         });
@@ -143,7 +137,7 @@ impl PeerStream {
         tokio::spawn(async move {
             let failure = run(to, endpoint, limits, queued, &waiting).await;
             tracing::debug!(peer = to, reason = %failure, "forward stream closed");
-            waiting.close(&failure);
+            waiting.end(failure);
         });
         stream
     }
@@ -179,51 +173,10 @@ async fn run(
     };
     while let Some(Ok(frame)) = inbound.next().await {
         for item in frame.items {
-            if let Some(answer) = waiting.remove(item.id) {
-                // An answer that cannot be read says nothing about what happened.
-                let outcome = decode(&item.body).map_err(|_| ForwardError::Unknown(to));
-                let _ = answer.send(outcome);
-            }
+            // An answer that cannot be read says nothing about what happened.
+            let outcome = decode(&item.body).map_err(|_| ForwardError::Unknown(to));
+            waiting.answer(item.id, outcome);
         }
     }
     ForwardError::Unknown(to)
-}
-
-type Answer = oneshot::Sender<Result<ForwardResponse, ForwardError>>;
-
-/// Calls that wait for an answer; `None` once the stream has closed.
-#[derive(Clone)]
-struct Waiting(Arc<Mutex<Option<HashMap<u64, Answer>>>>);
-
-impl Default for Waiting {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Some(HashMap::new()))))
-    }
-}
-
-impl Waiting {
-    fn insert(&self, id: u64, answer: Answer) -> bool {
-        self.0
-            .lock()
-            .as_mut()
-            .map(|waiting| waiting.insert(id, answer))
-            .is_some()
-    }
-
-    fn remove(&self, id: u64) -> Option<Answer> {
-        self.0
-            .lock()
-            .as_mut()
-            .and_then(|waiting| waiting.remove(&id))
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.lock().is_none()
-    }
-
-    fn close(&self, failure: &ForwardError) {
-        for (_, answer) in self.0.lock().take().into_iter().flatten() {
-            let _ = answer.send(Err(failure.clone()));
-        }
-    }
 }

@@ -9,6 +9,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Channel, Endpoint};
 use yunbase_consensus::NodeId;
 
+use crate::cluster::incarnation::successor_of;
 use crate::cluster::inspect::Inspect;
 use crate::cluster::map::SharedMap;
 use crate::peer_proto::membership_client::MembershipClient;
@@ -69,6 +70,11 @@ impl PeerAddresses {
             .map(|record| record.peer_address.as_str())
             .or(fallback)
             .ok_or_else(|| format!("the address of node {node} is not known yet"))?;
+        self.endpoint_at(node, address)
+    }
+
+    /// The endpoint of a node at an address that is not the map's.
+    pub fn endpoint_at(&self, node: NodeId, address: &str) -> Result<Endpoint, String> {
         Endpoint::from_shared(format!("https://{address}"))
             .and_then(|endpoint| {
                 endpoint.tls_config(self.certificates.client(&self.cluster_id, node))
@@ -80,6 +86,7 @@ impl PeerAddresses {
 /// Questions to peers.
 pub struct PeerCalls {
     node_id: NodeId,
+    incarnation: String,
     addresses: PeerAddresses,
     map: SharedMap,
     router: Arc<Router>,
@@ -87,15 +94,17 @@ pub struct PeerCalls {
 }
 
 impl PeerCalls {
-    /// Calls from node `node_id`.
+    /// Calls from the process `incarnation` of node `node_id`.
     pub fn new(
         node_id: NodeId,
+        incarnation: String,
         addresses: PeerAddresses,
         map: SharedMap,
         router: Arc<Router>,
     ) -> Self {
         Self {
             node_id,
+            incarnation,
             addresses,
             map,
             router,
@@ -113,27 +122,53 @@ impl PeerCalls {
         let members: Vec<NodeId> = self.map.get().nodes.keys().copied().collect();
         let asked = members.into_iter().map(|node| async move {
             if node == self.node_id {
-                return (node, Some(self.inspect()));
+                return (node, Some(self.inspect(&InspectRequest::default())));
             }
-            let answer = tokio::time::timeout(INSPECT_TIMEOUT, self.ask(node)).await;
-            (node, answer.ok().flatten())
+            (node, self.ask(node, InspectRequest::default()).await)
         });
         futures::future::join_all(asked).await.into_iter().collect()
     }
 
-    async fn ask(&self, node: NodeId) -> Option<InspectResponse> {
+    /// Asks one peer, another one with each `number`, whether a process has taken the place of this node's
+    /// `incarnation`; then where it is.
+    pub async fn successor_told_by_peer(&self, number: usize, incarnation: &str) -> Option<String> {
+        let map = self.map.get();
+        let peers: Vec<NodeId> = map
+            .nodes
+            .keys()
+            .copied()
+            .filter(|node| *node != self.node_id)
+            .collect();
+        let peer = peers.get(number % peers.len().max(1))?;
+        let question = InspectRequest {
+            node: self.node_id,
+            incarnation: incarnation.to_owned(),
+        };
+        let answer = self.ask(*peer, question).await?;
+        Some(answer.superseded_by).filter(|address| !address.is_empty())
+    }
+
+    async fn ask(&self, node: NodeId, question: InspectRequest) -> Option<InspectResponse> {
         let endpoint = self.addresses.endpoint(node, None).ok()?;
-        let channel: Channel = endpoint.connect().await.ok()?;
-        MembershipClient::new(channel)
-            .inspect(InspectRequest {})
+        let asking = async {
+            let channel: Channel = endpoint.connect().await.ok()?;
+            let answer = MembershipClient::new(channel).inspect(question).await;
+            answer.ok().map(tonic::Response::into_inner)
+        };
+        tokio::time::timeout(INSPECT_TIMEOUT, asking)
             .await
             .ok()
-            .map(tonic::Response::into_inner)
+            .flatten()
     }
 }
 
 impl Inspect for PeerCalls {
-    fn inspect(&self) -> InspectResponse {
+    fn inspect(&self, asker: &InspectRequest) -> InspectResponse {
+        let map = self.map.get();
+        let superseded_by = map
+            .nodes
+            .get(&asker.node)
+            .and_then(|record| successor_of(record, &asker.incarnation));
         let replicas = self
             .router
             .groups()
@@ -159,6 +194,8 @@ impl Inspect for PeerCalls {
             uptime_s: self.started.elapsed().as_secs(),
             resident_bytes: resident_bytes(),
             replicas,
+            incarnation: self.incarnation.clone(),
+            superseded_by: superseded_by.unwrap_or_default().to_owned(),
         }
     }
 }

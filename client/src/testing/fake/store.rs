@@ -23,6 +23,12 @@ pub struct Store {
     sessions: HashMap<u64, BTreeMap<u64, response::Result>>,
     sessions_opened: u64,
     ids_made: u64,
+    /// How often each index can still be listed before its build ends, by collection and name.
+    indexes: BTreeMap<(String, String), u32>,
+    /// How often a new index is listed as one that is being built.
+    pub index_build_looks: u32,
+    /// Why builds of indexes fail in the end, if they do.
+    pub index_build_failure: Option<String>,
     /// Requests that broke the rules of the window.
     pub violations: Vec<String>,
     /// How often a change was carried out (and not answered from memory).
@@ -150,16 +156,42 @@ impl Store {
                     removed: keys.len() as u64,
                 }))
             }
-            Op::CreateIndex(op) => self.documents_mut(&op.collection).map(|_| done()),
-            Op::DropIndex(op) => self.documents_mut(&op.collection).map(|_| done()),
+            Op::CreateIndex(op) => {
+                self.documents_mut(&op.collection)?;
+                self.indexes
+                    .insert((op.collection, op.name), self.index_build_looks);
+                Ok(done())
+            }
+            Op::DropIndex(op) => {
+                self.documents_mut(&op.collection)?;
+                self.indexes.remove(&(op.collection, op.name));
+                Ok(done())
+            }
             Op::ListIndexes(op) => {
                 self.documents_mut(&op.collection)?;
-                Ok(described(vec![encode(
-                    &doc! {"name": "_id_", "state": "ready"},
-                )]))
+                Ok(described(self.look_at_indexes(&op.collection)))
             }
             Op::Explain(_) => Ok(described(vec![encode(&doc! {"plan": "scan"})])),
         }
+    }
+
+    fn look_at_indexes(&mut self, collection: &str) -> Vec<Bytes> {
+        let mut described = Vec::new();
+        for ((of, name), looks) in &mut self.indexes {
+            if of != collection {
+                continue;
+            }
+            let mut index = doc! {"name": name.as_str(), "state": "ready"};
+            if *looks > 0 {
+                *looks -= 1;
+                index.insert("state", "building");
+            } else if let Some(reason) = &self.index_build_failure {
+                index.insert("state", "failed");
+                index.insert("error", reason);
+            }
+            described.push(encode(&index));
+        }
+        described
     }
 
     fn documents_mut(&mut self, collection: &str) -> Result<&mut Documents, Failure> {

@@ -102,7 +102,7 @@ impl BenchCommand {
             }
         }
         let target = self.target.resolve()?;
-        if self.server_cpu && target.pids.is_empty() {
+        if self.server_cpu && target.cluster.pids.is_empty() {
             return Err(CliError::usage(
                 "--server-cpu needs a development cluster as target: its dev.json names the processes",
             ));
@@ -111,6 +111,7 @@ impl BenchCommand {
         let connections = self.connections.map_or_else(
             || {
                 target
+                    .cluster
                     .endpoints
                     .len()
                     .max(clients.div_ceil(CLIENTS_A_CONNECTION))

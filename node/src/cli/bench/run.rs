@@ -157,7 +157,7 @@ impl Plan {
 
     fn server_usage(&self, target: &Environment) -> Result<Usage, CliError> {
         if self.server_cpu {
-            usage(&target.pids)
+            usage(&target.cluster.pids)
         } else {
             Ok(Usage::default())
         }
@@ -298,7 +298,7 @@ mod tests {
     async fn weaker_reads_and_server_usage_are_named_in_the_result() {
         let fake = Fake::start(1).await;
         let mut target = Environment::of_fake(&fake);
-        target.pids = vec![std::process::id()];
+        target.cluster.pids = vec![std::process::id()];
         let plan = Plan {
             read_level: ReadLevel::Stale,
             server_cpu: true,

@@ -20,6 +20,8 @@ const DEFAULT_PORT: u16 = 7600;
 /// Longest a node may take to become ready: it may have a long log to apply.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(20);
+/// Longest wait for node 1 to answer a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs `yunbase dev`.
@@ -201,7 +203,7 @@ async fn join_token(layout: &Layout, settings: &Settings) -> Result<String, Prob
             format!("ask node 1 for a join token: {}", status.message()),
         )
     };
-    let mut management = Management::connect(&url, credentials)
+    let mut management = Management::connect(&url, credentials, ANSWER_TIMEOUT)
         .await
         .map_err(unavailable)?;
     let response = management

@@ -2,7 +2,8 @@
 
 use bson::doc;
 use yunbase_docdb::limits::{
-    SESSION_IDLE_MS_MAX, SESSION_WINDOW, SESSIONS_MAX, STEP_DOCUMENTS_MAX,
+    SESSION_IDLE_MS_MAX, SESSION_IDLE_WHEN_FULL_MS_MAX, SESSION_WINDOW, SESSIONS_MAX,
+    STEP_DOCUMENTS_MAX,
 };
 use yunbase_docdb::op::{Op, OpReply, UpdateOp};
 use yunbase_docdb::{ErrorCode, SessionSequence, Step, WritePlan};
@@ -90,20 +91,38 @@ fn idle_sessions_make_room_and_used_ones_stay() {
         count_up(&db, request(idle, 1)).unwrap_err().code,
         ErrorCode::SessionExpired
     );
-    for _ in db.database.stats().unwrap().sessions..SESSIONS_MAX as u64 {
+}
+
+/// Each run of a script opens a session and never closes it: the place of one that has ended is given away once it is
+/// needed, and a session in use is not touched.
+#[test]
+fn while_there_is_no_place_the_longest_idle_session_makes_room_after_minutes() {
+    let (db, used) = counter();
+    let sessions = || db.database.stats().unwrap().sessions;
+    let oldest = db.open_session();
+    db.advance_ms(1);
+    let next = db.open_session();
+    for _ in sessions()..SESSIONS_MAX as u64 {
         db.open_session();
     }
-    let full = db
-        .apply(&[yunbase_docdb::command::open_session(db.now()).unwrap()])
-        .remove(0);
-    assert_eq!(
-        yunbase_docdb::command::decode_reply(&full)
-            .unwrap_err()
-            .code,
-        ErrorCode::RequestFailed
-    );
-    db.advance_ms(2 * SESSION_IDLE_MS_MAX);
+    let refused = || {
+        let open = yunbase_docdb::command::open_session(db.now()).unwrap();
+        let reply = db.apply(&[open]).remove(0);
+        yunbase_docdb::command::decode_reply(&reply).map_err(|error| error.code)
+    };
+    assert_eq!(refused().unwrap_err(), ErrorCode::RequestFailed);
+    db.advance_ms(SESSION_IDLE_WHEN_FULL_MS_MAX - 1);
+    count_up(&db, request(used, 1)).unwrap();
+    assert_eq!(refused().unwrap_err(), ErrorCode::RequestFailed);
+
+    db.advance_ms(1);
     db.open_session();
+    assert_eq!(sessions(), SESSIONS_MAX as u64, "one for one");
+    let gone = count_up(&db, request(oldest, 1)).unwrap_err();
+    assert_eq!(gone.code, ErrorCode::SessionExpired);
+    count_up(&db, request(used, 2)).unwrap();
+    count_up(&db, request(next, 1)).unwrap();
+    assert_eq!(db.find("c", doc! { "n": 3 }).len(), 1);
 }
 
 #[test]
