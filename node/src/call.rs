@@ -131,10 +131,15 @@ pub struct SecretKey {
     pub env: Option<String>,
 }
 
-/// Looks up secret keys. Answers from this node's replica, so a lookup never leaves the process.
+/// Looks up secret keys and environments. Answers from this node's replica, so a lookup never leaves the process.
 pub trait KeyDirectory: Send + Sync + 'static {
     /// The key with this public half.
     fn find(&self, id: &str) -> Option<SecretKey>;
     /// Whether an environment of this name exists.
     fn has_env(&self, env: &str) -> bool;
+    /// Learns of everything that was acknowledged anywhere before the call, as far as that is possible until `deadline`:
+    /// what is still unknown then does not exist.
+    fn catch_up(&self, _deadline: Instant) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
 }

@@ -1,8 +1,8 @@
 //! Who this node is: an id that the cluster gave out once, bound to this disk.
 //!
 //! A node id is never reused and never tied to an address. Cluster id, node id and disk marker must agree
-//! at start: a wiped disk is a new node. A copied one is refused as long as the original runs, because two processes
-//! that answer to one id can split a Raft group: see `cluster::incarnation`.
+//! at start: a wiped disk is a new node, and a copied one is refused, because two nodes that answer to
+//! one id can split a Raft group.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,6 @@ const LOCK_POLL: Duration = Duration::from_millis(10);
 const FILE: &str = "identity";
 const KIND: &str = "identity";
 const VERSION: u32 = 1;
-const ADDRESS_FILE: &str = "address";
-const ADDRESS_KIND: &str = "address";
 
 /// The persisted identity of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,17 +77,6 @@ impl DataDir {
             ));
         }
         durable_file::write(&self.0.join(FILE), KIND, VERSION, identity)
-    }
-
-    /// The peer address under which this folder was served last.
-    pub fn last_address(&self) -> io::Result<Option<String>> {
-        durable_file::read(&self.0.join(ADDRESS_FILE), ADDRESS_KIND, VERSION)
-    }
-
-    /// Remembers the peer address under which this folder is served.
-    pub fn set_last_address(&self, address: &str) -> io::Result<()> {
-        let path = self.0.join(ADDRESS_FILE);
-        durable_file::write(&path, ADDRESS_KIND, VERSION, &address.to_owned())
     }
 
     /// Folder of the Raft logs of all groups.

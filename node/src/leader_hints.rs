@@ -52,8 +52,6 @@ mod tests {
             http_address: String::new(),
             zone: String::new(),
             joined_at_ms: 0,
-            incarnation: String::new(),
-            superseded: Vec::new(),
         };
         let settings = SettingsRecord {
             id: "cluster".into(),

@@ -7,7 +7,6 @@ use tokio::sync::watch;
 use yunbase_consensus::Role;
 
 use crate::group_runtime::{Attempt, GroupRuntime};
-use crate::node::NodeFailure;
 use crate::router::Router;
 
 /// Pause between looks while nothing is to be done.
@@ -17,15 +16,14 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs until `stop` says so; reports a group that cannot go on through `failed`.
 pub async fn run(
     router: Arc<Router>,
-    failed: watch::Sender<Option<NodeFailure>>,
+    failed: watch::Sender<Option<String>>,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
         for group in router.groups() {
             if let Some(reason) = broken(&group) {
                 // Storage that failed once is not trusted again: the process ends, and a restart recovers from the log.
-                let group = group.id();
-                failed.send_replace(Some(NodeFailure::Group { group, reason }));
+                failed.send_replace(Some(format!("group {} has stopped: {reason}", group.id())));
                 return;
             }
             if group.is_leader() {

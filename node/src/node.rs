@@ -19,10 +19,11 @@ use yunbase_docdb::rocks_options::RocksShared;
 use yunbase_docdb::{Database, Options as DatabaseOptions};
 
 use crate::call::{Execute, KeyDirectory};
-use crate::cluster::incarnation::{ClaimError, Twin};
+use crate::cluster::directory::Directory;
 use crate::cluster::map::SharedMap;
+use crate::cluster::records::NODES;
 use crate::cluster::store::ClusterStore;
-use crate::cluster::{founding, incarnation, join, reconcile, refresh, service::ClusterService};
+use crate::cluster::{founding, join, reconcile, refresh, service::ClusterService};
 use crate::config::Config;
 use crate::data_service::DataService;
 use crate::forward::{ForwardPool, ForwardServer};
@@ -54,27 +55,11 @@ pub struct Node {
     router: Arc<Router>,
     stop: watch::Sender<bool>,
     stop_peers: watch::Sender<bool>,
-    failure: watch::Receiver<Option<NodeFailure>>,
+    failure: watch::Receiver<Option<String>>,
     http: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
     drain_timeout: Duration,
     _lock: DirLock,
-}
-
-/// Why a running node cannot go on.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum NodeFailure {
-    /// A group has stopped, so its storage is not trusted any more.
-    #[error("group {group} has stopped: {reason}")]
-    Group {
-        /// The group.
-        group: GroupId,
-        /// What it said.
-        reason: String,
-    },
-    /// Another process has taken this node's place.
-    #[error(transparent)]
-    Twin(Twin),
 }
 
 /// Milliseconds since 1970: the clock that commands are stamped with.
@@ -117,15 +102,6 @@ impl Node {
             identity.cluster_id.clone(),
             map.clone(),
         );
-        let incarnation = random_id();
-        incarnation::check_move(
-            &data,
-            &addresses,
-            identity.node_id,
-            &incarnation,
-            &config.peer_advertise,
-        )
-        .await?;
         let log_options = LogOptions {
             direct_writes: direct_io::is_supported(&config.data_dir),
             ..LogOptions::default()
@@ -142,8 +118,7 @@ impl Node {
         let store = ClusterStore::new(execute.clone(), config.request_timeout);
         let peers = Arc::new(PeerCalls::new(
             identity.node_id,
-            incarnation.clone(),
-            addresses.clone(),
+            addresses,
             map.clone(),
             router.clone(),
         ));
@@ -200,29 +175,18 @@ impl Node {
         )));
         tasks.push(tokio::spawn(maintenance::run(
             router.clone(),
-            failed.clone(),
+            failed,
             stopping.clone(),
         )));
-        tasks.push(tokio::spawn(incarnation::guard(
-            peers.clone(),
+        tasks.push(tokio::spawn(write_down(
+            store.clone(),
             map.clone(),
-            identity.node_id,
-            incarnation.clone(),
-            failed.clone(),
-            stopping.clone(),
+            identity.clone(),
+            data.clone(),
+            config.clone(),
         )));
-        let own = OwnFacts {
-            store: store.clone(),
-            map: map.clone(),
-            addresses,
-            identity: identity.clone(),
-            incarnation,
-            data: data.clone(),
-            config: config.clone(),
-        };
-        tasks.push(tokio::spawn(own.write_down(failed)));
 
-        let keys: Arc<dyn KeyDirectory> = Arc::new(map.clone());
+        let keys: Arc<dyn KeyDirectory> = Arc::new(Directory::new(map.clone(), router.clone()));
         let data_service = DataService::new(
             execute.clone(),
             Arc::new(handle.clone()),
@@ -289,13 +253,12 @@ impl Node {
     }
 
     /// Returns why the node cannot go on, should that come to pass.
-    pub async fn failed(&self) -> NodeFailure {
+    pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
-        let reported = failure.wait_for(Option::is_some).await;
-        match reported.ok().and_then(|failure| failure.clone()) {
-            Some(failure) => failure,
-            // The watchers have ended, so no failure will be reported any more.
-            None => std::future::pending().await,
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The watcher has ended, so no failure will be reported any more.
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -469,66 +432,54 @@ async fn found_groups(
     Ok(durable_file::write(&marker, "marker", 1, &true)?)
 }
 
-/// What the cluster must know of this node, and the means to write it down.
-struct OwnFacts {
+/// Writes down what the cluster must know of this node and what its configuration asks for; repeats until done.
+async fn write_down(
     store: ClusterStore,
     map: SharedMap,
-    addresses: PeerAddresses,
     identity: Identity,
-    incarnation: String,
     data: DataDir,
     config: Config,
+) {
+    loop {
+        match try_write_down(&store, &map, &identity, &data, &config).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(
+                error = format!("{error:#}"),
+                "write down this node's record"
+            ),
+        }
+        tokio::time::sleep(FOUNDING_PAUSE).await;
+    }
 }
 
-impl OwnFacts {
-    /// Writes down this node and what its configuration asks for; repeats until done, or until another process turns
-    /// out to run as this node.
-    async fn write_down(self, failed: watch::Sender<Option<NodeFailure>>) {
-        loop {
-            match self.try_write_down().await {
-                Ok(()) => return,
-                Err(error) => match error.downcast::<ClaimError>() {
-                    Ok(ClaimError::Twin(twin)) => {
-                        failed.send_replace(Some(NodeFailure::Twin(twin)));
-                        return;
-                    }
-                    Ok(error) => tracing::debug!(%error, "claim this node's record"),
-                    Err(error) => tracing::debug!(
-                        error = format!("{error:#}"),
-                        "write down this node's record"
-                    ),
-                },
-            }
-            tokio::time::sleep(FOUNDING_PAUSE).await;
-        }
+async fn try_write_down(
+    store: &ClusterStore,
+    map: &SharedMap,
+    identity: &Identity,
+    data: &DataDir,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let authority_path = data.tls().join("authority");
+    if let Some(authority) = durable_file::read::<Authority>(&authority_path, "authority", 1)? {
+        founding::found(store, identity, authority, config, now_ms()).await?;
+        // The replicated settings hold it now.
+        std::fs::remove_file(&authority_path)?;
     }
-
-    async fn try_write_down(&self) -> anyhow::Result<()> {
-        let (store, config) = (&self.store, &self.config);
-        let authority_path = self.data.tls().join("authority");
-        if let Some(authority) = durable_file::read::<Authority>(&authority_path, "authority", 1)? {
-            founding::found(
-                store,
-                &self.identity,
-                authority,
-                config,
-                &self.incarnation,
-                now_ms(),
-            )
-            .await?;
-            // The replicated settings hold it now.
-            std::fs::remove_file(&authority_path)?;
-        }
-        let own = founding::node_record(&self.identity, config, &self.incarnation, now_ms())?;
-        incarnation::claim(store, &self.addresses, self.identity.node_id, &own).await?;
-        if let (Some(id), Some(secret)) =
-            (&config.bootstrap_secret_id, &config.bootstrap_secret_key)
-        {
-            founding::ensure_key(store, id, secret, None, now_ms()).await?;
-        }
-        if let Some(env) = &config.bootstrap_env {
-            founding::ensure_env(store, &self.map, env, now_ms()).await?;
-        }
-        Ok(())
+    let own = founding::node_record(identity, config, now_ms())?;
+    let set = bson::doc! { "$set": {
+        "peer_address": &own.peer_address, "http_address": &own.http_address, "zone": &own.zone,
+    } };
+    if map.get().nodes.get(&identity.node_id).is_none_or(|known| {
+        (&known.peer_address, &known.http_address, &known.zone)
+            != (&own.peer_address, &own.http_address, &own.zone)
+    }) {
+        store.update::<bson::Document>(NODES, own.id, set).await?;
     }
+    if let (Some(id), Some(secret)) = (&config.bootstrap_secret_id, &config.bootstrap_secret_key) {
+        founding::ensure_key(store, id, secret, None, now_ms()).await?;
+    }
+    if let Some(env) = &config.bootstrap_env {
+        founding::ensure_env(store, map, env, now_ms()).await?;
+    }
+    Ok(())
 }

@@ -8,10 +8,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::config;
 use super::exit::Exit;
-use crate::cluster::incarnation::Twin;
 use crate::cluster::join::JoinRefused;
 use crate::config::{Config, LogFormat};
-use crate::node::{Node, NodeFailure};
+use crate::node::Node;
 use crate::threads;
 use crate::tls::TlsError;
 
@@ -67,9 +66,6 @@ pub fn run(matches: &ArgMatches) -> Exit {
 
 /// Tells supervisors what a restart will not mend.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    if error.is::<Twin>() || matches!(error.downcast_ref(), Some(NodeFailure::Twin(_))) {
-        return Exit::Unsafe;
-    }
     if error.is::<JoinRefused>() {
         return Exit::Auth;
     }
@@ -99,7 +95,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => "terminate",
         failure = node.failed() => {
             node.stop().await;
-            return Err(failure.into());
+            anyhow::bail!(failure);
         }
     };
     tracing::info!(reason, "stopping");

@@ -22,7 +22,6 @@ pub async fn found(
     identity: &Identity,
     authority: Authority,
     config: &Config,
-    incarnation: &str,
     now_ms: i64,
 ) -> Result<(), Failure> {
     for collection in [NODES, ENVIRONMENTS, KEYS, SETTINGS] {
@@ -40,7 +39,7 @@ pub async fn found(
     };
     store.insert(SETTINGS, &settings).await?;
     store
-        .insert(NODES, &node_record(identity, config, incarnation, now_ms)?)
+        .insert(NODES, &node_record(identity, config, now_ms)?)
         .await?;
     Ok(())
 }
@@ -49,7 +48,6 @@ pub async fn found(
 pub fn node_record(
     identity: &Identity,
     config: &Config,
-    incarnation: &str,
     now_ms: i64,
 ) -> Result<NodeRecord, Failure> {
     Ok(NodeRecord {
@@ -60,8 +58,6 @@ pub fn node_record(
         http_address: config.http_advertise.clone(),
         zone: config.zone.clone(),
         joined_at_ms: now_ms,
-        incarnation: incarnation.to_owned(),
-        superseded: Vec::new(),
     })
 }
 

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use yunbase_client::proto::{GroupStatus, NodeStatus, ReplicaStatus, StatusResponse};
 
 use super::map::ClusterMap;
-use crate::peer_proto::{InspectRequest, InspectResponse, Replica};
+use crate::peer_proto::{InspectResponse, Replica};
 
 /// Whoever knows this node's own state.
 pub trait Inspect: Send + Sync + 'static {
-    /// This node's statement, and what it knows of the asker.
-    fn inspect(&self, asker: &InspectRequest) -> InspectResponse;
+    /// This node's statement.
+    fn inspect(&self) -> InspectResponse;
 }
 
 /// Puts the statements of all nodes (`None` = not reachable) together.
@@ -187,7 +187,6 @@ mod tests {
             uptime_s: 1,
             resident_bytes: 1,
             replicas: vec![replica],
-            ..InspectResponse::default()
         }
     }
 
@@ -199,8 +198,6 @@ mod tests {
             http_address: String::new(),
             zone: String::new(),
             joined_at_ms: 0,
-            incarnation: String::new(),
-            superseded: Vec::new(),
         };
         ClusterMap {
             nodes: (1..=3).map(|id| (id as u64, node(id))).collect(),

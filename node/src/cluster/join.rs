@@ -87,8 +87,6 @@ impl MembershipService {
             http_address: request.http_address.clone(),
             zone: request.zone.clone(),
             joined_at_ms: (self.now_ms)(),
-            incarnation: String::new(),
-            superseded: Vec::new(),
         };
         self.store.insert(NODES, &record).await?;
         Ok(record)
@@ -151,7 +149,7 @@ impl Membership for MembershipService {
     ) -> Result<Response<InspectResponse>, Status> {
         // Only `join` is open to strangers: replicas and versions are nobody else's business.
         require_certificate(request.extensions())?;
-        Ok(Response::new(self.inspect.inspect(request.get_ref())))
+        Ok(Response::new(self.inspect.inspect()))
     }
 }
 

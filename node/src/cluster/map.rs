@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bson::RawDocumentBuf;
@@ -147,6 +148,14 @@ fn records<T: DeserializeOwned>(documents: &[RawDocumentBuf]) -> Result<Vec<T>, 
 pub struct SharedMap {
     current: Arc<ArcSwap<ClusterMap>>,
     changes: watch::Sender<u64>,
+    refreshes: Arc<Refreshes>,
+}
+
+/// Readings of the map: one at a time, so that an older one never replaces a newer one.
+#[derive(Default)]
+struct Refreshes {
+    begun: AtomicU64,
+    alone: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Default for SharedMap {
@@ -154,6 +163,7 @@ impl Default for SharedMap {
         Self {
             current: Arc::new(ArcSwap::default()),
             changes: watch::Sender::new(0),
+            refreshes: Arc::default(),
         }
     }
 }
@@ -168,6 +178,17 @@ impl SharedMap {
     pub fn set(&self, map: ClusterMap) {
         self.current.store(Arc::new(map));
         self.changes.send_modify(|version| *version += 1);
+    }
+
+    /// Waits until the map may be read anew; `None` when that was done meanwhile, by one that began after the call.
+    pub async fn begin_refresh(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        let under_way = self.refreshes.begun.load(Ordering::Acquire);
+        let alone = self.refreshes.alone.clone().lock_owned().await;
+        if self.refreshes.begun.load(Ordering::Acquire) > under_way {
+            return None;
+        }
+        self.refreshes.begun.fetch_add(1, Ordering::AcqRel);
+        Some(alone)
     }
 
     /// Wakes up whenever the map has been replaced.

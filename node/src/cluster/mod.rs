@@ -1,7 +1,7 @@
 //! The cluster's duties: who is a member, which group lives where, and the steps that keep it so.
 
+pub mod directory;
 pub mod founding;
-pub mod incarnation;
 pub mod inspect;
 pub mod join;
 pub mod map;

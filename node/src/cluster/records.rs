@@ -31,12 +31,6 @@ pub struct NodeRecord {
     pub zone: String,
     /// Milliseconds since 1970.
     pub joined_at_ms: i64,
-    /// Drawn by the process that runs as this node; empty until one has claimed the record.
-    #[serde(default)]
-    pub incarnation: String,
-    /// Those of the processes before it, the latest last.
-    #[serde(default)]
-    pub superseded: Vec<String>,
 }
 
 /// An environment: a tenant with its own database.

@@ -1,4 +1,5 @@
-//! Rebuilds the cluster map from this node's replica of group 0 whenever that has applied something.
+//! Rebuilds the cluster map from this node's replica of group 0: whenever that has applied something, and when a caller
+//! needs to know what was acknowledged a moment ago on another node.
 
 use std::sync::Arc;
 
@@ -17,16 +18,24 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
-        let database = database.clone();
-        match tokio::task::spawn_blocking(move || load(&database)).await {
-            Ok(Ok(loaded)) => map.set(loaded),
-            Ok(Err(reason)) => tracing::warn!(reason, "read the cluster map"),
-            Err(error) => tracing::warn!(%error, "read the cluster map"),
-        }
+        refresh(&database, &map).await;
         tokio::select! {
             changed = applied.changed() => if changed.is_err() { return },
             _ = stop.wait_for(|stopping| *stopping) => return,
         }
+    }
+}
+
+/// Reads the map anew. Those who ask while it is read share the next reading, which begins after they asked.
+pub async fn refresh(database: &Arc<Database>, map: &SharedMap) {
+    let Some(_alone) = map.begin_refresh().await else {
+        return;
+    };
+    let database = database.clone();
+    match tokio::task::spawn_blocking(move || load(&database)).await {
+        Ok(Ok(loaded)) => map.set(loaded),
+        Ok(Err(reason)) => tracing::warn!(reason, "read the cluster map"),
+        Err(error) => tracing::warn!(%error, "read the cluster map"),
     }
 }
 

@@ -102,19 +102,8 @@ impl ClusterStore {
         id: impl Into<bson::Bson>,
         update: Document,
     ) -> Result<Option<T>, Failure> {
-        self.update_if(collection, bson::doc! { "_id": id.into() }, update)
-            .await
-    }
-
-    /// Changes one record that matches `filter` and returns it as it is then; `None` when none does.
-    pub async fn update_if<T: DeserializeOwned>(
-        &self,
-        collection: &str,
-        filter: Document,
-        update: Document,
-    ) -> Result<Option<T>, Failure> {
         let update = UpdateOp {
-            filter: raw(&filter)?,
+            filter: raw(&bson::doc! { "_id": id.into() })?,
             update: raw(&update)?,
             return_document: true,
             ..UpdateOp::default()

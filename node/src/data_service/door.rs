@@ -45,6 +45,15 @@ impl Admitted {
     }
 }
 
+/// The public half of the key that a call names, proven or not.
+pub(super) fn key_id(metadata: &MetadataMap) -> Option<&str> {
+    let value = metadata.get("authorization")?.to_str().ok()?;
+    match Authorization::parse(value).ok()? {
+        Authorization::Bearer(token) => token.split_once('.').map(|(id, _)| id),
+        Authorization::Signed(signed) => Some(signed.secret_id),
+    }
+}
+
 /// Verifies the `authorization` metadata of a call of `method`.
 pub fn admit(
     keys: &Arc<dyn KeyDirectory>,

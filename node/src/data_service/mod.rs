@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use tokio::sync::watch;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use yunbase_client::proto::data_server::{Data, DataServer};
 use yunbase_client::proto::{self, RequestFrame, ResponseFrame};
 
+use door::key_id;
 pub use door::{Admitted, admit};
 pub use wire::with_id;
 
@@ -24,6 +26,9 @@ const CALL: &str = "/yunbase.v1.Data/Call";
 const EXECUTE: &str = "/yunbase.v1.Data/Execute";
 /// Largest message: a frame of requests, or one document of 16 MiB with its update.
 const MESSAGE_BYTES_MAX: usize = 40 << 20;
+
+/// Longest that a call with an unknown key waits for this node to catch up with the cluster.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session being opened: its id and window.
 pub type SessionFuture = Pin<Box<dyn Future<Output = Result<(u64, u32), Failure>> + Send>>;
@@ -81,6 +86,14 @@ impl DataService {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
+    /// Who calls; a key that this node has not heard of yet gets a second look.
+    async fn admit(&self, metadata: &MetadataMap, method: &str) -> Result<Admitted, Status> {
+        if key_id(metadata).is_some_and(|id| self.keys.find(id).is_none()) {
+            self.keys.catch_up(Instant::now() + CATCH_UP_TIMEOUT).await;
+        }
+        admit(&self.keys, metadata, method)
+    }
+
     async fn answer(self, admitted: Admitted, request: proto::Request) -> proto::Response {
         let id = request.id;
         let request_id = if request.request_id.is_empty() {
@@ -110,7 +123,6 @@ impl DataService {
         request: proto::Request,
         request_id: String,
     ) -> Result<proto::response::Result, Failure> {
-        admitted.check_env(&*self.keys, &request.env)?;
         let wanted = Duration::from_millis(u64::from(request.deadline_ms));
         let timeout = if wanted.is_zero() {
             self.timeout_max
@@ -118,6 +130,10 @@ impl DataService {
             wanted.min(self.timeout_max)
         };
         let deadline = Instant::now() + timeout;
+        if !self.keys.has_env(&request.env) {
+            self.keys.catch_up(deadline).await;
+        }
+        admitted.check_env(&*self.keys, &request.env)?;
         let read_level = wire::read_level(request.read_level());
         let op = request.op.ok_or_else(|| {
             Failure::new(
@@ -161,7 +177,7 @@ impl Data for DataService {
         &self,
         request: Request<Streaming<RequestFrame>>,
     ) -> Result<Response<Self::CallStream>, Status> {
-        let admitted = admit(&self.keys, request.metadata(), CALL)?;
+        let admitted = self.admit(request.metadata(), CALL).await?;
         let frames = request
             .into_inner()
             .take_while(|frame| std::future::ready(frame.is_ok()))
@@ -184,7 +200,7 @@ impl Data for DataService {
         &self,
         request: Request<proto::Request>,
     ) -> Result<Response<proto::Response>, Status> {
-        let admitted = admit(&self.keys, request.metadata(), EXECUTE)?;
+        let admitted = self.admit(request.metadata(), EXECUTE).await?;
         Ok(Response::new(
             self.clone().answer(admitted, request.into_inner()).await,
         ))

@@ -9,7 +9,6 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Channel, Endpoint};
 use yunbase_consensus::NodeId;
 
-use crate::cluster::incarnation::successor_of;
 use crate::cluster::inspect::Inspect;
 use crate::cluster::map::SharedMap;
 use crate::peer_proto::membership_client::MembershipClient;
@@ -70,11 +69,6 @@ impl PeerAddresses {
             .map(|record| record.peer_address.as_str())
             .or(fallback)
             .ok_or_else(|| format!("the address of node {node} is not known yet"))?;
-        self.endpoint_at(node, address)
-    }
-
-    /// The endpoint of a node at an address that is not the map's.
-    pub fn endpoint_at(&self, node: NodeId, address: &str) -> Result<Endpoint, String> {
         Endpoint::from_shared(format!("https://{address}"))
             .and_then(|endpoint| {
                 endpoint.tls_config(self.certificates.client(&self.cluster_id, node))
@@ -86,7 +80,6 @@ impl PeerAddresses {
 /// Questions to peers.
 pub struct PeerCalls {
     node_id: NodeId,
-    incarnation: String,
     addresses: PeerAddresses,
     map: SharedMap,
     router: Arc<Router>,
@@ -94,17 +87,15 @@ pub struct PeerCalls {
 }
 
 impl PeerCalls {
-    /// Calls from the process `incarnation` of node `node_id`.
+    /// Calls from node `node_id`.
     pub fn new(
         node_id: NodeId,
-        incarnation: String,
         addresses: PeerAddresses,
         map: SharedMap,
         router: Arc<Router>,
     ) -> Self {
         Self {
             node_id,
-            incarnation,
             addresses,
             map,
             router,
@@ -122,53 +113,27 @@ impl PeerCalls {
         let members: Vec<NodeId> = self.map.get().nodes.keys().copied().collect();
         let asked = members.into_iter().map(|node| async move {
             if node == self.node_id {
-                return (node, Some(self.inspect(&InspectRequest::default())));
+                return (node, Some(self.inspect()));
             }
-            (node, self.ask(node, InspectRequest::default()).await)
+            let answer = tokio::time::timeout(INSPECT_TIMEOUT, self.ask(node)).await;
+            (node, answer.ok().flatten())
         });
         futures::future::join_all(asked).await.into_iter().collect()
     }
 
-    /// Asks one peer, another one with each `number`, whether a process has taken the place of this node's
-    /// `incarnation`; then where it is.
-    pub async fn successor_told_by_peer(&self, number: usize, incarnation: &str) -> Option<String> {
-        let map = self.map.get();
-        let peers: Vec<NodeId> = map
-            .nodes
-            .keys()
-            .copied()
-            .filter(|node| *node != self.node_id)
-            .collect();
-        let peer = peers.get(number % peers.len().max(1))?;
-        let question = InspectRequest {
-            node: self.node_id,
-            incarnation: incarnation.to_owned(),
-        };
-        let answer = self.ask(*peer, question).await?;
-        Some(answer.superseded_by).filter(|address| !address.is_empty())
-    }
-
-    async fn ask(&self, node: NodeId, question: InspectRequest) -> Option<InspectResponse> {
+    async fn ask(&self, node: NodeId) -> Option<InspectResponse> {
         let endpoint = self.addresses.endpoint(node, None).ok()?;
-        let asking = async {
-            let channel: Channel = endpoint.connect().await.ok()?;
-            let answer = MembershipClient::new(channel).inspect(question).await;
-            answer.ok().map(tonic::Response::into_inner)
-        };
-        tokio::time::timeout(INSPECT_TIMEOUT, asking)
+        let channel: Channel = endpoint.connect().await.ok()?;
+        MembershipClient::new(channel)
+            .inspect(InspectRequest {})
             .await
             .ok()
-            .flatten()
+            .map(tonic::Response::into_inner)
     }
 }
 
 impl Inspect for PeerCalls {
-    fn inspect(&self, asker: &InspectRequest) -> InspectResponse {
-        let map = self.map.get();
-        let superseded_by = map
-            .nodes
-            .get(&asker.node)
-            .and_then(|record| successor_of(record, &asker.incarnation));
+    fn inspect(&self) -> InspectResponse {
         let replicas = self
             .router
             .groups()
@@ -194,8 +159,6 @@ impl Inspect for PeerCalls {
             uptime_s: self.started.elapsed().as_secs(),
             resident_bytes: resident_bytes(),
             replicas,
-            incarnation: self.incarnation.clone(),
-            superseded_by: superseded_by.unwrap_or_default().to_owned(),
         }
     }
 }

@@ -134,46 +134,6 @@ impl Hosts {
         }
     }
 
-    /// Lets host `k` neither act nor answer until it is thawed; its ports stay open.
-    pub(crate) fn freeze(&self, k: u16) {
-        self.signal(k, nix::sys::signal::Signal::SIGSTOP);
-    }
-
-    pub(crate) fn thaw(&self, k: u16) {
-        self.signal(k, nix::sys::signal::Signal::SIGCONT);
-    }
-
-    fn signal(&self, k: u16, signal: nix::sys::signal::Signal) {
-        let (_, child) = self.running.iter().find(|(own, _)| *own == k).unwrap();
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
-    }
-
-    /// Waits until host `k` ends by itself.
-    pub(crate) fn ended(&mut self, k: u16) -> ExitStatus {
-        let position = self.running.iter().position(|(own, _)| *own == k).unwrap();
-        let (_, child) = self.running.swap_remove(position);
-        end(child)
-    }
-
-    /// Lets host `k` serve the folder of `of`, or a copy of it as it is now.
-    pub(crate) fn serve_folder(&self, k: u16, of: u16, copy: bool) {
-        let folder = if copy { self.data(k) } else { self.data(of) };
-        if copy {
-            let copied = Command::new("cp")
-                .arg("-r")
-                .args([self.data(of), folder.clone()])
-                .status();
-            assert!(copied.unwrap().success());
-        }
-        let text = format!(
-            "data_dir = {folder:?}\nhttp_address = {:?}\npeer_address = {:?}\n",
-            self.http(k),
-            self.peer(k)
-        );
-        std::fs::write(self.config(k), text).unwrap();
-    }
-
     /// Starts host `k`, which must refuse to run.
     pub(crate) fn start_refused(&self, k: u16) -> ExitStatus {
         end(self.spawn(k))

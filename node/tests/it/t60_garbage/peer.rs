@@ -43,10 +43,7 @@ pub(super) async fn flood(cluster: &Cluster, address: &str, rng: &mut StdRng) {
         assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated, "{path}");
     }
     let mut membership = MembershipClient::new(channel.clone());
-    let refused = membership
-        .inspect(InspectRequest::default())
-        .await
-        .unwrap_err();
+    let refused = membership.inspect(InspectRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 
     for secret in ["", "wrong", &"0".repeat(token.secret.len())] {
