@@ -176,6 +176,17 @@ pub struct SecretKey {
     pub secret: String,
     /// The one environment the key opens, or `None` for all.
     pub env: Option<String>,
+    /// What must come with every request made with a temporary key; `None` for a permanent one.
+    pub session_token: Option<String>,
+    /// When the key ceases to open anything, in milliseconds since 1970; `None` = never.
+    pub expires_at_ms: Option<i64>,
+}
+
+impl SecretKey {
+    /// Whether the key still opens anything at `now_ms`.
+    pub fn in_force(&self, now_ms: i64) -> bool {
+        self.expires_at_ms.is_none_or(|end| now_ms < end)
+    }
 }
 
 /// Looks up secret keys. Answers from this node's replica, so a lookup never leaves the process.
@@ -184,6 +195,10 @@ pub trait KeyDirectory: Send + Sync + 'static {
     fn find(&self, id: &str) -> Option<SecretKey>;
     /// Whether an environment of this name exists.
     fn has_env(&self, env: &str) -> bool;
+    /// What a request means that names no environment: the only one there is, else `None`.
+    fn only_env(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Checks access tokens of end users.

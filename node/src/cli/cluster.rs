@@ -13,6 +13,7 @@ use super::failure::CliError;
 use super::management::Management;
 use super::output::line;
 use super::target::Target;
+use crate::cluster::keys::TEMPORARY_KEY_LIFE_MAX;
 
 #[derive(Debug, Subcommand)]
 enum ClusterAction {
@@ -50,7 +51,7 @@ enum EnvAction {
 
 #[derive(Debug, Subcommand)]
 enum KeyAction {
-    /// Create a secret key; its secret half is printed once, here.
+    /// Create a secret key; its secret half (and a temporary key's session token) is printed once, here.
     Create(CreateKey),
     /// List keys, without their secret halves.
     List {
@@ -71,9 +72,18 @@ struct CreateKey {
     /// The one environment that it opens; without it the key opens all.
     #[arg(long)]
     only_env: Option<String>,
+    /// Make a key that ends by itself and counts only together with its session token.
+    #[arg(long, requires = "hours")]
+    temporary: bool,
+    /// Life of a temporary key.
+    #[arg(long, requires = "temporary", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=HOURS_MAX))]
+    hours: Option<u32>,
     #[command(flatten)]
     target: Target,
 }
+
+/// Most hours that a temporary key may live.
+const HOURS_MAX: i64 = (TEMPORARY_KEY_LIFE_MAX.as_secs() / 3600) as i64;
 
 /// The commands of this file, by the name they are called with.
 pub fn commands() -> [Command; 3] {
@@ -183,16 +193,33 @@ async fn env(action: EnvAction) -> Result<(), CliError> {
     Ok(())
 }
 
+/// A time of day as `2026-01-31T12:00:00Z`, or its number when it is out of range.
+fn utc_time(unix_ms: i64) -> String {
+    bson::DateTime::from_millis(unix_ms)
+        .try_to_rfc3339_string()
+        .unwrap_or_else(|_| unix_ms.to_string())
+}
+
 async fn key(action: KeyAction) -> Result<(), CliError> {
     match action {
-        KeyAction::Create(CreateKey { only_env, target }) => {
+        KeyAction::Create(CreateKey {
+            only_env,
+            hours,
+            target,
+            ..
+        }) => {
             let mut management = Management::of(&target).await?;
             let key = management
                 .create_key(CreateKeyRequest {
                     env: only_env.unwrap_or_default(),
+                    temporary_hours: hours.unwrap_or(0),
                 })
                 .await?;
-            line(format_args!("{}\t{}", key.secret_id, key.secret_key));
+            let (id, secret, token) = (&key.secret_id, &key.secret_key, &key.session_token);
+            match token.is_empty() {
+                true => line(format_args!("{id}\t{secret}")),
+                false => line(format_args!("{id}\t{secret}\t{token}")),
+            }
         }
         KeyAction::List { target } => {
             let mut management = Management::of(&target).await?;
@@ -202,7 +229,14 @@ async fn key(action: KeyAction) -> Result<(), CliError> {
                 } else {
                     &key.env
                 };
-                line(format_args!("{}\t{env}", key.secret_id));
+                match key.expires_at_ms {
+                    0 => line(format_args!("{}\t{env}", key.secret_id)),
+                    end => line(format_args!(
+                        "{}\t{env}\tuntil {}",
+                        key.secret_id,
+                        utc_time(end)
+                    )),
+                }
             }
         }
         KeyAction::Delete { secret_id, target } => {

@@ -3,6 +3,7 @@
 pub mod founding;
 pub mod inspect;
 pub mod join;
+pub mod keys;
 pub mod map;
 pub mod placement;
 pub mod reconcile;
