@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use yunbase_docdb::op::{Op, OpReply};
@@ -17,8 +18,54 @@ pub enum Caller {
         /// The public half of the key, for logs and audit.
         key_id: String,
     },
+    /// An end user of the environment: its collection rules decide.
+    User(Arc<EndUser>),
     /// The node itself: import of its own metadata, index builders.
     System,
+}
+
+/// An end user as an access token proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndUser {
+    /// The `_id` of the user's document.
+    pub uid: String,
+    /// What `_openid` of the user's documents is: the WeChat openid where there is one, else `uid`.
+    pub openid: String,
+    /// How the user signed in.
+    pub login_type: LoginType,
+    /// The `_id` of the sign-in session. A session that was revoked opens nothing any more.
+    pub session: String,
+}
+
+/// How an end user signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginType {
+    /// Without any proof of identity.
+    Anonymous,
+    /// User name and password.
+    Username,
+    /// E-mail address.
+    Email,
+    /// Phone number.
+    Phone,
+    /// A ticket of the developer's own server.
+    Custom,
+    /// WeChat Mini Program login.
+    Wechat,
+}
+
+impl LoginType {
+    /// As rules (`auth.loginType`) and `auth.getUserInfo` spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "ANONYMOUS",
+            Self::Username => "USERNAME",
+            Self::Email => "EMAIL",
+            Self::Phone => "PHONE",
+            Self::Custom => "CUSTOM",
+            Self::Wechat => "WECHAT",
+        }
+    }
 }
 
 /// How fresh a read must be.
@@ -129,6 +176,17 @@ pub struct SecretKey {
     pub secret: String,
     /// The one environment the key opens, or `None` for all.
     pub env: Option<String>,
+    /// What must come with every request made with a temporary key; `None` for a permanent one.
+    pub session_token: Option<String>,
+    /// When the key ceases to open anything, in milliseconds since 1970; `None` = never.
+    pub expires_at_ms: Option<i64>,
+}
+
+impl SecretKey {
+    /// Whether the key still opens anything at `now_ms`.
+    pub fn in_force(&self, now_ms: i64) -> bool {
+        self.expires_at_ms.is_none_or(|end| now_ms < end)
+    }
 }
 
 /// Looks up secret keys and environments. Answers from this node's replica, so a lookup never leaves the process.
@@ -142,4 +200,17 @@ pub trait KeyDirectory: Send + Sync + 'static {
     fn catch_up(&self, _deadline: Instant) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
+    /// What a request means that names no environment: the only one there is, else `None`.
+    fn only_env(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Checks access tokens of end users.
+pub trait TokenVerifier: Send + Sync + 'static {
+    /// Who holds `token`, if it is one of `env`'s, well signed and in force at `now_ms`.
+    ///
+    /// Refuses with `ACCESS_TOKEN_EXPIRED` when only its time has passed (clients then refresh it), and with
+    /// `INVALID_ACCESS_TOKEN` otherwise. Says nothing about revocation, which is checked with each call's data.
+    fn verify(&self, env: &str, token: &str, now_ms: i64) -> Result<Arc<EndUser>, Failure>;
 }

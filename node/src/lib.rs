@@ -6,7 +6,7 @@
 //! | `config`, `identity`, `durable_file`, `direct_io` | what a node is told, who it is, small files that survive a crash, what the file system can do |
 //! | `tls` | the cluster's certificate authority and mutual TLS between nodes |
 //! | `call` | one request as everything behind the doors sees it |
-//! | `gateway` | the door for CloudBase clients (`POST /admin`) |
+//! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`) |
 //! | `data_service` | the door for gRPC: documents |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |

@@ -18,7 +18,7 @@ use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::rocks_options::RocksShared;
 use yunbase_docdb::{Database, Options as DatabaseOptions};
 
-use crate::call::{Execute, KeyDirectory};
+use crate::call::{EndUser, Execute, Failure, KeyDirectory, Retry, TokenVerifier};
 use crate::cluster::directory::Directory;
 use crate::cluster::map::SharedMap;
 use crate::cluster::records::NODES;
@@ -36,7 +36,7 @@ use crate::peer_proto::membership_server;
 use crate::router::{Router, RouterHandle};
 use crate::state_bridge::DatabaseState;
 use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
-use crate::surface::{health, http};
+use crate::surface::{cors, health, http};
 use crate::tls::{Authority, NewKey, NodeCertificates};
 use crate::{direct_io, durable_file, maintenance, threads};
 
@@ -60,6 +60,16 @@ pub struct Node {
     tasks: Vec<JoinHandle<()>>,
     drain_timeout: Duration,
     _lock: DirLock,
+}
+
+/// Refuses every access token: this version issues none.
+struct NoEndUsers;
+
+impl TokenVerifier for NoEndUsers {
+    fn verify(&self, _env: &str, _token: &str, _now_ms: i64) -> Result<Arc<EndUser>, Failure> {
+        let message = "this version signs no end users in: use a secret key or an API key";
+        Err(Failure::new("INVALID_ACCESS_TOKEN", message, Retry::Never))
+    }
 }
 
 /// Milliseconds since 1970: the clock that commands are stamped with.
@@ -211,6 +221,7 @@ impl Node {
         let state = gateway::GatewayState {
             execute,
             keys,
+            tokens: Arc::new(NoEndUsers),
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
@@ -219,11 +230,13 @@ impl Node {
                 ..gateway::Limits::default()
             },
         };
+        // The pages of operators and probes stay closed to other sites: no browser needs them across origins.
         let web = tonic::service::Routes::new(data_service)
             .add_service(cluster_service)
             .into_axum_router()
-            .merge(health::router(node_health))
-            .merge(gateway::router(state));
+            .merge(gateway::router(state))
+            .layer(cors::layer(&config.cors_origins))
+            .merge(health::router(node_health));
         let limits = http::HttpLimits {
             connections_max: config.connections_max,
             drain_timeout: config.drain_timeout,

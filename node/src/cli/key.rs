@@ -10,6 +10,10 @@ use super::failure::{CliError, conclude};
 use super::management::Management;
 use super::output::{ChangeArgs, OutputArgs, Printed, would};
 use super::target::TargetArgs;
+use crate::cluster::keys::TEMPORARY_KEY_LIFE_MAX;
+
+/// Most hours that a temporary key may live.
+const HOURS_MAX: i64 = (TEMPORARY_KEY_LIFE_MAX.as_secs() / 3600) as i64;
 
 /// Secret keys.
 #[derive(Debug, Args)]
@@ -30,6 +34,12 @@ enum Verb {
         // Not from YUNBASE_ENV: what a key opens shall not depend on a variable that nobody thinks of.
         #[arg(long, short = 'e', alias = "only-env")]
         env: Option<String>,
+        /// Make a key that ends by itself and counts only together with its session token
+        #[arg(long, requires = "hours")]
+        temporary: bool,
+        /// Life of a temporary key
+        #[arg(long, requires = "temporary", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=HOURS_MAX))]
+        hours: Option<u32>,
         #[command(flatten)]
         change: ChangeArgs,
     },
@@ -64,7 +74,7 @@ impl KeyCommand {
 
 async fn carry_out(verb: Verb, management: &mut Management) -> Result<Printed, CliError> {
     match verb {
-        Verb::Create { env, change } if change.dry_run => {
+        Verb::Create { env, change, .. } if change.dry_run => {
             let Some(env) = env else {
                 return Ok(would("create a key that opens all environments"));
             };
@@ -75,14 +85,19 @@ async fn carry_out(verb: Verb, management: &mut Management) -> Result<Printed, C
             let message = format!("there is no environment `{env}`");
             Err(CliError::new(Exit::NotFound, message))
         }
-        Verb::Create { env, .. } => {
+        Verb::Create { env, hours, .. } => {
             let request = CreateKeyRequest {
                 env: env.clone().unwrap_or_default(),
+                temporary_hours: hours.unwrap_or(0),
             };
             let key = management.create_key(request).await?;
-            Ok(Printed::Value(json!({
+            let mut printed = json!({
                 "secret_id": key.secret_id, "secret_key": key.secret_key, "environment": env,
-            })))
+            });
+            if !key.session_token.is_empty() {
+                printed["session_token"] = key.session_token.into();
+            }
+            Ok(Printed::Value(printed))
         }
         Verb::List { env } => {
             let opens = |key: &Key| {
@@ -118,10 +133,18 @@ async fn keys(management: &mut Management) -> Result<Vec<Key>, CliError> {
     Ok(management.list_keys(ListKeysRequest {}).await?.keys)
 }
 
-/// `environment` is null for a key that opens all.
+/// A time of day as `2026-01-31T12:00:00Z`, or its number when it is out of range.
+fn utc_time(unix_ms: i64) -> String {
+    bson::DateTime::from_millis(unix_ms)
+        .try_to_rfc3339_string()
+        .unwrap_or_else(|_| unix_ms.to_string())
+}
+
+/// `environment` is null for a key that opens all, `until` for one that does not end by itself.
 fn row(key: &Key) -> Value {
     let env = Some(&key.env).filter(|env| !env.is_empty());
-    json!({ "secret_id": key.secret_id, "environment": env })
+    let until = (key.expires_at_ms != 0).then(|| utc_time(key.expires_at_ms));
+    json!({ "secret_id": key.secret_id, "environment": env, "until": until })
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ impl KeyDirectory for Directory {
         self.map.has_env(env)
     }
 
+    fn only_env(&self) -> Option<String> {
+        self.map.only_env()
+    }
+
     fn catch_up(&self, deadline: Instant) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             let Some(cluster) = self.router.group(GroupId(0)) else {

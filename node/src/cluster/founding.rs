@@ -100,6 +100,8 @@ pub async fn ensure_key(
         secret: secret.to_owned(),
         env,
         created_at_ms: now_ms,
+        session_token: None,
+        expires_at_ms: None,
     };
     store.insert(KEYS, &record).await.map(drop)
 }

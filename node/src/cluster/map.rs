@@ -204,11 +204,22 @@ impl KeyDirectory for SharedMap {
             id: key.id.clone(),
             secret: key.secret.clone(),
             env: key.env.clone(),
+            session_token: key.session_token.clone(),
+            expires_at_ms: key.expires_at_ms,
         })
     }
 
     fn has_env(&self, env: &str) -> bool {
         self.current.load().group_of(env).is_some()
+    }
+
+    fn only_env(&self) -> Option<String> {
+        let map = self.current.load();
+        let mut names = map.environments.keys();
+        match (names.next(), names.next()) {
+            (Some(only), None) => Some(only.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -238,6 +249,39 @@ mod tests {
         assert_eq!(map.group_of("b"), Some(GroupId(2)));
         assert_eq!(map.group_of(CLUSTER_ENV), Some(GroupId(0)));
         assert_eq!(map.group_of("nowhere"), None);
+    }
+
+    #[test]
+    fn a_request_without_environment_means_the_only_one() {
+        let shared = SharedMap::default();
+        assert_eq!(shared.only_env(), None);
+        for (name, only) in [("a", Some("a")), ("b", None)] {
+            let mut environments = shared.get().environments.clone();
+            environments.insert(name.into(), GroupId(1));
+            shared.set(ClusterMap {
+                environments,
+                ..ClusterMap::default()
+            });
+            assert_eq!(shared.only_env().as_deref(), only);
+        }
+    }
+
+    #[test]
+    fn keys_are_permanent_unless_their_record_says_otherwise() {
+        let permanent =
+            bson::rawdoc! { "_id": "p", "secret": "s", "env": null, "created_at_ms": 0_i64 };
+        let temporary = bson::rawdoc! { "_id": "t", "secret": "s", "env": "demo", "created_at_ms": 0_i64, "session_token": "x", "expires_at_ms": 5_i64 };
+        let shared = SharedMap::default();
+        shared.set(
+            ClusterMap::from_documents(&[], &[], &[permanent, temporary], &[]).expect("readable"),
+        );
+        let found = |id| {
+            shared
+                .find(id)
+                .map(|key| (key.session_token, key.expires_at_ms))
+        };
+        assert_eq!(found("p"), Some((None, None)));
+        assert_eq!(found("t"), Some((Some("x".to_owned()), Some(5))));
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod directory;
 pub mod founding;
 pub mod inspect;
 pub mod join;
+pub mod keys;
 pub mod map;
 pub mod placement;
 pub mod reconcile;

@@ -57,6 +57,12 @@ pub struct KeyRecord {
     pub env: Option<String>,
     /// Milliseconds since 1970.
     pub created_at_ms: i64,
+    /// Of a temporary key: what must come with every request made with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<String>,
+    /// Of a temporary key: its end, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<i64>,
 }
 
 /// What concerns the whole cluster.

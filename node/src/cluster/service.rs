@@ -15,12 +15,12 @@ use yunbase_consensus::{GroupId, MembershipError};
 
 use super::founding;
 use super::inspect::assemble;
+use super::keys;
 use super::map::SharedMap;
 use super::records::KEYS;
 use super::store::ClusterStore;
 use crate::call::{Failure, KeyDirectory};
 use crate::data_service::admit;
-use crate::identity::random_id;
 use crate::surface::peer::PeerCalls;
 use crate::tls::JoinToken;
 
@@ -149,7 +149,11 @@ impl Cluster for ClusterService {
         request: Request<CreateKeyRequest>,
     ) -> Result<Response<CreateKeyResponse>, Status> {
         self.admit(&request, "CreateKey")?;
-        let env = Some(request.into_inner().env).filter(|env| !env.is_empty());
+        let CreateKeyRequest {
+            env,
+            temporary_hours,
+        } = request.into_inner();
+        let env = Some(env).filter(|env| !env.is_empty());
         if let Some(env) = &env
             && !self.keys.has_env(env)
         {
@@ -157,13 +161,16 @@ impl Cluster for ClusterService {
                 "there is no environment `{env}`"
             )));
         }
-        let (secret_id, secret_key) = (format!("AKID{}", random_id()), random_id());
-        founding::ensure_key(&self.store, &secret_id, &secret_key, env, (self.now_ms)())
+        let life =
+            (temporary_hours > 0).then(|| Duration::from_secs(u64::from(temporary_hours) * 3600));
+        let key = keys::create(&self.store, env, life, (self.now_ms)())
             .await
             .map_err(status_of)?;
         Ok(Response::new(CreateKeyResponse {
-            secret_id,
-            secret_key,
+            secret_id: key.id,
+            secret_key: key.secret,
+            session_token: key.session_token.unwrap_or_default(),
+            expires_at_ms: key.expires_at_ms.unwrap_or_default(),
         }))
     }
 
@@ -179,6 +186,7 @@ impl Cluster for ClusterService {
             .map(|key| Key {
                 secret_id: key.id.clone(),
                 env: key.env.clone().unwrap_or_default(),
+                expires_at_ms: key.expires_at_ms.unwrap_or_default(),
             })
             .collect();
         keys.sort_by(|a, b| a.secret_id.cmp(&b.secret_id));

@@ -122,13 +122,28 @@ impl ClusterStore {
 
     /// Removes the record with `id`; says whether there was one.
     pub async fn remove(&self, collection: &str, id: &str) -> Result<bool, Failure> {
+        let removed = self.remove_matching(collection, rawdoc! { "_id": id }, false);
+        Ok(removed.await? > 0)
+    }
+
+    /// Removes all records that match `filter`; says how many there were.
+    pub async fn remove_all(&self, collection: &str, filter: Document) -> Result<u64, Failure> {
+        self.remove_matching(collection, raw(&filter)?, true).await
+    }
+
+    async fn remove_matching(
+        &self,
+        collection: &str,
+        filter: RawDocumentBuf,
+        multi: bool,
+    ) -> Result<u64, Failure> {
         let op = Op::Remove {
             collection: collection.to_owned(),
-            filter: rawdoc! { "_id": id },
-            multi: false,
+            filter,
+            multi,
         };
         match self.call(op).await? {
-            OpReply::Removed { removed } => Ok(removed > 0),
+            OpReply::Removed { removed } => Ok(removed),
             other => Err(unexpected(&other)),
         }
     }

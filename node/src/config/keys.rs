@@ -138,6 +138,11 @@ pub const KEYS: &[Key] = &[
         "most open client connections; more wait in the kernel's queue",
     ),
     key("body_mib_max", "16", "largest request body"),
+    key(
+        "cors_origins",
+        "*",
+        "web pages that may call from a browser, as origins such as https://app.example.com; `*` = all",
+    ),
     // Below the 15 s at which the official clients give up, so that they get an answer.
     key(
         "request_timeout_ms",

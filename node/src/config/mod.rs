@@ -15,6 +15,8 @@ use std::time::Duration;
 
 pub use keys::{KEYS, Key};
 
+use crate::surface::cors::is_origin;
+
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -294,6 +296,8 @@ pub struct Config {
     pub connections_max: usize,
     /// Largest request body, in bytes.
     pub body_bytes_max: usize,
+    /// Origins of web pages that may call from a browser; `*` among them = all.
+    pub cors_origins: Vec<String>,
     /// Longest a request waits for a leader, a quorum or a slot.
     pub request_timeout: Duration,
     /// Time to hand over leadership and finish requests at a stop.
@@ -339,6 +343,7 @@ impl Config {
             concurrent_requests_max: layers.parse("concurrent_requests_max")?,
             connections_max: layers.parse("connections_max")?,
             body_bytes_max: mebibytes("body_mib_max")?,
+            cors_origins: layers.list("cors_origins"),
             request_timeout: millis("request_timeout_ms")?,
             drain_timeout: millis("drain_timeout_ms")?,
             raft_heartbeat: millis("raft_heartbeat_ms")?,
@@ -386,6 +391,12 @@ impl Config {
                 "raft_election_min_ms",
                 "must be at least twice the heartbeat and below raft_election_max_ms",
             );
+        }
+        if let Some(wrong_one) = self.cors_origins.iter().find(|one| !is_origin(one)) {
+            let reason = format!(
+                "`{wrong_one}` is no origin: write `https://app.example.com` without a path, or `*`"
+            );
+            return wrong("cors_origins", &reason);
         }
         if self.bootstrap_secret_id.is_some() != self.bootstrap_secret_key.is_some() {
             return wrong(
@@ -458,5 +469,17 @@ mod tests {
             .set("groups", "65".to_owned(), Source::Flag)
             .expect("known key");
         assert!(Config::from_layers(&layers).is_err());
+        let mut layers = Layers::defaults();
+        layers
+            .set(
+                "cors_origins",
+                "https://a.example, b.example".to_owned(),
+                Source::Flag,
+            )
+            .expect("known key");
+        let error = Config::from_layers(&layers)
+            .expect_err("not an origin")
+            .to_string();
+        assert!(error.contains("`b.example`"), "{error}");
     }
 }

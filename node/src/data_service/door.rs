@@ -94,6 +94,10 @@ pub fn admit(
         }
     };
     match key {
+        // There is no place for its token here, and without it a temporary key must open nothing.
+        Some(key) if proven && key.session_token.is_some() => Err(Status::unauthenticated(
+            "a temporary key opens `POST /admin` only: use a permanent one",
+        )),
         Some(key) if proven => Ok(Admitted {
             caller: Caller::Administrator { key_id: key.id },
             env: key.env,

@@ -197,6 +197,11 @@ impl<'a> Members<'a> {
         Ok(Self { entries })
     }
 
+    /// Members that do not come from one object: each a name and the JSON text of its value.
+    pub(crate) fn from_entries(entries: Vec<(Cow<'a, str>, &'a str)>) -> Self {
+        Self { entries }
+    }
+
     /// The raw JSON text of a member.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
         self.entries

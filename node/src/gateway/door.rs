@@ -13,10 +13,40 @@ use axum::http::request::Parts;
 use futures::FutureExt;
 use tokio::sync::Semaphore;
 
-use super::admin::{self, Trace};
-use super::envelope::{Answer, respond};
-use super::{GatewayState, body, codes};
+use super::envelope::{self, Answer};
+use super::{GatewayState, admin, body, codes, head, rest, web};
 use crate::call::{Failure, Retry};
+
+/// How a request is read and answered.
+#[derive(Debug, Clone, Copy)]
+enum Protocol {
+    /// Signed actions.
+    Admin,
+    /// Actions with an access token.
+    Web,
+    /// Paths and methods.
+    Rest,
+}
+
+/// What the access log says about a request besides its outcome.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    /// The public half of a key, or the id of a user.
+    pub(super) caller: String,
+    pub(super) env: String,
+    pub(super) action: String,
+}
+
+impl Trace {
+    /// Longest action that a log line repeats; all real ones are shorter.
+    const ACTION_CHARS_MAX: usize = 64;
+
+    /// Takes over a name that came from outside.
+    pub(super) fn name_action(&mut self, action: &str) {
+        let plain = action.chars().filter(char::is_ascii_graphic);
+        self.action = plain.take(Self::ACTION_CHARS_MAX).collect();
+    }
+}
 
 /// The gateway's state with its permits.
 pub(super) struct Door {
@@ -34,9 +64,42 @@ impl Door {
         }
     }
 
+    async fn serve(&self, protocol: Protocol, request: Request) -> Response<Body> {
+        let began = Instant::now();
+        let (parts, body) = request.into_parts();
+        let request_id = head::request_id(&parts, self.state.limits.request_id_bytes_max);
+        let mut trace = Trace::default();
+        let outcome = Box::pin(self.answer(protocol, &parts, body, &request_id, &mut trace)).await;
+        log(&outcome, &request_id, &trace, began);
+        match protocol {
+            Protocol::Admin | Protocol::Web => {
+                envelope::respond(&outcome, &request_id, &parts.headers)
+            }
+            Protocol::Rest => rest::respond(outcome, &request_id),
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        protocol: Protocol,
+        parts: &Parts,
+        body: &[u8],
+        request_id: &str,
+        deadline: Instant,
+        trace: &mut Trace,
+    ) -> Result<Answer, Failure> {
+        let state = &self.state;
+        match protocol {
+            Protocol::Admin => admin::answer(state, parts, body, request_id, deadline, trace).await,
+            Protocol::Web => web::answer(state, parts, body, request_id, deadline, trace).await,
+            Protocol::Rest => rest::answer(state, parts, body, request_id, deadline, trace).await,
+        }
+    }
+
     /// Carries out one request within its permits and its time.
     async fn answer(
         &self,
+        protocol: Protocol,
         parts: &Parts,
         body: Body,
         request_id: &str,
@@ -55,7 +118,19 @@ impl Door {
         let deadline = began + limits.request_deadline;
         let work = async {
             let held = body::read(body, limits, &self.body_memory).await?;
-            admin::answer(&self.state, parts, &held.bytes, request_id, deadline, trace).await
+            let (state, body) = (&self.state, &held.bytes);
+            let outcome = self
+                .carry_out(protocol, parts, body, request_id, deadline, trace)
+                .await;
+            match outcome {
+                // Perhaps it was made on another node a moment ago. Nothing has happened yet.
+                Err(failure) if failure.code == codes::INVALID_ENV => {
+                    state.keys.catch_up(deadline).await;
+                    self.carry_out(protocol, parts, body, request_id, deadline, trace)
+                        .await
+                }
+                outcome => outcome,
+            }
         };
         let guarded = AssertUnwindSafe(work).catch_unwind();
         match tokio::time::timeout_at((deadline + limits.request_deadline_grace).into(), guarded)
@@ -82,34 +157,25 @@ impl Door {
 
 /// `POST /admin`.
 pub(super) async fn admin(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
-    let began = Instant::now();
-    let (parts, body) = request.into_parts();
-    let request_id = admin::request_id(&parts, door.state.limits.request_id_bytes_max);
-    let mut trace = Trace::default();
-    let outcome = Box::pin(door.answer(&parts, body, &request_id, &mut trace)).await;
-    log(&outcome, &request_id, &trace, began);
-    respond(&outcome, &request_id, &parts.headers)
+    door.serve(Protocol::Admin, request).await
 }
 
-/// `POST /web`: the door of apps in browsers, which opens in a later version.
+/// `POST /web`.
 pub(super) async fn web(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
-    let (parts, _) = request.into_parts();
-    let request_id = admin::request_id(&parts, door.state.limits.request_id_bytes_max);
-    let message = "access for end users is not supported by this version: use a server-side client with a key";
-    let outcome = Err(Failure::new(
-        codes::INVALID_REQUEST_SOURCE,
-        message,
-        Retry::Never,
-    ));
-    respond(&outcome, &request_id, &parts.headers)
+    door.serve(Protocol::Web, request).await
+}
+
+/// Everything below `/v1/database`.
+pub(super) async fn rest(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
+    door.serve(Protocol::Rest, request).await
 }
 
 /// One line for each request, without any content of it.
 fn log(outcome: &Result<Answer, Failure>, request_id: &str, trace: &Trace, began: Instant) {
-    let (action, env, key) = (
+    let (action, env, caller) = (
         trace.action.as_str(),
         trace.env.as_str(),
-        trace.key_id.as_str(),
+        trace.caller.as_str(),
     );
     let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     match outcome {
@@ -119,7 +185,7 @@ fn log(outcome: &Result<Answer, Failure>, request_id: &str, trace: &Trace, began
                 request_id,
                 action,
                 env,
-                key,
+                caller,
                 duration_us,
                 answer_bytes,
                 "request answered"
@@ -131,7 +197,7 @@ fn log(outcome: &Result<Answer, Failure>, request_id: &str, trace: &Trace, began
                 request_id,
                 action,
                 env,
-                key,
+                caller,
                 duration_us,
                 code,
                 "request refused"

@@ -30,26 +30,30 @@ impl Answer {
 
 /// The JSON text of an outcome.
 pub(crate) fn body_of(outcome: &Result<Answer, Failure>, request_id: &str) -> String {
-    let mut out =
-        String::with_capacity(96 + outcome.as_ref().map_or(64, |answer| answer.data.len()));
-    match outcome {
-        Ok(answer) => {
-            out.push_str(r#"{"requestId":"#);
-            write_json_string(&mut out, request_id);
-            if !answer.data.is_empty() {
-                out.push_str(r#","data":"#);
-                out.push_str(&answer.data);
-            }
-        }
-        Err(failure) => {
-            out.push_str(r#"{"code":"#);
-            write_json_string(&mut out, &failure.code);
-            out.push_str(r#","message":"#);
-            write_json_string(&mut out, &failure.message);
-            out.push_str(r#","requestId":"#);
-            write_json_string(&mut out, request_id);
-        }
+    let answer = match outcome {
+        Ok(answer) => answer,
+        Err(failure) => return body_of_failure(failure, request_id),
+    };
+    let mut out = String::with_capacity(96 + answer.data.len());
+    out.push_str(r#"{"requestId":"#);
+    write_json_string(&mut out, request_id);
+    if !answer.data.is_empty() {
+        out.push_str(r#","data":"#);
+        out.push_str(&answer.data);
     }
+    out.push('}');
+    out
+}
+
+/// The JSON text of a failure: `{code, message, requestId}`.
+pub(crate) fn body_of_failure(failure: &Failure, request_id: &str) -> String {
+    let mut out = String::with_capacity(160);
+    out.push_str(r#"{"code":"#);
+    write_json_string(&mut out, &failure.code);
+    out.push_str(r#","message":"#);
+    write_json_string(&mut out, &failure.message);
+    out.push_str(r#","requestId":"#);
+    write_json_string(&mut out, request_id);
     out.push('}');
     out
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Bounds of the action protocol.
+/// Bounds of the action protocol and of the REST of apps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest request body. The original documents 1 MiB; a batch of documents deserves more.
@@ -40,6 +40,10 @@ pub struct Limits {
     pub signature_life_max_seconds: u64,
     /// Difference between the clocks of client and server that is forgiven.
     pub clock_skew_max_seconds: u64,
+    /// Longest access token or API key that is looked at.
+    pub access_token_bytes_max: usize,
+    /// Commands in one `runCommands`.
+    pub commands_max: usize,
     /// Longest request id taken over from a client.
     pub request_id_bytes_max: usize,
     /// Longest collection or environment name that is looked at.
@@ -66,6 +70,8 @@ impl Default for Limits {
             request_deadline_grace: Duration::from_millis(500),
             signature_life_max_seconds: 3600,
             clock_skew_max_seconds: 300,
+            access_token_bytes_max: 4096,
+            commands_max: 100,
             request_id_bytes_max: 128,
             name_bytes_max: 255,
         }

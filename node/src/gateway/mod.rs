@@ -1,45 +1,53 @@
-//! The door for the official CloudBase packages: the action protocol on `POST /admin`.
+//! The doors for the official CloudBase packages: actions on `POST /admin` and `POST /web`, and the REST of apps below
+//! `/v1/database`.
 //!
 //! Owns everything between a raw HTTP request and an authenticated [`Call`](crate::call::Call):
-//! bounds, signatures, EJSON, the shapes of actions and answers. It promises that each protocol
-//! request is answered with HTTP 200 and one JSON object that carries a request id, whatever the
-//! body was. It must never touch storage or consensus: all work goes through
-//! [`Execute`](crate::call::Execute), all keys come from [`KeyDirectory`](crate::call::KeyDirectory).
+//! bounds, signatures, tokens, EJSON, the shapes of actions and answers. It promises that each action is answered with
+//! HTTP 200 and one JSON object that carries a request id, and each REST call with its own status and the same, whatever
+//! the body was. It must never touch storage or consensus: all work goes through
+//! [`Execute`](crate::call::Execute), all keys come from [`KeyDirectory`](crate::call::KeyDirectory), all judgement on
+//! access tokens from [`TokenVerifier`](crate::call::TokenVerifier).
 //!
 //! | file | idea |
 //! |---|---|
 //! | `door` | permits, deadlines, panics, access log around each request |
-//! | `body` | bounded reading, depth check, top-level members as raw slices |
-//! | `signature` | who asks: TC3-HMAC-SHA256, HMAC-SHA1, API keys |
-//! | `admin` | one request from body to answer |
+//! | `head`, `body` | bounded headers; bounded reading, depth check, top-level members as raw slices |
+//! | `signature`, `bearer` | who asks: TC3-HMAC-SHA256, HMAC-SHA1, API keys, access tokens |
+//! | `environment` | which environment a request acts on |
+//! | `admin`, `web`, `rest` | one request of each door, from body to answer |
 //! | `ejson` | EJSON text to BSON and back |
 //! | `params` | typed access to the members of an action |
 //! | `actions` | each action of the database |
-//! | `envelope` | the one shape of all answers |
+//! | `envelope` | the one shape of all answers to actions |
 //! | `limits` | every bound, with its default |
 
 mod actions;
 mod admin;
+mod bearer;
 mod body;
 mod clock;
 mod codes;
 mod door;
 pub mod ejson;
 mod envelope;
+mod environment;
+mod head;
 mod ids;
 mod limits;
 mod params;
+mod rest;
 mod signature;
+mod web;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{any, post};
 
 pub use clock::{Clock, SystemClock};
 pub use limits::Limits;
 
-use crate::call::{Execute, KeyDirectory};
+use crate::call::{Execute, KeyDirectory, TokenVerifier};
 
 /// What the gateway needs from the node around it.
 #[derive(Clone)]
@@ -48,24 +56,31 @@ pub struct GatewayState {
     pub execute: Arc<dyn Execute>,
     /// Knows keys and environments.
     pub keys: Arc<dyn KeyDirectory>,
+    /// Judges the access tokens of end users.
+    pub tokens: Arc<dyn TokenVerifier>,
     /// Tells the time: signature windows and server dates.
     pub clock: Arc<dyn Clock>,
     /// Every bound of the gateway.
     pub limits: Limits,
 }
 
-/// The routes of the action protocol: `POST /admin`, and a typed refusal on `POST /web`.
+/// The routes of the doors: `POST /admin`, `POST /web`, and everything below `/v1/database`.
 pub fn router(state: GatewayState) -> Router {
     let door = Arc::new(door::Door::new(state));
     Router::new()
         .route("/admin", post(door::admin))
         .route("/web", post(door::web))
+        .route("/v1/database/{*path}", any(door::rest))
         .with_state(door)
 }
 
 #[cfg(test)]
 mod fuzz_test;
 #[cfg(test)]
+mod rest_test;
+#[cfg(test)]
 mod router_test;
 #[cfg(test)]
 mod stand_in;
+#[cfg(test)]
+mod web_test;

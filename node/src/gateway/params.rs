@@ -47,6 +47,12 @@ impl<'a> Params<'a> {
         Ok(Some(text.into_owned()))
     }
 
+    /// The name of the action.
+    pub(crate) fn action(&self) -> Result<String, Failure> {
+        self.text("action")?
+            .ok_or_else(|| wrong("action", "the name of an action"))
+    }
+
     /// The name of a collection, within the bounds of any name; the database judges the rest.
     pub(crate) fn collection(&self) -> Result<String, Failure> {
         let name = self

@@ -37,6 +37,7 @@ impl Sample {
             headers: &headers,
             body: self.body.as_bytes(),
             members: &members,
+            whole_body: false,
         };
         authenticate(&request, &Keys, self.now_unix_ms, &limits)
     }
@@ -356,4 +357,35 @@ fn recorded_requests_of_the_packages_are_genuine() {
             &client,
         );
     }
+}
+
+#[test]
+fn where_the_whole_body_must_be_signed_named_members_are_not_enough() {
+    let sample = tc3();
+    let limits = Limits::default();
+    let members = Members::parse(sample.body.as_bytes(), &limits).unwrap();
+    let headers: HeaderMap = sample
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            (name, HeaderValue::from_str(value).unwrap())
+        })
+        .collect();
+    let request = SignedRequest {
+        method: sample.method,
+        host: &sample.host,
+        path: &sample.path,
+        raw_query: &sample.query,
+        headers: &headers,
+        body: sample.body.as_bytes(),
+        members: &members,
+        whole_body: true,
+    };
+    let refused = authenticate(&request, &Keys, sample.now_unix_ms, &limits).unwrap_err();
+    assert!(
+        refused.message.contains("as a whole"),
+        "{}",
+        refused.message
+    );
 }

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bson::{RawDocumentBuf, rawdoc};
 use parking_lot::Mutex;
 use yunbase_docdb::op::{Op, OpReply};
 
 use super::{Clock, GatewayState, Limits};
-use crate::call::{Call, CallFuture, Execute, Failure, KeyDirectory, Retry, SecretKey};
+use crate::call::{
+    Call, CallFuture, EndUser, Execute, Failure, KeyDirectory, LoginType, Retry, SecretKey,
+    TokenVerifier,
+};
 
 /// The time at which all tests happen.
 pub(super) const NOW_UNIX_MS: i64 = 1_700_000_000_500;
@@ -25,6 +30,7 @@ impl StandIn {
         GatewayState {
             execute: self.clone(),
             keys: Arc::new(Keys),
+            tokens: Arc::new(Tokens),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,
         }
@@ -71,15 +77,10 @@ impl StandIn {
                 next: b"a".to_vec(),
             },
             Op::Find { find, .. } => {
-                let wanted = find
-                    .filter
-                    .get("_id")
-                    .unwrap()
-                    .is_some()
-                    .then(|| id_of(&find.filter));
+                let wanted = wanted_ids(&find.filter);
                 let matching = documents
                     .iter()
-                    .filter(|(id, _)| wanted.as_ref().is_none_or(|wanted| wanted == *id));
+                    .filter(|(id, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(*id)));
                 let documents = matching.map(|(_, document)| document.clone()).collect();
                 OpReply::Found {
                     documents,
@@ -109,6 +110,21 @@ impl StandIn {
     }
 }
 
+/// The ids that a filter by `_id` names, as the documents are kept by; `None` for every other filter.
+fn wanted_ids(filter: &RawDocumentBuf) -> Option<Vec<String>> {
+    let id = filter.get("_id").unwrap()?;
+    let listed = id.as_document().and_then(|list| list.get_array("$in").ok());
+    Some(match listed {
+        Some(list) => {
+            let several = list.into_iter();
+            several
+                .map(|id| format!("{:?}", Some(id.unwrap())))
+                .collect()
+        }
+        None => vec![format!("{:?}", Some(id))],
+    })
+}
+
 impl Execute for StandIn {
     fn execute(&self, call: Call) -> CallFuture {
         let op = call.op.clone();
@@ -124,21 +140,60 @@ impl Execute for StandIn {
     }
 }
 
+/// The session token of the temporary keys.
+pub(super) const SESSION_TOKEN: &str = "session-token";
+
+/// An access token of `env` for the user `uid`; the stand-in takes all for true whose signature reads `genuine`.
+pub(super) fn access_token(env: &str, uid: &str, signature: &str) -> String {
+    let payload = format!(r#"{{"aud":"{env}","sub":"{uid}"}}"#);
+    format!("eyJh.{}.{signature}", URL_SAFE_NO_PAD.encode(payload))
+}
+
+/// Judges access tokens by the word that stands for their signature.
+pub(super) struct Tokens;
+
+impl TokenVerifier for Tokens {
+    fn verify(&self, env: &str, token: &str, _now_ms: i64) -> Result<Arc<EndUser>, Failure> {
+        let refused = |code: &'static str| Failure::new(code, "sign in again", Retry::Never);
+        let parts: Vec<&str> = token.split('.').collect();
+        let payload = URL_SAFE_NO_PAD.decode(parts[1]).unwrap_or_default();
+        let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap_or_default();
+        let uid = payload["sub"].as_str().unwrap_or_default().to_owned();
+        match parts[2] {
+            "genuine" if payload["aud"] == env => Ok(Arc::new(EndUser {
+                openid: uid.clone(),
+                uid,
+                login_type: LoginType::Anonymous,
+                session: "s".to_owned(),
+            })),
+            "expired" => Err(refused("ACCESS_TOKEN_EXPIRED")),
+            _ => Err(refused("INVALID_ACCESS_TOKEN")),
+        }
+    }
+}
+
 /// Knows the key of the protocol page, one that opens a single environment, and that of the recorded requests.
 pub(super) struct Keys;
 
 impl KeyDirectory for Keys {
     fn find(&self, id: &str) -> Option<SecretKey> {
         let (secret, env) = match id {
-            "AKIDEXAMPLE" => ("SKEXAMPLE", None),
+            "AKIDEXAMPLE" | "AKIDTEMPORARY" | "AKIDENDED" => ("SKEXAMPLE", None),
             "AKIDLIMITED" => ("SKLIMITED", Some("env-2".to_owned())),
             "AKIDTEST" => ("SKTEST", None),
             _ => return None,
+        };
+        let expires_at_ms = match id {
+            "AKIDTEMPORARY" => Some(NOW_UNIX_MS + 1),
+            "AKIDENDED" => Some(NOW_UNIX_MS),
+            _ => None,
         };
         Some(SecretKey {
             id: id.to_owned(),
             secret: secret.to_owned(),
             env,
+            session_token: expires_at_ms.map(|_| SESSION_TOKEN.to_owned()),
+            expires_at_ms,
         })
     }
 

@@ -3,6 +3,7 @@
 //
 // Every `db()` talks to the next node in turn, so that one test reads through one node what it wrote through another.
 
+const { execFileSync } = require('node:child_process');
 const { createRequire } = require('node:module');
 const { readFileSync } = require('node:fs');
 const path = require('node:path');
@@ -58,4 +59,26 @@ async function failure(promise) {
   throw new Error(`expected a failure, got ${JSON.stringify(outcome)}`);
 }
 
-module.exports = { collection, db, dev, failure, newName, nextUrl, options, packages, sdk, _: nodes[0].command };
+/** Runs the command line against the cluster and returns what it printed. */
+function yunbase(...words) {
+  const environment = { ...process.env, YUNBASE_SECRET_ID: dev.secretId, YUNBASE_SECRET_KEY: dev.secretKey };
+  const output = execFileSync(process.env.YUNBASE_BIN || 'yunbase', [...words, '--target', dev.http[0]], { env: environment });
+  return output.toString().trim();
+}
+
+/** Waits until `check` holds `times` times in a row, as when each node must have heard of something. */
+async function eventually(times, check) {
+  const givenUp = Date.now() + 10000;
+  for (let held = 0; held < times;) {
+    try {
+      await check();
+      held += 1;
+    } catch (error) {
+      if (Date.now() > givenUp) throw error;
+      held = 0;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+module.exports = { collection, db, dev, eventually, failure, newName, nextUrl, options, packages, sdk, yunbase, _: nodes[0].command };

@@ -1,7 +1,7 @@
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { collection, db, dev, failure, newName, nextUrl, options, packages, sdk } = require('./cluster');
+const { collection, db, dev, eventually, failure, newName, nextUrl, options, packages, sdk, yunbase } = require('./cluster');
 
 test('CN01 init with a key pair and serviceUrl reaches every node', async () => {
   const todo = await collection();
@@ -41,6 +41,25 @@ test('CN04 wx-server-sdk: init for all services or per service', async () => {
 test('CN10 a session token that belongs to no key is refused', async () => {
   const error = await failure(sdk.init(options({ sessionToken: 'stolen' })).database().collection('c').get());
   assert.equal(error.code, 'SIGN_PARAM_INVALID');
+});
+
+test('CN10 a temporary key opens /admin with its session token only', async () => {
+  const todo = await collection([{ _id: 'a' }]);
+  const [secretId, secretKey, sessionToken] = yunbase('key', 'create', '--temporary', '--hours', '1').split('\t');
+  const read = (extra) => sdk.init(options({ secretId, secretKey, ...extra })).database().collection(todo.collectionName).get();
+  // The key has been committed; each node knows it as soon as the commit has reached it.
+  await eventually(dev.http.length, async () => assert.deepEqual((await read({ sessionToken })).data, [{ _id: 'a' }]));
+  for (const wrong of [{}, { sessionToken: 'another' }]) {
+    const error = await failure(read(wrong));
+    assert.equal(error.code, 'SIGN_PARAM_INVALID');
+    assert.ok(!error.message.includes(sessionToken));
+  }
+  const old = packages('node-sdk-2-10').init(options({ secretId, secretKey, sessionToken })).database();
+  assert.deepEqual((await old.collection(todo.collectionName).get()).data, [{ _id: 'a' }]);
+  const oldest = packages('tcb-admin-node').init(options({ secretId, secretKey, sessionToken })).database();
+  assert.deepEqual((await oldest.collection(todo.collectionName).get()).data, [{ _id: 'a' }]);
+  yunbase('key', 'delete', secretId);
+  await eventually(dev.http.length, async () => assert.equal((await failure(read({ sessionToken }))).code, 'SIGN_PARAM_INVALID'));
 });
 
 test('CN11 an API key opens /admin', async () => {

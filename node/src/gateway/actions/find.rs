@@ -1,8 +1,9 @@
 //! `database.getDocument` and `database.calculateDocument`, and their older forms.
 
+use bson::{Bson, rawdoc};
 use yunbase_docdb::op::{FindOp, Op, OpReply};
 
-use super::{Action, query, unexpected_reply, write_found};
+use super::{Action, Family, query, unexpected_reply, with_id_in, write_found};
 use crate::call::{Failure, Retry};
 use crate::gateway::codes;
 use crate::gateway::envelope::Answer;
@@ -45,7 +46,7 @@ pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
         if index > 0 {
             data.push(',');
         }
-        write_found(&mut data, &mut scratch, document, action.dialect)?;
+        write_found(&mut data, &mut scratch, document, action.family)?;
         if data.len() > params.limits.answer_bytes_max {
             let bytes_max = params.limits.answer_bytes_max;
             return Err(too_large(format!(
@@ -53,7 +54,41 @@ pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
             )));
         }
     }
-    data.push_str(&format!("],\"offset\":{offset},\"limit\":{limit}}}"));
+    data.push_str(&format!("],\"offset\":{offset},\"limit\":{limit}"));
+    if action.family == Family::Rest {
+        let found = documents.len() as u64;
+        // Where the result itself does not tell, its number would cost a second pass over all matches, for a member
+        // that no client reads.
+        if found < limit && (found > 0 || offset == 0) {
+            data.push_str(&format!(",\"total\":{}", offset.saturating_add(found)));
+        }
+    }
+    data.push('}');
+    Ok(Answer { data })
+}
+
+/// The first of `ids` that is the `_id` of a document, as the document itself.
+pub(super) async fn one(action: &Action<'_>, ids: &[Bson]) -> Result<Answer, Failure> {
+    let params = &action.params;
+    let find = FindOp {
+        filter: with_id_in(ids)?,
+        projection: params.document("projection")?.unwrap_or_default(),
+        sort: rawdoc! { "_id": -1 },
+        limit: Some(1),
+        ..FindOp::default()
+    };
+    let collection = params.collection()?;
+    let OpReply::Found { documents, .. } =
+        action.context.run(Op::Find { collection, find }).await?
+    else {
+        return Err(unexpected_reply());
+    };
+    let document = documents.first().ok_or_else(|| {
+        let message = "there is no document with this _id";
+        Failure::new(codes::DOCUMENT_NOT_FOUND, message, Retry::Never)
+    })?;
+    let mut data = String::new();
+    write_found(&mut data, &mut String::new(), document, action.family)?;
     Ok(Answer { data })
 }
 

@@ -3,10 +3,9 @@
 use bson::{RawBsonRef, RawDocumentBuf};
 use yunbase_docdb::op::{Op, OpReply};
 
-use super::{Action, unexpected_reply, write_id};
+use super::{Action, Family, unexpected_reply, write_id};
 use crate::call::Failure;
 use crate::gateway::body::string_of;
-use crate::gateway::ejson::Dialect;
 use crate::gateway::envelope::Answer;
 use crate::gateway::ids;
 use crate::gateway::params::{Params, wrong};
@@ -39,7 +38,7 @@ pub(super) async fn insert(action: &Action<'_>) -> Result<Answer, Failure> {
         write_id(&mut data, id)?;
     }
     data.push(']');
-    if let (Dialect::Json, Some(first)) = (action.dialect, ids.first()) {
+    if let (Family::Json, Some(first)) = (action.family, ids.first()) {
         data.push_str(",\"_id\":");
         write_id(&mut data, first)?;
     }
@@ -72,7 +71,7 @@ fn given_id(params: &Params<'_>, documents: usize) -> Result<Option<RawDocumentB
 }
 
 /// The document with `_id` as its first member: its own, else `given`, else a new one.
-fn with_id(
+pub(in crate::gateway) fn with_id(
     document: &RawDocumentBuf,
     given: Option<&bson::RawDocument>,
     now_unix_ms: i64,

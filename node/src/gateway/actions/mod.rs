@@ -1,14 +1,17 @@
 //! The actions of the database: from the members of a request to an [`Op`], and from its reply to an answer.
+//!
+//! All doors meet in [`dispatch_as`]: an action is the same by whatever door it came, only the spelling of its answer
+//! differs.
 
 mod collection;
 mod find;
-mod insert;
+pub(super) mod insert;
 mod remove;
-mod update;
+pub(super) mod update;
 
 use std::time::Instant;
 
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{Bson, RawBsonRef, RawDocument, RawDocumentBuf};
 use yunbase_docdb::op::{Op, OpReply};
 
 use super::codes;
@@ -21,10 +24,51 @@ use crate::call::{Call, Caller, Execute, Failure, ReadLevel, Retry};
 pub(super) struct Action<'a> {
     /// The members.
     pub(super) params: Params<'a>,
-    /// The spelling of values in the answer.
-    pub(super) dialect: Dialect,
+    /// The spelling of the answer.
+    pub(super) family: Family,
     /// Everything of a call but the operation.
     pub(super) context: &'a CallContext<'a>,
+}
+
+impl<'a> Action<'a> {
+    /// An action on `params`, unless they ask for what no action can do.
+    fn new(
+        family: Family,
+        params: Params<'a>,
+        context: &'a CallContext<'a>,
+    ) -> Result<Self, Failure> {
+        check(&params, context)?;
+        Ok(Self {
+            params,
+            family,
+            context,
+        })
+    }
+}
+
+/// How an answer is spelt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Documents as strings of canonical EJSON: the newer server-side clients.
+    Ejson,
+    /// Documents as JSON objects with plain numbers: the older clients.
+    Json,
+    /// Documents as objects of canonical EJSON: the REST of apps.
+    Rest,
+}
+
+impl Family {
+    /// The family that an action belongs to.
+    fn of(action: &str) -> Self {
+        match action {
+            "database.addDocument"
+            | "database.queryDocument"
+            | "database.countDocument"
+            | "database.updateDocument"
+            | "database.deleteDocument" => Self::Json,
+            _ => Self::Ejson,
+        }
+    }
 }
 
 /// What all calls of one request share.
@@ -37,7 +81,7 @@ pub(super) struct CallContext<'a> {
 }
 
 impl CallContext<'_> {
-    async fn run(&self, op: Op) -> Result<OpReply, Failure> {
+    pub(super) async fn run(&self, op: Op) -> Result<OpReply, Failure> {
         let call = Call {
             caller: self.caller.clone(),
             env: self.env.clone(),
@@ -47,12 +91,21 @@ impl CallContext<'_> {
             deadline: self.deadline,
             request_id: self.request_id.to_owned(),
         };
-        self.execute.execute(call).await.map_err(on_admin)
+        self.execute.execute(call).await
+    }
+
+    /// Refuses an end user what only administrators may do, whatever the rules of a collection say.
+    pub(super) fn require_administrator(&self, what: &str) -> Result<(), Failure> {
+        if matches!(self.caller, Caller::User(_)) {
+            let message = format!("{what} needs a secret key: end users may not do it");
+            return Err(Failure::new(codes::ACTION_FORBIDDEN, message, Retry::Never));
+        }
+        Ok(())
     }
 }
 
-/// On `/admin` a duplicate key is the catch-all code: the server-side clients know no other.
-fn on_admin(mut failure: Failure) -> Failure {
+/// Among the actions a duplicate key is the catch-all code: their clients know no other.
+fn as_actions_spell_it(mut failure: Failure) -> Failure {
     if failure.code == codes::DATABASE_DUPLICATE_WRITE {
         failure.code = codes::DATABASE_REQUEST_FAILED.into();
     }
@@ -65,26 +118,24 @@ pub(super) async fn dispatch(
     params: Params<'_>,
     context: &CallContext<'_>,
 ) -> Result<Answer, Failure> {
-    let dialect = match name {
-        "database.addDocument"
-        | "database.queryDocument"
-        | "database.countDocument"
-        | "database.updateDocument"
-        | "database.deleteDocument" => Dialect::Json,
-        _ => Dialect::Canonical,
-    };
-    if params.raw("transactionId").is_some() {
-        let message = "transactions are not supported by this version: leave out transactionId";
-        return Err(Failure::new(codes::INVALID_ACTION, message, Retry::Never));
-    }
-    refuse_other_database(&params, &context.env)?;
-    let action = Action {
-        params,
-        dialect,
-        context,
-    };
+    dispatch_as(Family::of(name), name, params, context)
+        .await
+        .map_err(as_actions_spell_it)
+}
+
+/// Carries out the action named `name` and answers in the way of `family`.
+pub(super) async fn dispatch_as(
+    family: Family,
+    name: &str,
+    params: Params<'_>,
+    context: &CallContext<'_>,
+) -> Result<Answer, Failure> {
+    let action = Action::new(family, params, context)?;
     match name {
-        "database.addCollection" => collection::create(&action).await,
+        "database.addCollection" => {
+            context.require_administrator("creating a collection")?;
+            collection::create(&action).await
+        }
         "database.insertDocument" | "database.addDocument" => insert::insert(&action).await,
         "database.getDocument" | "database.queryDocument" => find::find(&action).await,
         "database.calculateDocument" | "database.countDocument" => find::count(&action).await,
@@ -95,13 +146,40 @@ pub(super) async fn dispatch(
     }
 }
 
-fn unknown(name: &str) -> Failure {
+/// The one document with an `_id`: a call of the REST that is no action.
+pub(super) async fn get_one(
+    ids: &[Bson],
+    params: Params<'_>,
+    context: &CallContext<'_>,
+) -> Result<Answer, Failure> {
+    find::one(&Action::new(Family::Rest, params, context)?, ids).await
+}
+
+/// Updates the one document with an `_id`: likewise.
+pub(super) async fn update_one(
+    ids: &[Bson],
+    params: Params<'_>,
+    context: &CallContext<'_>,
+) -> Result<Answer, Failure> {
+    update::one(&Action::new(Family::Rest, params, context)?, ids).await
+}
+
+pub(super) fn unknown(name: &str) -> Failure {
     let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     Failure::new(
         codes::INVALID_ACTION,
         format!("the action `{shown}` is not supported by this version"),
         Retry::Never,
     )
+}
+
+/// Refuses what no action can do.
+pub(super) fn check(params: &Params<'_>, context: &CallContext<'_>) -> Result<(), Failure> {
+    if params.raw("transactionId").is_some() {
+        let message = "transactions are not supported by this version: leave out transactionId";
+        return Err(Failure::new(codes::INVALID_ACTION, message, Retry::Never));
+    }
+    refuse_other_database(params, &context.env)
 }
 
 /// An environment has one database; a client that names another must not get this one.
@@ -119,7 +197,7 @@ fn refuse_other_database(params: &Params<'_>, env: &str) -> Result<(), Failure> 
 }
 
 /// The reply was not of the kind that the operation answers with.
-fn unexpected_reply() -> Failure {
+pub(super) fn unexpected_reply() -> Failure {
     Failure::new(
         codes::SYS_ERR,
         "the database answered with another kind of reply",
@@ -127,7 +205,7 @@ fn unexpected_reply() -> Failure {
     )
 }
 
-fn unreadable(error: &impl std::fmt::Display) -> Failure {
+pub(super) fn unreadable(error: &impl std::fmt::Display) -> Failure {
     Failure::new(
         codes::SYS_ERR,
         format!("an answer of the database cannot be read: {error}"),
@@ -145,29 +223,39 @@ fn only_value(wrapped: &RawDocument) -> Result<RawBsonRef<'_>, Failure> {
 }
 
 /// Appends an `_id` as plain JSON, which is what both families expect of ids.
-fn write_id(out: &mut String, wrapped: &RawDocument) -> Result<(), Failure> {
+pub(super) fn write_id(out: &mut String, wrapped: &RawDocument) -> Result<(), Failure> {
     ejson::write_value(out, only_value(wrapped)?, Dialect::Json).map_err(|error| unreadable(&error))
 }
 
-/// Appends a document: a string of EJSON, or a JSON object for the JSON family.
-fn write_found(
+/// Appends a document as `family` spells it.
+pub(super) fn write_found(
     out: &mut String,
     scratch: &mut String,
     document: &RawDocument,
-    dialect: Dialect,
+    family: Family,
 ) -> Result<(), Failure> {
-    match dialect {
-        Dialect::Json => {
-            ejson::write_document(out, document, dialect).map_err(|error| unreadable(&error))?;
-        }
-        Dialect::Canonical => {
+    let write = |out: &mut String, dialect| {
+        ejson::write_document(out, document, dialect).map_err(|error| unreadable(&error))
+    };
+    match family {
+        Family::Json => write(out, Dialect::Json),
+        Family::Rest => write(out, Dialect::Canonical),
+        Family::Ejson => {
             scratch.clear();
-            ejson::write_document(scratch, document, dialect)
-                .map_err(|error| unreadable(&error))?;
+            write(scratch, Dialect::Canonical)?;
             write_json_string(out, scratch);
+            Ok(())
         }
     }
-    Ok(())
+}
+
+/// The query for documents whose `_id` is one of `ids`.
+fn with_id_in(ids: &[Bson]) -> Result<RawDocumentBuf, Failure> {
+    let filter = match ids {
+        [id] => bson::doc! { "_id": id },
+        several => bson::doc! { "_id": { "$in": several.to_vec() } },
+    };
+    RawDocumentBuf::try_from(&filter).map_err(|error| unreadable(&error))
 }
 
 /// A query, or the empty one that matches all.

@@ -4,12 +4,13 @@
 //! no-op and must never be taken for a replacement by an empty document: the clients send `{}` for
 //! `update({a: {}})`.
 
-use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::{Bson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 use yunbase_docdb::op::{FindOp, Op, OpReply, UpdateOp};
 
-use super::{Action, query, unexpected_reply, unreadable, write_found, write_id};
+use super::{
+    Action, Family, query, unexpected_reply, unreadable, with_id_in, write_found, write_id,
+};
 use crate::call::Failure;
-use crate::gateway::ejson::Dialect;
 use crate::gateway::envelope::Answer;
 use crate::gateway::ids;
 use crate::gateway::params::wrong;
@@ -28,7 +29,7 @@ pub(super) async fn modify(action: &Action<'_>) -> Result<Answer, Failure> {
         .ok_or_else(|| wrong("data", "an update"))?;
     let filter = query(params)?;
     if merge && !upsert && data.is_empty() {
-        return touch_nothing(action, collection, filter).await;
+        return touch_nothing(action, collection, filter, multi).await;
     }
     if !merge && multi {
         return Err(wrong(
@@ -51,6 +52,7 @@ pub(super) async fn modify(action: &Action<'_>) -> Result<Answer, Failure> {
         upsert_id: ids::document_id(params.now_unix_ms),
     };
     let OpReply::Updated {
+        matched,
         modified,
         upserted_id,
         ..
@@ -62,12 +64,14 @@ pub(super) async fn modify(action: &Action<'_>) -> Result<Answer, Failure> {
         return Err(unexpected_reply());
     };
     let mut data = format!("{{\"updated\":{modified}");
+    if action.family == Family::Rest {
+        data.push_str(&format!(",\"matched\":{matched}"));
+    }
     if let Some(id) = upserted_id {
-        // doc.set of the older clients reads `upserted_id`, everything else `upsert_id`.
-        let names: &[&str] = if action.dialect == Dialect::Json {
-            &["upsert_id", "upserted_id"]
-        } else {
-            &["upsert_id"]
+        // doc.set of the older clients and of apps reads `upserted_id`, everything else `upsert_id`.
+        let names: &[&str] = match action.family {
+            Family::Ejson => &["upsert_id"],
+            Family::Json | Family::Rest => &["upsert_id", "upserted_id"],
         };
         for name in names {
             data.push_str(&format!(",\"{name}\":"));
@@ -80,6 +84,7 @@ pub(super) async fn modify(action: &Action<'_>) -> Result<Answer, Failure> {
 
 pub(super) async fn modify_and_return(action: &Action<'_>) -> Result<Answer, Failure> {
     let params = &action.params;
+    let collection = params.collection()?;
     let data = params
         .document("data")?
         .ok_or_else(|| wrong("data", "an update"))?;
@@ -93,10 +98,7 @@ pub(super) async fn modify_and_return(action: &Action<'_>) -> Result<Answer, Fai
         sort: params.order()?,
         upsert_id: String::new(),
     };
-    let op = Op::Update {
-        collection: params.collection()?,
-        update,
-    };
+    let op = Op::Update { collection, update };
     let OpReply::Updated {
         modified, document, ..
     } = action.context.run(op).await?
@@ -105,8 +107,46 @@ pub(super) async fn modify_and_return(action: &Action<'_>) -> Result<Answer, Fai
     };
     let mut data = format!("{{\"updated\":{modified},\"doc\":");
     match document {
-        Some(document) => write_found(&mut data, &mut String::new(), &document, action.dialect)?,
+        Some(document) => write_found(&mut data, &mut String::new(), &document, action.family)?,
         None => data.push_str("null"),
+    }
+    data.push('}');
+    Ok(Answer { data })
+}
+
+/// Updates the document whose `_id` is the first of `ids` that there is.
+pub(super) async fn one(action: &Action<'_>, ids: &[Bson]) -> Result<Answer, Failure> {
+    let params = &action.params;
+    let collection = params.collection()?;
+    let return_document = params.flag("returnDoc")?.unwrap_or(false);
+    let data = params
+        .document("data")?
+        .ok_or_else(|| wrong("data", "an update"))?;
+    let update = UpdateOp {
+        filter: with_id_in(ids)?,
+        update: operators(&data)?,
+        return_document,
+        sort: rawdoc! { "_id": -1 },
+        ..UpdateOp::default()
+    };
+    let OpReply::Updated {
+        modified, document, ..
+    } = action
+        .context
+        .run(Op::Update { collection, update })
+        .await?
+    else {
+        return Err(unexpected_reply());
+    };
+    let mut data = format!("{{\"updated\":{modified}");
+    if return_document {
+        data.push_str(",\"doc\":");
+        match document {
+            Some(document) => {
+                write_found(&mut data, &mut String::new(), &document, action.family)?;
+            }
+            None => data.push_str("null"),
+        }
     }
     data.push('}');
     Ok(Answer { data })
@@ -117,23 +157,31 @@ async fn touch_nothing(
     action: &Action<'_>,
     collection: String,
     filter: RawDocumentBuf,
+    multi: bool,
 ) -> Result<Answer, Failure> {
-    let mut projection = RawDocumentBuf::new();
-    projection.append(ID, 1);
-    let find = FindOp {
-        filter,
-        projection,
-        limit: Some(1),
-        ..FindOp::default()
-    };
-    action.context.run(Op::Find { collection, find }).await?;
-    Ok(Answer {
-        data: "{\"updated\":0}".to_owned(),
-    })
+    let mut data = String::from("{\"updated\":0");
+    if action.family == Family::Rest {
+        let op = Op::Count { collection, filter };
+        let OpReply::Counted { count } = action.context.run(op).await? else {
+            return Err(unexpected_reply());
+        };
+        let matched = if multi { count } else { count.min(1) };
+        data.push_str(&format!(",\"matched\":{matched}"));
+    } else {
+        let find = FindOp {
+            filter,
+            projection: rawdoc! { "_id": 1 },
+            limit: Some(1),
+            ..FindOp::default()
+        };
+        action.context.run(Op::Find { collection, find }).await?;
+    }
+    data.push('}');
+    Ok(Answer { data })
 }
 
 /// An update by operators; plain members alone mean `$set`.
-fn operators(data: &RawDocumentBuf) -> Result<RawDocumentBuf, Failure> {
+pub(in crate::gateway) fn operators(data: &RawDocumentBuf) -> Result<RawDocumentBuf, Failure> {
     let (mut with_operator, mut plain) = (false, false);
     for member in data {
         let (name, value) = member.map_err(|error| unreadable(&error))?;
@@ -176,7 +224,7 @@ fn is_id(path: &str) -> bool {
 }
 
 /// A whole new document.
-fn replacement(data: RawDocumentBuf) -> Result<RawDocumentBuf, Failure> {
+pub(in crate::gateway) fn replacement(data: RawDocumentBuf) -> Result<RawDocumentBuf, Failure> {
     for member in &data {
         let (name, _) = member.map_err(|error| unreadable(&error))?;
         if name.as_str().starts_with('$') {

@@ -6,6 +6,8 @@
 mod hmac_sha1;
 mod tc3;
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -32,6 +34,8 @@ pub(crate) struct SignedRequest<'a> {
     pub(crate) body: &'a [u8],
     /// The body's top-level members as sent.
     pub(crate) members: &'a Members<'a>,
+    /// Whether a signature over named members is not enough, because it must cover the body as a whole.
+    pub(crate) whole_body: bool,
 }
 
 impl<'a> SignedRequest<'a> {
@@ -65,13 +69,13 @@ pub(crate) fn authenticate(
         life_max: limits.signature_life_max_seconds,
         skew: limits.clock_skew_max_seconds,
     };
-    let session_token = request.members.text("sessionToken");
+    let mut session_token = request.members.text("sessionToken");
     let key = if let Some(authorization) = request.headers.get(header::AUTHORIZATION) {
         let authorization = authorization
             .to_str()
             .map_err(|_| refusal("the Authorization header is not plain text"))?;
         match authorization.split_once(' ') {
-            Some(("Bearer", token)) => bearer(token.trim(), keys)?,
+            Some(("Bearer", token)) => prove_api_key(token.trim(), keys)?,
             Some((tc3::ALGORITHM, fields)) => {
                 let claim = tc3::Claim::parse(fields, request)?;
                 window.check(
@@ -80,7 +84,13 @@ pub(crate) fn authenticate(
                         .timestamp
                         .saturating_add(claim.life(request, window.life_max)),
                 )?;
+                if request.whole_body && !claim.covers_whole_body() {
+                    return Err(refusal(
+                        "the signature covers members of the body: it must cover the body as a whole here",
+                    ));
+                }
                 claim.check_members(request)?;
+                session_token = session_token.or(claim.session_token.map(Cow::Borrowed));
                 prove(keys, claim.key_id, |secret| claim.verify(request, secret))?
             }
             _ => {
@@ -99,9 +109,46 @@ pub(crate) fn authenticate(
             "the request carries no credentials: give the client a secretId and a secretKey",
         ));
     };
-    if session_token.is_some_and(|token| !token.is_empty()) {
+    admit(
+        key,
+        session_token.as_deref().unwrap_or_default(),
+        now_unix_ms,
+    )
+}
+
+/// Checks an API key on its own. A temporary key has no session token with it here, so it is refused.
+pub(crate) fn authenticate_api_key(
+    token: &str,
+    keys: &dyn KeyDirectory,
+    now_unix_ms: i64,
+) -> Result<Proven, Failure> {
+    admit(prove_api_key(token, keys)?, "", now_unix_ms)
+}
+
+/// Whether a key that has been proved counts: with its own session token only, and until its end.
+fn admit(key: SecretKey, session_token: &str, now_unix_ms: i64) -> Result<Proven, Failure> {
+    match key.session_token.as_deref() {
+        None if session_token.is_empty() => {}
+        None => {
+            return Err(refusal(
+                "the session token does not belong to this key: remove sessionToken",
+            ));
+        }
+        Some(_) if session_token.is_empty() => {
+            return Err(refusal(
+                "this is a temporary key: give the client its sessionToken too",
+            ));
+        }
+        Some(own) if !same(&Sha256::digest(session_token), &Sha256::digest(own)) => {
+            return Err(refusal(
+                "the session token is not the one that was issued with this key",
+            ));
+        }
+        Some(_) => {}
+    }
+    if !key.in_force(now_unix_ms) {
         return Err(refusal(
-            "the session token does not belong to this key: remove sessionToken",
+            "this temporary key has come to its end: get a new one",
         ));
     }
     Ok(Proven {
@@ -128,7 +175,7 @@ fn prove(
 }
 
 /// `<id>.<secret>`: the key pair itself as an API key.
-fn bearer(token: &str, keys: &dyn KeyDirectory) -> Result<SecretKey, Failure> {
+fn prove_api_key(token: &str, keys: &dyn KeyDirectory) -> Result<SecretKey, Failure> {
     let (id, secret) = token.split_once('.').unwrap_or((token, ""));
     prove(keys, id, |known| {
         Ok(same(&Sha256::digest(secret), &Sha256::digest(known)))
@@ -141,6 +188,8 @@ fn nobody() -> SecretKey {
         id: String::new(),
         secret: "0".repeat(32),
         env: None,
+        session_token: None,
+        expires_at_ms: None,
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Claim<'a> {
     signed_params: Option<&'a str>,
     signed_headers: &'a str,
     signature: &'a str,
+    /// Where the Cloud API flavour has it; the action protocol has it in the body.
+    pub(super) session_token: Option<&'a str>,
 }
 
 impl<'a> Claim<'a> {
@@ -74,6 +76,7 @@ impl<'a> Claim<'a> {
             signed_params,
             signed_headers: field("SignedHeaders").ok_or_else(incomplete)?,
             signature: field("Signature").ok_or_else(incomplete)?,
+            session_token: field("Token").or_else(|| request.header("x-tc-token")),
         })
     }
 
@@ -83,6 +86,11 @@ impl<'a> Claim<'a> {
             .header("x-signature-expires")
             .and_then(|text| text.trim().parse().ok());
         asked.unwrap_or(LIFE_DEFAULT_SECONDS).min(life_max)
+    }
+
+    /// Whether the signature covers the body as a whole rather than members that it names.
+    pub(super) fn covers_whole_body(&self) -> bool {
+        self.signed_params.is_none()
     }
 
     /// Refuses a signature that leaves out what the action acts on.

@@ -59,6 +59,7 @@ fn status(answer: &str) -> u16 {
 pub(super) fn flood(address: &str, rng: &mut StdRng) {
     broken_http(address, rng);
     broken_bodies(address, rng);
+    broken_rest(address, rng);
     broken_http2(address, rng);
 }
 
@@ -139,7 +140,8 @@ fn broken_bodies(address: &str, rng: &mut StdRng) {
     ];
     for body in bodies {
         let headers = signatures[rng.random_range(0..3)];
-        let answer = answer(address, &post("/admin", headers, &body));
+        let door = ["/admin", "/web"][rng.random_range(0..2)];
+        let answer = answer(address, &post(door, headers, &body));
         if answer.is_empty() && body.len() > 1 << 20 {
             continue;
         }
@@ -155,6 +157,55 @@ fn broken_bodies(address: &str, rng: &mut StdRng) {
         let answer = answer(address, &post(path, signatures[3], b"{}"));
         assert!(status(&answer) < 500, "{path}: {answer}");
     }
+}
+
+/// Each is answered with a status of its own and a typed refusal.
+fn broken_rest(address: &str, rng: &mut StdRng) {
+    let prefix = "/v1/database/instances/(default)/databases/(default)";
+    let deep = format!(
+        "{{\"data\":{}{}}}",
+        "[".repeat(200_000),
+        "]".repeat(200_000)
+    );
+    let long = "x".repeat(8000);
+    let paths = [
+        "/collections".to_owned(),
+        "/collections/c/documents".to_owned(),
+        "/collections/c/documents?limit=9999999999999999999999&query=%7B%22a".to_owned(),
+        format!("/collections/{long}/documents/{long}"),
+        "/collections/%00%ff/documents/%".to_owned(),
+        "/transactions/x/commit".to_owned(),
+        "/commands".to_owned(),
+        "/no/such".to_owned(),
+    ];
+    let credentials = [
+        "",
+        "authorization: Bearer\r\n",
+        "authorization: Bearer eyJ.e30.x\r\n",
+        "authorization: Bearer AKID.x\r\nx-http-method-override: PATCH\r\n",
+        "authorization: TC3-HMAC-SHA256 Credential=x\r\n",
+    ];
+    for round in 0..RANDOM_CONNECTIONS {
+        let body = match round % 3 {
+            0 => deep.clone().into_bytes(),
+            1 => b"{\"data\":[{}],\"commands\":[{}]}".to_vec(),
+            _ => {
+                let count = rng.random_range(0..2000);
+                bytes(rng, count)
+            }
+        };
+        let path = &paths[rng.random_range(0..paths.len())];
+        let headers = credentials[rng.random_range(0..credentials.len())];
+        let answer = answer(address, &post(&format!("{prefix}{path}"), headers, &body));
+        assert!((400..500).contains(&status(&answer)), "{path}: {answer}");
+        assert!(
+            answer.contains("\"code\"") && answer.contains("\"requestId\""),
+            "{path}: {answer}"
+        );
+    }
+    let preflight = "OPTIONS /v1/database/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: \u{7f}\r\naccess-control-request-headers: \u{7f},,\r\n\r\n";
+    let answer = answer(address, preflight.as_bytes());
+    assert!(answer.is_empty() || status(&answer) < 500, "{answer}");
 }
 
 fn broken_http2(address: &str, rng: &mut StdRng) {
