@@ -57,7 +57,8 @@ pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
     Ok(Answer { data })
 }
 
-fn too_large(what: String) -> Failure {
+/// The refusal of a result that does not fit into an answer.
+pub(super) fn too_large(what: String) -> Failure {
     let message = what + ": ask for fewer documents or fields";
     Failure::new(codes::EXCEED_REQUEST_SIZE_LIMIT, message, Retry::Never)
 }

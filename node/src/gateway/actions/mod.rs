@@ -1,5 +1,6 @@
 //! The actions of the database: from the members of a request to an [`Op`], and from its reply to an answer.
 
+mod aggregate;
 mod collection;
 mod find;
 mod insert;
@@ -70,7 +71,8 @@ pub(super) async fn dispatch(
         | "database.queryDocument"
         | "database.countDocument"
         | "database.updateDocument"
-        | "database.deleteDocument" => Dialect::Json,
+        | "database.deleteDocument"
+        | "database.aggregate" => Dialect::Json,
         _ => Dialect::Canonical,
     };
     if params.raw("transactionId").is_some() {
@@ -91,6 +93,7 @@ pub(super) async fn dispatch(
         "database.modifyDocument" | "database.updateDocument" => update::modify(&action).await,
         "database.modifyAndReturnDoc" => update::modify_and_return(&action).await,
         "database.removeDocument" | "database.deleteDocument" => remove::remove(&action).await,
+        "database.aggregateDocuments" | "database.aggregate" => aggregate::aggregate(&action).await,
         _ => Err(unknown(name)),
     }
 }
