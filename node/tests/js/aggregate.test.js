@@ -58,7 +58,7 @@ test('stages', async (context) => {
     assert.equal(new Set(ids).size, 2);
   });
   await context.test('ST05 geoNear says that it is not there yet', async () => {
-    const near = db().Geo.Point(1, 2);
+    const near = new (db().Geo.Point)(1, 2);
     const error = await failure(run().geoNear({ near, spherical: true, distanceField: 'd' }).end());
     assert.match(error.message, /2dsphere/);
   });

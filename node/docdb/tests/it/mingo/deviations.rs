@@ -140,11 +140,16 @@ const DEVIATIONS: [Deviation; 11] = [
 ];
 
 /// The same for whole pipelines.
-const PIPELINE_DEVIATIONS: [Deviation; 5] = [
+const PIPELINE_DEVIATIONS: [Deviation; 6] = [
     Deviation {
         name: "$count of nothing",
         reason: "mingo makes a document with 0; MongoDB makes none",
         applies: |case, _| mentions(case, "\"$facet\"") && mentions(case, "\"$count\": \""),
+    },
+    Deviation {
+        name: "$bucket of a value that is a boundary",
+        reason: "mingo puts it into the bucket below; in MongoDB a boundary begins its bucket",
+        applies: |case, _| mentions(case, "\"$bucket\""),
     },
     Deviation {
         name: "$lookup by the elements of an array",
