@@ -428,7 +428,8 @@ fn is_read(op: &Op) -> bool {
         | Op::Find(_)
         | Op::Count(_)
         | Op::ListIndexes(_)
-        | Op::Explain(_) => true,
+        | Op::Explain(_)
+        | Op::Aggregate(_) => true,
         Op::CreateCollection(_)
         | Op::DropCollection(_)
         | Op::Insert(_)

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::aggregate::Aggregate;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
@@ -58,6 +59,12 @@ impl<T> Collection<T> {
     /// Begins a query.
     pub fn find(&self, filter: impl Into<Filter>) -> Find<T> {
         Find::new(self.client.clone(), self.name.clone(), filter.into())
+    }
+
+    /// Begins an aggregation. Its documents are of type `T` until [`Aggregate::typed`] says otherwise.
+    pub fn aggregate(&self, pipeline: impl IntoIterator<Item = Document>) -> Aggregate<T> {
+        let pipeline = pipeline.into_iter().collect();
+        Aggregate::new(self.client.clone(), self.name.clone(), pipeline)
     }
 
     /// How many documents match.

@@ -49,9 +49,10 @@
 //! | `leader` | where writes are decided, as nodes name it |
 //! | `endpoint` | the addresses, which is used now, reconnecting |
 //! | `link`, `frames` | one live stream; everything that waits goes into one frame |
-//! | `collection`, `find`, `catalog`, `filter`, `update`, `wire` | the typed face |
+//! | `collection`, `find`, `aggregate`, `catalog`, `filter`, `update`, `wire` | the typed face |
 //! | `testing` | a stand-in server and a starter of real ones, for tests |
 
+mod aggregate;
 pub mod auth;
 mod builder;
 mod catalog;
@@ -73,6 +74,7 @@ pub mod testing;
 pub mod update;
 mod wire;
 
+pub use crate::aggregate::Aggregate;
 pub use crate::builder::ClientBuilder;
 pub use crate::catalog::Index;
 pub use crate::client::Client;

@@ -19,6 +19,7 @@ use yunbase_docdb::op::{Op, OpReply};
 use yunbase_docdb::{Budget, Database, Step, WritePlan, limits};
 
 use crate::call::{Failure, ReadLevel, Retry, SessionSequence};
+use crate::spill::SpillFolder;
 
 /// Queries that scan run beside each other at most this many a group, on threads of their own, so that they
 /// cannot starve point reads and writes of the machine.
@@ -53,18 +54,25 @@ pub struct GroupRuntime {
     database: Arc<Database>,
     leadership: watch::Receiver<Leadership>,
     scans: Arc<Semaphore>,
+    spill: SpillFolder,
     now_ms: fn() -> i64,
 }
 
 impl GroupRuntime {
-    /// Puts group and database together; `now_ms` is what commands are stamped with.
-    pub fn new(group: Group, database: Arc<Database>, now_ms: fn() -> i64) -> Arc<Self> {
+    /// Puts group and database together; large queries use `spill`, and `now_ms` is what commands are stamped with.
+    pub fn new(
+        group: Group,
+        database: Arc<Database>,
+        spill: SpillFolder,
+        now_ms: fn() -> i64,
+    ) -> Arc<Self> {
         let leadership = group.watch_leader();
         Arc::new(Self {
             group,
             database,
             leadership,
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            spill,
             now_ms,
         })
     }
@@ -153,10 +161,12 @@ impl GroupRuntime {
             return Attempt::Done(Err(stopped(self.id())));
         };
         let (database, env) = (self.database.clone(), env.to_owned());
+        let spill = self.spill.clone();
         let scan = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let expired = || Instant::now() >= deadline;
-            database.read(&env, &op, &Budget::new(&expired), now_ms)
+            let budget = Budget::new(&expired).with_spill(&spill);
+            database.read(&env, &op, &budget, now_ms)
         });
         Attempt::Done(match scan.await {
             Ok(outcome) => outcome.map_err(Failure::from),
@@ -318,7 +328,9 @@ fn is_cheap(op: &Op) -> bool {
         | Op::DropCollection { .. }
         | Op::CreateIndex { .. }
         | Op::DropIndex { .. } => true,
-        Op::ListCollections | Op::ListIndexes { .. } | Op::Explain(_) => false,
+        Op::ListCollections | Op::ListIndexes { .. } | Op::Explain(_) | Op::Aggregate { .. } => {
+            false
+        }
     }
 }
 

@@ -94,6 +94,11 @@ impl DataDir {
         self.0.join("snapshots")
     }
 
+    /// Folder of the temporary files of queries.
+    pub fn spill(&self) -> PathBuf {
+        self.0.join("spill")
+    }
+
     /// Folder of keys and certificates.
     pub fn tls(&self) -> PathBuf {
         self.0.join("tls")

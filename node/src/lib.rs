@@ -10,7 +10,7 @@
 //! | `data_service` | the door for gRPC: documents |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
-//! | `group_runtime`, `state_bridge` | one group: the database over its Raft group |
+//! | `group_runtime`, `state_bridge`, `spill` | one group: the database over its Raft group; temporary files of its queries |
 //! | `surface` | the ports |
 //! | `metrics`, `maintenance` | readiness and metrics; index builds and the watch over groups |
 //! | `node`, `threads` | puts the parts together, starts and stops them; shares the cores out |
@@ -39,6 +39,7 @@ pub mod multiplex;
 pub mod node;
 pub mod router;
 pub mod sessions;
+pub mod spill;
 pub mod state_bridge;
 pub mod surface;
 pub mod threads;

@@ -34,6 +34,7 @@ use crate::metrics::{NodeHealth, Wanted};
 use crate::peer_proto::forward_server;
 use crate::peer_proto::membership_server;
 use crate::router::{Router, RouterHandle};
+use crate::spill::SpillFolder;
 use crate::state_bridge::DatabaseState;
 use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
 use crate::surface::{cors, health, http};
@@ -384,6 +385,8 @@ async fn open_groups(
 ) -> anyhow::Result<()> {
     let shared = RocksShared::new(config.block_cache_bytes, config.write_buffer_bytes)
         .with_direct_writes(direct_io::is_supported(&config.data_dir));
+    let spill = SpillFolder::open(data.spill())
+        .with_context(|| format!("make the folder {}", data.spill().display()))?;
     for id in 0..identity.groups {
         let folder = data.state(id);
         let shared = shared.clone();
@@ -400,7 +403,12 @@ async fn open_groups(
             .open_group(GroupId(id), state)
             .await
             .with_context(|| format!("open group {id}"))?;
-        router.add_group(GroupRuntime::new(group, database.clone(), now_ms));
+        router.add_group(GroupRuntime::new(
+            group,
+            database.clone(),
+            spill.clone(),
+            now_ms,
+        ));
         if id == 0 {
             tasks.push(tokio::spawn(refresh::run(
                 database,

@@ -226,3 +226,18 @@ async fn wrong_credentials_are_an_authentication_error() {
         (ErrorKind::Unauthenticated, false)
     );
 }
+
+#[tokio::test]
+async fn pipelines_are_sent_stage_by_stage() {
+    let fake = Fake::start(1).await;
+    let (_, cities) = cities(&fake).await;
+    let many = [city("a", 5), city("b", 7), city("c", 7)];
+    cities.insert_many(&many).await.unwrap();
+    let pipeline = cities.aggregate([doc! { "$match": { "population": 7 } }]);
+    assert_eq!(pipeline.all().await.unwrap(), many[1..]);
+    let limited = pipeline.stage(doc! { "$limit": 1 }).typed::<Document>();
+    assert_eq!(limited.all().await.unwrap().len(), 1);
+    let refused = limited.stage(doc! { "$what": 1 }).all().await.unwrap_err();
+    assert_eq!(refused.code(), "DATABASE_INVALID_OPERRATOR");
+    assert!(cities.aggregate([]).explain().await.is_ok());
+}

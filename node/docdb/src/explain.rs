@@ -3,13 +3,14 @@
 
 use bson::{Bson, Document, doc};
 
+use crate::aggregate::{self, Request};
 use crate::catalog::{Collection, Index};
 use crate::error::{Error, Result};
-use crate::executor;
+use crate::executor::{self, Effort};
 use crate::keys;
 use crate::kv::{Direction, KeyRange, after_prefix};
 use crate::op::{Op, OpReply, UpdateOp};
-use crate::planner::{Access, Plan};
+use crate::planner::{Access, Choice, Plan};
 use crate::query::{Query, parse_filter};
 use crate::read::{Snapshot, raw};
 use crate::sort::Sort;
@@ -18,11 +19,22 @@ use crate::value::decode_value;
 /// Ranges shown at most; a long `$in` would make the answer unreadable.
 const RANGES_SHOWN_MAX: usize = 20;
 
-/// Explains a find, count, update or remove by carrying out its reading part.
+/// Explains a find, count, update, remove or aggregate by carrying out its reading part.
 pub(crate) fn explain(snapshot: &Snapshot<'_>, env: &str, op: &Op) -> Result<OpReply> {
     let name = op
         .collection()
         .ok_or_else(|| Error::invalid("only an operation on a collection can be explained"))?;
+    if let Op::Aggregate { pipeline, seed, .. } = op {
+        let request = Request {
+            env,
+            collection: name,
+            pipeline,
+            seed: *seed,
+        };
+        return Ok(OpReply::Described {
+            documents: vec![raw(&aggregate::explain(snapshot, &request)?)?],
+        });
+    }
     let collection = snapshot.catalog.require(env, name)?;
     let query = explained_query(snapshot, op)?;
     let choice = snapshot.choose(collection, &query)?;
@@ -37,21 +49,32 @@ pub(crate) fn explain(snapshot: &Snapshot<'_>, env: &str, op: &Op) -> Result<OpR
             (effort.documents_matched, effort)
         }
     };
+    let mut plan = plan(collection, &query, &choice, &effort);
+    plan.insert("documentsReturned", returned as i64);
+    Ok(OpReply::Described {
+        documents: vec![raw(&plan)?],
+    })
+}
+
+/// The plan that was chosen, what it examined, and the plans that were not.
+pub(crate) fn plan(
+    collection: &Collection,
+    query: &Query,
+    choice: &Choice,
+    effort: &Effort,
+) -> Document {
     let mut plan = describe(collection, &choice.best);
-    plan.insert("sort", sort_text(&query, &choice.best));
+    plan.insert("sort", sort_text(query, &choice.best));
     plan.insert("keysExamined", effort.keys_examined as i64);
     plan.insert("documentsExamined", effort.documents_examined as i64);
     plan.insert("documentsMatched", effort.documents_matched as i64);
-    plan.insert("documentsReturned", returned as i64);
     let others: Vec<_> = choice
         .others
         .iter()
         .map(|other| describe(collection, other))
         .collect();
     plan.insert("otherPlans", others);
-    Ok(OpReply::Described {
-        documents: vec![raw(&plan)?],
-    })
+    plan
 }
 
 fn explained_query(snapshot: &Snapshot<'_>, op: &Op) -> Result<Query> {
@@ -69,7 +92,7 @@ fn explained_query(snapshot: &Snapshot<'_>, op: &Op) -> Result<Query> {
             Ok(query)
         }
         _ => Err(Error::invalid(
-            "only find, count, update and remove can be explained",
+            "only find, count, update, remove and aggregate can be explained",
         )),
     }
 }

@@ -2,29 +2,48 @@
 //!
 //! Semantics are MongoDB's: a missing field is not null but counts as null for most operators,
 //! comparisons order values of all types, arithmetic follows the operands' types. Evaluation is
-//! bounded in steps and bytes and depends on nothing but the expression, the document and the
-//! request's time.
+//! bounded in steps and bytes and depends on nothing but the expression, the document, the
+//! request's time and the variables that were bound when it was parsed.
 
 mod arithmetic;
 mod array;
+mod calendar;
 mod convert;
 mod date;
+mod date_arithmetic;
+mod date_parts;
+mod date_text;
 mod evaluate;
 mod function;
 mod object;
 mod parse;
 mod set;
 mod text;
+mod transcendental;
+mod value;
+mod zone;
 
 #[cfg(test)]
 mod expr_test;
 
-use bson::{DateTime, RawBson, RawBsonRef, RawDocument};
+use bson::{DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{EXPRESSION_BYTES_MAX, EXPRESSION_STEPS_MAX};
 use evaluate::Scope;
 use function::Function;
+pub(crate) use value::Value;
+
+/// What an expression may refer to besides the document.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bindings<'a> {
+    /// The time of the request in milliseconds since 1970, for `$$NOW`.
+    pub now_ms: i64,
+    /// Variables with known values, `$$name`; of two with one name the later counts.
+    pub variables: &'a [(String, Computed)],
+    /// The expression will see parts of documents, so that `$$ROOT` is not `$$CURRENT`.
+    pub parts: bool,
+}
 
 /// A parsed expression.
 #[derive(Debug, Clone)]
@@ -70,8 +89,10 @@ enum Node {
 /// What a `$$name` stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Variable {
-    /// `$$ROOT`, `$$CURRENT`
+    /// `$$ROOT`
     Root,
+    /// `$$CURRENT`
+    Current,
     /// `$$NOW`
     Now,
     /// `$$REMOVE`
@@ -83,21 +104,125 @@ enum Variable {
 impl Expression {
     /// Parses an expression of a request made at `now_ms`.
     pub fn parse(value: RawBsonRef<'_>, now_ms: i64) -> Result<Self> {
+        let bindings = Bindings {
+            now_ms,
+            ..Bindings::default()
+        };
+        Self::parse_with(value, &bindings)
+    }
+
+    /// Parses an expression in which some variables have known values.
+    pub fn parse_with(value: RawBsonRef<'_>, bindings: &Bindings<'_>) -> Result<Self> {
         crate::value::check_value(value)?;
         Ok(Self {
-            root: parse::Parser::default().node(value)?,
-            now: RawBson::DateTime(DateTime::from_millis(now_ms)),
+            root: parse::Parser::new(bindings).node(value)?,
+            now: RawBson::DateTime(DateTime::from_millis(bindings.now_ms)),
         })
     }
 
     /// The expression's value for `document`; `None` when it is a missing field.
     pub fn evaluate(&self, document: &RawDocument) -> Result<Computed> {
-        Scope::new(document, &self.now).node(&self.root)
+        self.evaluate_part(document, document)
+    }
+
+    /// The expression's value for `part`, which lies somewhere in `root`.
+    pub(crate) fn evaluate_part(&self, root: &RawDocument, part: &RawDocument) -> Result<Computed> {
+        Scope::new(root, part, &self.now).node(&self.root)
+    }
+
+    /// The expression's value without copying what stands in the document as it is.
+    pub(crate) fn value<'a>(&'a self, document: &'a RawDocument) -> Result<Value<'a>> {
+        match &self.root {
+            Node::Constant(Some(value)) => Ok(Value::Borrowed(value.as_raw_bson_ref())),
+            Node::Field(path) => evaluate::reach(document, path),
+            Node::Variable(Variable::Root | Variable::Current, path) if path.is_empty() => {
+                Ok(Value::Borrowed(RawBsonRef::Document(document)))
+            }
+            _ => Ok(self.evaluate(document)?.into()),
+        }
     }
 
     /// Whether the expression's value for `document` counts as true.
     pub fn is_true(&self, document: &RawDocument) -> Result<bool> {
         Ok(is_true(&self.evaluate(document)?))
+    }
+
+    /// The value, when it does not depend on the document.
+    pub(crate) fn fold(&self) -> Result<Computed> {
+        let mut paths = Vec::new();
+        if self.collect_paths(&mut paths) && paths.is_empty() {
+            self.evaluate(&RawDocumentBuf::new())
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Adds the paths of all fields that the value depends on; false when it may depend on any field.
+    pub(crate) fn collect_paths(&self, paths: &mut Vec<String>) -> bool {
+        self.root.collect_paths(paths)
+    }
+
+    /// Fields that must equal a constant for the value to be true. Equality of whole values: an array is
+    /// not equal to its element.
+    pub(crate) fn equalities(&self) -> Vec<(String, RawBsonRef<'_>)> {
+        let mut found = Vec::new();
+        self.root.collect_equalities(&mut found);
+        found
+    }
+}
+
+impl Node {
+    fn collect_paths(&self, paths: &mut Vec<String>) -> bool {
+        match self {
+            Self::Constant(_) => true,
+            Self::Field(path) => {
+                paths.push(path.join("."));
+                true
+            }
+            Self::Variable(variable, _) => !matches!(variable, Variable::Root | Variable::Current),
+            Self::Object(fields) => fields.iter().all(|(_, node)| node.collect_paths(paths)),
+            Self::Array(nodes)
+            | Self::Call(_, nodes)
+            | Self::Junction(_, nodes)
+            | Self::IfNull(nodes) => nodes.iter().all(|node| node.collect_paths(paths)),
+            Self::Switch(cases, default) => {
+                cases.iter().all(|(condition, then)| {
+                    condition.collect_paths(paths) && then.collect_paths(paths)
+                }) && default
+                    .as_ref()
+                    .is_none_or(|node| node.collect_paths(paths))
+            }
+            Self::Let(values, body) => {
+                values.iter().all(|node| node.collect_paths(paths)) && body.collect_paths(paths)
+            }
+            Self::Map(input, body) => input.collect_paths(paths) && body.collect_paths(paths),
+            Self::Filter(input, condition, limit) => {
+                input.collect_paths(paths)
+                    && condition.collect_paths(paths)
+                    && limit.as_ref().is_none_or(|node| node.collect_paths(paths))
+            }
+            Self::Reduce(input, initial, body) => {
+                input.collect_paths(paths)
+                    && initial.collect_paths(paths)
+                    && body.collect_paths(paths)
+            }
+        }
+    }
+
+    fn collect_equalities<'a>(&'a self, found: &mut Vec<(String, RawBsonRef<'a>)>) {
+        match self {
+            Self::Junction(true, nodes) => {
+                nodes.iter().for_each(|node| node.collect_equalities(found));
+            }
+            Self::Call(function, operands) if function.name == "$eq" => match operands.as_slice() {
+                [Self::Field(path), Self::Constant(Some(value))]
+                | [Self::Constant(Some(value)), Self::Field(path)] => {
+                    found.push((path.join("."), value.as_raw_bson_ref()));
+                }
+                _ => {}
+            },
+            _ => {}
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) use condition::{Condition, Test};
 pub(crate) use parse::{Parser, is_operator_document};
 
 use crate::error::Result;
-use crate::expr::Expression;
+use crate::expr::{Bindings, Expression};
 use crate::value::Path;
 
 /// What a filter may refer to besides the document.
@@ -64,10 +64,58 @@ pub(crate) enum Node {
 impl Filter {
     /// Parses a filter as clients send it; refuses what is malformed, unknown or beyond limits.
     pub fn parse(filter: &RawDocument, context: &FilterContext) -> Result<Self> {
+        let bindings = Bindings {
+            now_ms: context.now_ms,
+            ..Bindings::default()
+        };
+        Self::parse_with(filter, &bindings)
+    }
+
+    /// Parses a filter in whose expressions some variables have known values.
+    pub(crate) fn parse_with(filter: &RawDocument, bindings: &Bindings<'_>) -> Result<Self> {
         crate::value::check_document(filter)?;
         Ok(Self {
-            root: Parser::new(context.now_ms).document(filter)?,
+            root: Parser::with(*bindings).document(filter)?,
         })
+    }
+
+    /// A filter that every document satisfies.
+    pub(crate) fn everything() -> Self {
+        Self {
+            root: Node::All(Vec::new()),
+        }
+    }
+
+    /// The filter that holds when both do.
+    pub(crate) fn and(self, other: Self) -> Self {
+        if self.is_empty() {
+            return other;
+        }
+        Self {
+            root: Node::All(vec![self.root, other.root]),
+        }
+    }
+
+    /// The filters that must all hold for this one to hold.
+    pub(crate) fn into_conditions(self) -> Vec<Self> {
+        match self.root {
+            Node::All(nodes) if !nodes.is_empty() => nodes
+                .into_iter()
+                .flat_map(|root| Self { root }.into_conditions())
+                .collect(),
+            root => vec![Self { root }],
+        }
+    }
+
+    /// Whether the filter holds an expression, which may refuse a document.
+    pub(crate) fn has_expression(&self) -> bool {
+        self.root.has_expression()
+    }
+
+    /// The paths of all fields that the filter looks at; `None` when it may look at any field.
+    pub(crate) fn paths(&self) -> Option<Vec<String>> {
+        let mut paths = Vec::new();
+        self.root.collect_paths(&mut paths).then_some(paths)
     }
 
     /// Whether `document` satisfies the filter. Errors come from expressions and regular expressions
@@ -96,6 +144,29 @@ impl Node {
             Self::Nor(nodes) => Ok(!any(nodes, |node| node.matches(document))?),
             Self::Field { path, condition } => condition.matches_at(document, path),
             Self::Expression(expression) => expression.is_true(document),
+        }
+    }
+
+    fn has_expression(&self) -> bool {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) | Self::Nor(nodes) => {
+                nodes.iter().any(Self::has_expression)
+            }
+            Self::Field { .. } => false,
+            Self::Expression(_) => true,
+        }
+    }
+
+    fn collect_paths(&self, paths: &mut Vec<String>) -> bool {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) | Self::Nor(nodes) => {
+                nodes.iter().all(|node| node.collect_paths(paths))
+            }
+            Self::Field { path, .. } => {
+                paths.push(path.as_str().to_owned());
+                true
+            }
+            Self::Expression(expression) => expression.collect_paths(paths),
         }
     }
 

@@ -23,6 +23,7 @@
 //! | what exists, what is remembered | `catalog`, `state`, `session`, `change_log` |
 //! | indexes | `index_entries`, `index_build` |
 //! | queries | `query`, `planner`, `executor`, `explain` |
+//! | aggregation | `aggregate`, `spill` |
 //! | the query language | `value`, `filter`, `update`, `projection`, `sort`, `expr` |
 //! | bytes | `keys`, `codec` |
 //! | storage | `kv`; `rocks`, `rocks_options`; `memory` |
@@ -36,6 +37,7 @@
 //! * A query gives the same result whatever plan is chosen, from one consistent view.
 //! * Nothing that comes from outside panics; every buffer, result, queue and step has a limit in [`limits`].
 
+mod aggregate;
 mod apply;
 mod catalog;
 mod change;
@@ -66,6 +68,7 @@ pub mod rocks;
 pub mod rocks_options;
 mod session;
 pub mod sort;
+pub mod spill;
 mod state;
 pub mod update;
 pub mod value;

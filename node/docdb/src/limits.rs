@@ -147,3 +147,41 @@ pub const PLANNER_RANGES_MAX: usize = 1000;
 
 /// Entries between two looks at the clock.
 pub const DEADLINE_CHECK_ENTRIES: u64 = 128;
+
+/// Most stages of one aggregation, those of pipelines inside it included. Documents go through them one inside the
+/// other, so each costs stack.
+pub const AGGREGATE_STAGES_MAX: usize = 200;
+
+/// Deepest nesting of pipelines in `$lookup`, `$facet` and `$unionWith`.
+pub const AGGREGATE_NESTING_MAX: usize = 10;
+
+/// Memory that all stages of one aggregation may hold together before they spill, as MongoDB documents it for one stage.
+pub const AGGREGATE_MEMORY_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Bytes that one aggregation may spill in all.
+pub const AGGREGATE_SPILL_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Runs that are merged at once, each with a buffer; more are merged in several passes.
+pub const SPILL_RUNS_MAX: usize = 64;
+
+/// What is buffered of each run, writing and reading.
+pub const SPILL_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A stage holds at least so much before it spills, also when others have taken all memory: tiny runs would
+/// never end.
+pub const SPILL_RUN_BYTES_MIN: usize = 1024 * 1024;
+
+/// Most accumulated fields of one `$group`.
+pub const GROUP_FIELDS_MAX: usize = 1024;
+
+/// Most buckets of one `$bucket` or `$bucketAuto`.
+pub const BUCKETS_MAX: usize = 10_000;
+
+/// Most outputs of one `$facet`.
+pub const FACETS_MAX: usize = 50;
+
+/// Deepest recursion of one `$graphLookup`; one without `maxDepth` that leads deeper is refused.
+pub const GRAPH_LOOKUP_DEPTH_MAX: u64 = 1000;
+
+/// Documents that one `$graphLookup` may reach from one document.
+pub const GRAPH_LOOKUP_DOCUMENTS_MAX: usize = 100_000;

@@ -145,8 +145,18 @@ pub enum Op {
         /// Source.
         collection: String,
     },
-    /// How a find, count, update or remove would be carried out. Only reads.
+    /// How a find, count, update, remove or aggregate would be carried out. Only reads.
     Explain(Box<Op>),
+    /// Sends documents through a pipeline; answered like a find, in one piece.
+    Aggregate {
+        /// Source.
+        collection: String,
+        /// One stage each, such as `{$match: {..}}`; empty = whole documents.
+        #[serde(with = "raw_bson::vec")]
+        pipeline: Vec<RawDocumentBuf>,
+        /// What `$sample` draws from; made at the edge.
+        seed: u64,
+    },
 }
 
 impl Op {
@@ -159,6 +169,7 @@ impl Op {
                 | Self::Count { .. }
                 | Self::ListIndexes { .. }
                 | Self::Explain(_)
+                | Self::Aggregate { .. }
         )
     }
 
@@ -174,7 +185,8 @@ impl Op {
             | Self::Remove { collection, .. }
             | Self::CreateIndex { collection, .. }
             | Self::DropIndex { collection, .. }
-            | Self::ListIndexes { collection } => Some(collection),
+            | Self::ListIndexes { collection }
+            | Self::Aggregate { collection, .. } => Some(collection),
             Self::ListCollections => None,
             Self::Explain(inner) => inner.collection(),
         }

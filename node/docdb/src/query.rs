@@ -5,12 +5,14 @@ use bson::RawDocument;
 use crate::error::{Error, ErrorCode, Result};
 use crate::filter::{Filter, FilterContext};
 use crate::limits::{
-    DEADLINE_CHECK_ENTRIES, READ_DOCUMENTS_EXAMINED_MAX, READ_MEMORY_BYTES_MAX,
-    READ_RESULT_BYTES_MAX, READ_RESULT_DOCUMENTS_MAX,
+    AGGREGATE_MEMORY_BYTES_MAX, AGGREGATE_SPILL_BYTES_MAX, DEADLINE_CHECK_ENTRIES,
+    READ_DOCUMENTS_EXAMINED_MAX, READ_MEMORY_BYTES_MAX, READ_RESULT_BYTES_MAX,
+    READ_RESULT_DOCUMENTS_MAX,
 };
 use crate::op::FindOp;
 use crate::projection::Projection;
 use crate::sort::Sort;
+use crate::spill::Spill;
 
 /// What one read may spend.
 pub struct Budget<'a> {
@@ -22,6 +24,14 @@ pub struct Budget<'a> {
     pub result_bytes_max: usize,
     /// Bytes it may hold to sort.
     pub memory_bytes_max: usize,
+    /// Bytes that the stages of an aggregation may hold together before they spill.
+    pub aggregate_memory_bytes_max: usize,
+    /// Bytes that an aggregation may spill.
+    pub spill_bytes_max: u64,
+    /// Where an aggregation spills; without it, one that needs more memory is refused.
+    pub spill: Option<&'a dyn Spill>,
+    /// Whether a pipeline may be rearranged. It makes no difference but in speed; off to compare.
+    pub optimize: bool,
     /// Whether the caller has stopped waiting. Asked now and then, so that time enters from outside.
     pub expired: &'a dyn Fn() -> bool,
 }
@@ -34,7 +44,19 @@ impl<'a> Budget<'a> {
             result_documents_max: READ_RESULT_DOCUMENTS_MAX,
             result_bytes_max: READ_RESULT_BYTES_MAX,
             memory_bytes_max: READ_MEMORY_BYTES_MAX,
+            aggregate_memory_bytes_max: AGGREGATE_MEMORY_BYTES_MAX,
+            spill_bytes_max: AGGREGATE_SPILL_BYTES_MAX,
+            spill: None,
+            optimize: true,
             expired,
+        }
+    }
+
+    /// The same with a place to spill to.
+    pub fn with_spill(self, spill: &'a dyn Spill) -> Self {
+        Self {
+            spill: Some(spill),
+            ..self
         }
     }
 
@@ -72,10 +94,7 @@ pub(crate) struct Query {
 
 impl Query {
     pub(crate) fn parse(find: &FindOp, now_ms: i64) -> Result<Self> {
-        let mut sort = Sort::parse(&find.sort)?;
-        if matches!(sort.fields(), [only] if only.path.as_str() == "_id" && !only.descending) {
-            sort = Sort::default();
-        }
+        let sort = normal(Sort::parse(&find.sort)?);
         if !find.after.is_empty() && !sort.is_empty() {
             return Err(Error::invalid(
                 "a position to continue after needs results in _id order; leave out the sort",
@@ -105,9 +124,22 @@ impl Query {
         })
     }
 
+    /// Asks for another order.
+    pub(crate) fn set_sort(&mut self, sort: Sort) {
+        self.sort = normal(sort);
+    }
+
     /// How many matches are needed before the result is complete; `None`: all.
     pub(crate) fn wanted(&self) -> Option<u64> {
         self.limit.map(|limit| limit.saturating_add(self.skip))
+    }
+}
+
+/// The order by `_id` is the one that documents have.
+fn normal(sort: Sort) -> Sort {
+    match sort.fields() {
+        [only] if only.path.as_str() == "_id" && !only.descending => Sort::default(),
+        _ => sort,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bson::{RawDocument, RawDocumentBuf, doc};
 
+use crate::aggregate::{self, Request};
 use crate::catalog::{Catalog, Collection, Index, IndexState};
 use crate::error::{Error, Result};
 use crate::executor::{self, Effort, Scan};
@@ -39,6 +40,19 @@ impl<'a> Snapshot<'a> {
                 self.list_indexes(self.catalog.require(env, collection)?)
             }
             Op::Explain(op) => explain::explain(self, env, op),
+            Op::Aggregate {
+                collection,
+                pipeline,
+                seed,
+            } => {
+                let request = Request {
+                    env,
+                    collection,
+                    pipeline,
+                    seed: *seed,
+                };
+                aggregate::aggregate(self, &request)
+            }
             _ => Err(Error::internal("a write reached the reading side")),
         }
     }

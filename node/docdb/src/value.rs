@@ -5,9 +5,12 @@
 pub(crate) mod arithmetic;
 pub mod check;
 pub mod compare;
+pub(crate) mod element;
 pub(crate) mod field;
 pub mod key;
 pub mod path;
+pub(crate) mod sum;
+pub(crate) mod writer;
 
 #[cfg(test)]
 mod value_test;

@@ -229,7 +229,8 @@ fn work(op: Op) -> Result<Work> {
         | Op::Find { .. }
         | Op::Count { .. }
         | Op::ListIndexes { .. }
-        | Op::Explain(_) => {
+        | Op::Explain(_)
+        | Op::Aggregate { .. } => {
             return Err(Error::internal("a read reached the writing side"));
         }
     };

@@ -57,6 +57,8 @@ enum Verb {
     Delete(DeleteArgs),
     /// Count the documents that match
     Count(FilterArgs),
+    /// Send documents through a pipeline and print what comes out
+    Aggregate(AggregateArgs),
     /// Show how a query would be carried out
     Explain(FindArgs),
     /// Indexes of a collection
@@ -96,6 +98,18 @@ struct FindArgs {
     /// Which fields, as `{"path": 1}`
     #[arg(long, default_value = "{}")]
     project: String,
+}
+
+#[derive(Debug, Args)]
+struct AggregateArgs {
+    /// The collection
+    collection: String,
+    /// The stages, as an array of Extended JSON such as `[{"$match": {"a": 1}}]`; `-` reads standard input
+    #[arg(default_value = "[]")]
+    pipeline: String,
+    /// Show the plan and what each stage took instead of the result
+    #[arg(long)]
+    explain: bool,
 }
 
 #[derive(Debug, Args)]
@@ -224,6 +238,7 @@ impl DbCommand {
                 let count = session.collection(&args.collection).count(filter).await?;
                 session.shared.output.value(&json!({ "count": count }))
             }
+            Verb::Aggregate(args) => session.aggregate(&args).await,
             Verb::Explain(args) => {
                 let plan = session.query(&args)?.explain().await?;
                 session.shared.output.value(&ejson::to_json(plan))
@@ -274,6 +289,20 @@ impl Session {
     async fn find(&self, args: &FindArgs) -> Result<(), CliError> {
         let documents: Vec<Document> = self.query(args)?.stream().try_collect().await?;
         self.shared.output.documents(documents)
+    }
+
+    async fn aggregate(&self, args: &AggregateArgs) -> Result<(), CliError> {
+        let text = match args.pipeline.as_str() {
+            "-" => read_stdin("the pipeline")?,
+            given => given.to_owned(),
+        };
+        let stages = ejson::parse_documents("PIPELINE", &text)?;
+        let aggregate = self.collection(&args.collection).aggregate(stages);
+        if args.explain {
+            let plan = aggregate.explain().await?;
+            return self.shared.output.value(&ejson::to_json(plan));
+        }
+        self.shared.output.documents(aggregate.all().await?)
     }
 
     async fn insert(&self, args: &InsertArgs) -> Result<(), CliError> {
@@ -433,6 +462,20 @@ impl Session {
     }
 }
 
+/// Standard input, up to a byte more than what is inserted at once.
+fn read_stdin(what: &str) -> Result<String, CliError> {
+    if std::io::stdin().is_terminal() {
+        eprintln!("reading {what} from standard input");
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .take(INSERT_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| CliError::failed(format!("cannot read {what}: {error}")))?;
+    Ok(text)
+}
+
 impl InsertArgs {
     fn text(&self) -> Result<String, CliError> {
         let failed =
@@ -445,16 +488,7 @@ impl InsertArgs {
                     .read_to_string(&mut text)
                     .map_err(failed)?;
             }
-            (None, Some("-")) => {
-                if std::io::stdin().is_terminal() {
-                    eprintln!("reading documents from standard input");
-                }
-                std::io::stdin()
-                    .lock()
-                    .take(INSERT_BYTES_MAX + 1)
-                    .read_to_string(&mut text)
-                    .map_err(failed)?;
-            }
+            (None, Some("-")) => text = read_stdin("documents")?,
             (None, given) => text.push_str(given.unwrap_or_default()),
         }
         if text.len() as u64 > INSERT_BYTES_MAX {

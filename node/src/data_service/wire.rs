@@ -75,6 +75,15 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
         Wire::ListIndexes(op) => Op::ListIndexes {
             collection: op.collection,
         },
+        Wire::Aggregate(op) => Op::Aggregate {
+            collection: op.collection,
+            pipeline: op
+                .pipeline
+                .into_iter()
+                .map(|stage| document("pipeline", stage))
+                .collect::<Result<_, _>>()?,
+            seed: rand::random(),
+        },
         Wire::Explain(op) => {
             use proto::explain::Op as Inner;
             let inner = match op.op.ok_or_else(|| missing("explain.op"))? {
@@ -82,6 +91,7 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
                 Inner::Count(op) => proto::request::Op::Count(op),
                 Inner::Update(op) => proto::request::Op::Update(op),
                 Inner::Remove(op) => proto::request::Op::Remove(op),
+                Inner::Aggregate(op) => proto::request::Op::Aggregate(op),
             };
             match asked(inner)? {
                 Asked::Op(op) => Op::Explain(Box::new(op)),

@@ -5,6 +5,7 @@
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use serde_json::value::RawValue;
+use yunbase_docdb::limits::AGGREGATE_STAGES_MAX;
 
 use super::body::{Members, string_of};
 use super::codes;
@@ -159,6 +160,67 @@ impl<'a> Params<'a> {
         Ok(sort)
     }
 
+    /// The stages of a pipeline: `[{stageKey: '$match', stageValue: '<ejson>'}]`, each as `{$match: value}`.
+    /// Values may be scalars; whether a text or the value itself was sent makes no difference to objects.
+    pub(crate) fn stages(&self) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let Some(raw) = self.raw("stages") else {
+            return Ok(Vec::new());
+        };
+        let stages: Vec<Stage<'_>> =
+            serde_json::from_str(raw).map_err(|error| wrong("stages", &error.to_string()))?;
+        if stages.len() > AGGREGATE_STAGES_MAX {
+            return Err(wrong(
+                "stages",
+                &format!("at most {AGGREGATE_STAGES_MAX} stages"),
+            ));
+        }
+        stages.iter().map(|stage| self.stage(stage)).collect()
+    }
+
+    /// The `pipeline` of an aggregation: a list of stages as they are.
+    pub(crate) fn pipeline(&self) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let Some(raw) = self.raw("pipeline") else {
+            return Ok(Vec::new());
+        };
+        let text = string_of(raw);
+        let Root::Array(stages) = self.decode_deeper("pipeline", text.as_deref().unwrap_or(raw))?
+        else {
+            return Err(wrong("pipeline", "a list of stages"));
+        };
+        let stages: Vec<RawDocumentBuf> = stages
+            .iter()
+            .map(|stage| match stage {
+                Ok((_, bson::RawBsonRef::Document(stage))) => Ok(stage.to_owned()),
+                _ => Err(wrong("pipeline", "a list of objects, one for each stage")),
+            })
+            .collect::<Result<_, _>>()?;
+        if stages.len() > AGGREGATE_STAGES_MAX {
+            let most = format!("at most {AGGREGATE_STAGES_MAX} stages");
+            return Err(wrong("pipeline", &most));
+        }
+        Ok(stages)
+    }
+
+    fn stage(&self, stage: &Stage<'_>) -> Result<RawDocumentBuf, Failure> {
+        let value = stage.value.get();
+        let text = string_of(value);
+        // In an array, so that scalars are decoded too; their text may hold one value only.
+        let root =
+            self.decode_deeper("stages", &format!("[{}]", text.as_deref().unwrap_or(value)))?;
+        let Root::Array(values) = root else {
+            return Err(wrong("stages", "stage values"));
+        };
+        let mut values = values.iter();
+        let (Some(Ok((_, value))), None) = (values.next(), values.next()) else {
+            return Err(wrong("stages", "one value for each stage"));
+        };
+        let key = bson::raw::CString::try_from(&*stage.key)
+            .map_err(|_| wrong("stages", "names without U+0000"))?;
+        let mut document = RawDocumentBuf::new();
+        document.append(&key, value);
+        Ok(document)
+    }
+
     fn document_of(&self, name: &str, raw: &str) -> Result<RawDocumentBuf, Failure> {
         match self.decode(name, raw)? {
             Root::Document(document) => Ok(document),
@@ -168,10 +230,22 @@ impl<'a> Params<'a> {
 
     fn decode(&self, name: &str, raw: &str) -> Result<Root, Failure> {
         let text = string_of(raw);
-        let text = text.as_deref().unwrap_or(raw);
+        self.decode_text(
+            name,
+            text.as_deref().unwrap_or(raw),
+            self.limits.json_depth_max,
+        )
+    }
+
+    /// Decodes what stands one level deeper than the caller sent it.
+    fn decode_deeper(&self, name: &str, text: &str) -> Result<Root, Failure> {
+        self.decode_text(name, text, self.limits.json_depth_max + 1)
+    }
+
+    fn decode_text(&self, name: &str, text: &str, depth_max: usize) -> Result<Root, Failure> {
         let context = Context {
             now_unix_ms: self.now_unix_ms,
-            depth_max: self.limits.json_depth_max,
+            depth_max,
             bytes_max: self.limits.bson_bytes_max,
         };
         ejson::decode(text, &context).map_err(|error| {
@@ -182,6 +256,15 @@ impl<'a> Params<'a> {
             )
         })
     }
+}
+
+/// One stage as clients send it.
+#[derive(serde::Deserialize)]
+struct Stage<'a> {
+    #[serde(rename = "stageKey")]
+    key: std::borrow::Cow<'a, str>,
+    #[serde(rename = "stageValue", borrow)]
+    value: &'a RawValue,
 }
 
 fn direction_of(value: RawBsonRef<'_>) -> Option<i32> {

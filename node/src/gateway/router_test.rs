@@ -491,11 +491,65 @@ async fn removes_and_counts_take_the_query_as_it_is() {
 }
 
 #[tokio::test]
+async fn aggregations_of_both_families() {
+    let node = node();
+    let stages = json!([
+        {"stageKey": "$match", "stageValue": r#"{"n":{"$gt":{"$numberInt":"1"}},"at":{"$date":{"$numberLong":"5"}}}"#},
+        {"stageKey": "$limit", "stageValue": "3"},
+        {"stageKey": "$count", "stageValue": r#""total""#},
+        {"stageKey": "$skip", "stageValue": 4},
+        {"stageKey": "$sort", "stageValue": {"a": -1}},
+    ]);
+    let body =
+        json!({"action": "database.aggregateDocuments", "collectionName": "c", "stages": stages});
+    assert_eq!(
+        act(&node, body).await["data"],
+        json!({"list": [
+            r#"{"_id":"a","n":{"$numberInt":"1"},"t":"\"x\""}"#,
+            r#"{"_id":"b"}"#,
+        ]})
+    );
+    let Op::Aggregate { pipeline, .. } = node.last_op() else {
+        panic!("an aggregation")
+    };
+    assert_eq!(
+        pipeline,
+        [
+            rawdoc! { "$match": { "n": { "$gt": 1 }, "at": bson::DateTime::from_millis(5) } },
+            rawdoc! { "$limit": 3 },
+            rawdoc! { "$count": "total" },
+            rawdoc! { "$skip": 4 },
+            rawdoc! { "$sort": { "a": -1 } },
+        ]
+    );
+    let body = json!({"action": "database.aggregate", "collectionName": "c", "stages": []});
+    let answer = act(&node, body).await;
+    let list: Vec<String> = serde_json::from_str(answer["data"]["list"].as_str().unwrap()).unwrap();
+    assert_eq!(list[0], r#"{"_id":"a","n":{"$numberInt":"1"},"t":"\"x\""}"#);
+    assert_eq!(list.len(), 2);
+    let Op::Aggregate { pipeline, .. } = node.last_op() else {
+        panic!("an aggregation")
+    };
+    assert!(pipeline.is_empty());
+    for stages in [
+        json!([{"stageKey": "$limit", "stageValue": "1,2"}]),
+        json!([{"stageKey": "$limit", "stageValue": "1],[2"}]),
+        json!([{"stageKey": "$limit", "stageValue": ""}]),
+        json!([{"stageKey": "$limit"}]),
+        json!([{"$limit": 1}]),
+        json!({"stageKey": "$limit"}),
+        json!(7),
+    ] {
+        let body = json!({"action": "database.aggregateDocuments", "collectionName": "c", "stages": stages});
+        assert_eq!(code_of(&node, body).await, "INVALID_PARAM", "{stages}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_yet_says_so() {
     let node = node();
     for action in [
         "database.startTransaction",
-        "database.aggregateDocuments",
         "storage.getUploadMetadata",
         "functions.invokeFunction",
         "auth.wsWebSign",

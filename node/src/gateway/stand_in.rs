@@ -99,6 +99,13 @@ impl StandIn {
                     .then(|| rawdoc! { "_id": "x", "n": 1 }),
             },
             Op::Remove { .. } => OpReply::Removed { removed: 1 },
+            Op::Aggregate { .. } => OpReply::Found {
+                documents: vec![
+                    rawdoc! { "_id": "a", "n": 1, "t": "\"x\"" },
+                    rawdoc! { "_id": "b" },
+                ],
+                next: Vec::new(),
+            },
             _ => {
                 return Err(Failure::new(
                     "SYS_ERR",

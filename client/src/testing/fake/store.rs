@@ -171,6 +171,7 @@ impl Store {
                 self.documents_mut(&op.collection)?;
                 Ok(described(self.look_at_indexes(&op.collection)))
             }
+            Op::Aggregate(op) => self.aggregate(&op),
             Op::Explain(_) => Ok(described(vec![encode(&doc! {"plan": "scan"})])),
         }
     }
@@ -263,6 +264,28 @@ impl Store {
             .map(|(_, document)| encode(document))
             .collect();
         Ok(response::Result::Found(proto::Found { documents, next }))
+    }
+
+    /// Knows `$match` and `$limit`.
+    fn aggregate(&mut self, op: &proto::Aggregate) -> Answer {
+        let documents = self.documents_mut(&op.collection)?;
+        let mut found: Vec<&Document> = documents.values().collect();
+        for stage in &op.pipeline {
+            let stage = decode(stage)?;
+            match stage.iter().next() {
+                Some((name, Bson::Document(filter))) if name == "$match" => {
+                    found.retain(|document| matches(document, filter));
+                }
+                Some((name, Bson::Int32(limit))) if name == "$limit" => {
+                    found.truncate(usize::try_from(*limit).unwrap_or_default());
+                }
+                _ => return Err(failure("DATABASE_INVALID_OPERRATOR", "unknown stage")),
+            }
+        }
+        Ok(response::Result::Found(proto::Found {
+            documents: found.into_iter().map(encode).collect(),
+            next: Bytes::new(),
+        }))
     }
 
     fn update(&mut self, op: &proto::Update) -> Answer {

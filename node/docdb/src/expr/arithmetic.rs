@@ -1,8 +1,8 @@
 //! Comparison and arithmetic operators.
 //!
 //! Arithmetic on null or a missing field gives null. Integers that overflow 64 bits become doubles.
-//! Only operations whose result IEEE 754 fixes to the bit are here: replicas on different machines
-//! must agree, so there are no logarithms and exponentials.
+//! Replicas on different machines must agree to the bit: what IEEE 754 does not fix is computed in
+//! software (`transcendental`).
 
 use std::cmp::Ordering;
 
@@ -204,16 +204,15 @@ fn pow(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Comp
     else {
         return Ok(Some(RawBson::Null));
     };
-    let Some(exponent) = exponent.as_exact_i64() else {
-        return Err(refused(
-            "'$pow' takes whole exponents; use '$sqrt' for a root".to_owned(),
-        ));
-    };
-    if base.as_f64() == 0.0 && exponent < 0 {
+    if base.as_f64() == 0.0 && exponent.as_f64() < 0.0 {
         return Err(refused(
             "'$pow' takes zero to a negative exponent".to_owned(),
         ));
     }
+    let Some(exponent) = exponent.as_exact_i64() else {
+        let result = libm::pow(base.as_f64(), exponent.as_f64());
+        return Ok(Some(RawBson::Double(result)));
+    };
     if let Number::Integer(base) = base
         && let Some(result) = u32::try_from(exponent)
             .ok()
@@ -229,7 +228,7 @@ fn pow(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Comp
     Ok(Some(RawBson::Double(power(base.as_f64(), exponent))))
 }
 
-/// By squaring, so that every machine computes the same bits; the library's functions do not promise that.
+/// By squaring, so that every machine computes the same bits; the platform's functions do not promise that.
 fn power(base: f64, exponent: i64) -> f64 {
     let mut remaining = exponent.unsigned_abs();
     let mut square = base;

@@ -3,14 +3,21 @@
 use bson::{RawArrayBuf, RawBson, RawBsonRef};
 
 use super::arithmetic::number;
-use super::function::{Function, MANY, list};
+use super::function::{Function, MANY, list, named};
 use super::{Budget, Computed, is_null, refused, wrong_type};
 use crate::error::Result;
-use crate::value::arithmetic::combine;
 use crate::value::compare::Number;
+use crate::value::sum::{Deviation, Sum};
 use crate::value::{compare, equal, malformed};
 
-pub(super) static FUNCTIONS: [Function; 15] = [
+const ZIP: &[(&str, bool)] = &[
+    ("inputs", false),
+    ("useLongestLength", true),
+    ("defaults", true),
+];
+const FIRST: &[(&str, bool)] = &[("n", false), ("input", false)];
+
+pub(super) static FUNCTIONS: [Function; 22] = [
     list("$size", 1, 1, size),
     list("$isArray", 1, 1, is_array),
     list("$arrayElemAt", 2, 2, element_at),
@@ -26,6 +33,13 @@ pub(super) static FUNCTIONS: [Function; 15] = [
     list("$avg", 0, MANY, sum),
     list("$min", 0, MANY, extreme),
     list("$max", 0, MANY, extreme),
+    list("$stdDevPop", 0, MANY, deviation),
+    list("$stdDevSamp", 0, MANY, deviation),
+    named("$zip", ZIP, zip),
+    named("$firstN", FIRST, some),
+    named("$lastN", FIRST, some),
+    named("$minN", FIRST, some),
+    named("$maxN", FIRST, some),
 ];
 
 /// About what a number takes in an array: type, index, value.
@@ -216,28 +230,103 @@ fn accumulated<'a>(name: &str, operands: &'a [Computed]) -> Result<Vec<RawBsonRe
 
 /// `$sum` and `$avg`: what is not a number does not count.
 fn sum(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
-    let mut sum = RawBson::Int32(0);
-    let mut count = 0;
+    let mut sum = Sum::default();
     for value in accumulated(name, operands)? {
-        let Some(number) = Number::of(value) else {
-            continue;
-        };
-        count += 1;
-        let so_far = sum.as_raw_bson_ref();
-        let total = combine(so_far, value, i64::checked_add, |a, b| a + b);
-        sum = total.unwrap_or_else(|| {
-            RawBson::Double(Number::of(so_far).map_or(0.0, Number::as_f64) + number.as_f64())
-        });
+        sum.add(value);
     }
-    if name == "$sum" {
-        return Ok(Some(sum));
-    }
-    let total = Number::of(sum.as_raw_bson_ref()).map_or(0.0, Number::as_f64);
-    Ok(Some(if count == 0 {
-        RawBson::Null
+    Ok(Some(if name == "$sum" {
+        sum.total()
     } else {
-        RawBson::Double(total / f64::from(count))
+        sum.mean().map_or(RawBson::Null, RawBson::Double)
     }))
+}
+
+/// `$stdDevPop` and `$stdDevSamp`: what is not a number does not count.
+fn deviation(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
+    let mut deviation = Deviation::default();
+    for value in accumulated(name, operands)? {
+        deviation.add(value);
+    }
+    let value = deviation.value(name == "$stdDevSamp");
+    Ok(Some(value.map_or(RawBson::Null, RawBson::Double)))
+}
+
+/// Arrays side by side, as long as the shortest, or as the longest with values to fill up.
+fn zip(name: &'static str, operands: &[Computed], budget: &mut Budget) -> Result<Computed> {
+    let Some(inputs) = elements(name, &operands[0])? else {
+        return Ok(Some(RawBson::Null));
+    };
+    if inputs.is_empty() {
+        return Err(refused("'$zip' needs at least one array".to_owned()));
+    }
+    let mut arrays = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let values: Vec<RawBsonRef<'_>> = match input {
+            RawBsonRef::Array(array) => array
+                .into_iter()
+                .map(|element| element.map_err(malformed))
+                .collect::<Result<_>>()?,
+            RawBsonRef::Null | RawBsonRef::Undefined => return Ok(Some(RawBson::Null)),
+            other => return Err(wrong_type(name, "arrays", &Some(other.into()))),
+        };
+        arrays.push(values);
+    }
+    let longest = match &operands[1] {
+        None => false,
+        Some(RawBson::Boolean(longest)) => *longest,
+        value => return Err(wrong_type(name, "a bool as 'useLongestLength'", value)),
+    };
+    let defaults = match &operands[2] {
+        None => Vec::new(),
+        given => elements(name, given)?
+            .filter(|defaults| longest && defaults.len() == arrays.len())
+            .ok_or_else(|| {
+                refused(
+                    "'$zip' takes one of 'defaults' for each array, and only with 'useLongestLength'"
+                        .to_owned(),
+                )
+            })?,
+    };
+    let lengths = arrays.iter().map(Vec::len);
+    let length = if longest {
+        lengths.max()
+    } else {
+        lengths.min()
+    }
+    .unwrap_or_default();
+    let mut zipped = RawArrayBuf::new();
+    for at in 0..length {
+        let tuple = RawArrayBuf::from_iter(arrays.iter().enumerate().map(|(input, values)| {
+            let value = values.get(at).or_else(|| defaults.get(input));
+            value.copied().unwrap_or(RawBsonRef::Null)
+        }));
+        budget.take(arrays.len() as u64, tuple.as_bytes().len())?;
+        zipped.push(tuple);
+    }
+    Ok(Some(RawBson::Array(zipped)))
+}
+
+/// `$firstN`, `$lastN`, `$minN`, `$maxN`
+fn some(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
+    let count = usize::try_from(whole(name, &operands[0])?)
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| wrong_type(name, "a whole number above 0 as 'n'", &operands[0]))?;
+    let mut values = elements(name, &operands[1])?
+        .ok_or_else(|| wrong_type(name, "an array as 'input'", &operands[1]))?;
+    if matches!(name, "$minN" | "$maxN") {
+        values.retain(|value| !matches!(value, RawBsonRef::Null | RawBsonRef::Undefined));
+        values.sort_by(|a, b| compare(*a, *b));
+        if name == "$maxN" {
+            values.reverse();
+        }
+    }
+    let skipped = if name == "$lastN" {
+        values.len().saturating_sub(count)
+    } else {
+        0
+    };
+    Ok(array(values.into_iter().skip(skipped).take(count)))
 }
 
 /// `$min` and `$max`: null and missing do not count.

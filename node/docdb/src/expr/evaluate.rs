@@ -2,13 +2,17 @@
 
 use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::{Budget, Computed, Node, Variable, is_null, is_true, refused, size_of, wrong_type};
+use super::{
+    Budget, Computed, Node, Value, Variable, is_null, is_true, refused, size_of, wrong_type,
+};
 use crate::error::Result;
 use crate::value::compare::Number;
 use crate::value::{field, malformed};
 
 /// One evaluation: the document, the variables in scope, what may still be used.
 pub(super) struct Scope<'a> {
+    root: &'a RawDocument,
+    /// Where fields are looked for: the root or a part of it.
     document: &'a RawDocument,
     now: &'a RawBson,
     /// As numbered by the parser.
@@ -17,8 +21,9 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(document: &'a RawDocument, now: &'a RawBson) -> Self {
+    pub(super) fn new(root: &'a RawDocument, document: &'a RawDocument, now: &'a RawBson) -> Self {
         Self {
+            root,
             document,
             now,
             variables: Vec::new(),
@@ -125,7 +130,8 @@ impl<'a> Scope<'a> {
 
     fn variable(&self, variable: Variable, path: &[Box<str>]) -> Result<Computed> {
         let value = match variable {
-            Variable::Root => Some(RawBsonRef::Document(self.document)),
+            Variable::Root => Some(RawBsonRef::Document(self.root)),
+            Variable::Current => Some(RawBsonRef::Document(self.document)),
             Variable::Now => Some(self.now.as_raw_bson_ref()),
             Variable::Remove => None,
             Variable::Defined(index) => self
@@ -218,7 +224,7 @@ impl<'a> Scope<'a> {
 
 /// The value at a path below `value`. An array on the way stands for the values of its objects; an
 /// index is not a field.
-fn follow(value: RawBsonRef<'_>, path: &[Box<str>]) -> Result<Computed> {
+pub(super) fn follow(value: RawBsonRef<'_>, path: &[Box<str>]) -> Result<Computed> {
     if path.is_empty() {
         return Ok(Some(value.into()));
     }
@@ -247,4 +253,18 @@ fn follow_document(document: &RawDocument, path: &[Box<str>]) -> Result<Computed
         Some(value) => follow(value, rest),
         None => Ok(None),
     }
+}
+
+/// What [`follow`] finds, without a copy where no array is on the way.
+pub(super) fn reach<'a>(document: &'a RawDocument, path: &[Box<str>]) -> Result<Value<'a>> {
+    let (mut document, mut path) = (document, path);
+    while let Some((first, rest)) = path.split_first() {
+        match field::get(document, first)? {
+            None => return Ok(Value::Missing),
+            Some(value) if rest.is_empty() => return Ok(Value::Borrowed(value)),
+            Some(RawBsonRef::Document(inner)) => (document, path) = (inner, rest),
+            Some(value) => return Ok(follow(value, rest)?.into()),
+        }
+    }
+    Ok(Value::Borrowed(RawBsonRef::Document(document)))
 }

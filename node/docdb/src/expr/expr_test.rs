@@ -246,11 +246,186 @@ fn types_and_dates() {
     check(Bson::Document(doc! { "$dayOfYear": old }), 366);
     refused(bson!({ "$toInt": "x1" }), ErrorCode::RequestFailed, "x1");
     refused(bson!({ "$toInt": 3e9 }), ErrorCode::RequestFailed, "fit");
-    refused(
-        bson!({ "$year": { "date": "$d", "timezone": "UTC" } }),
-        ErrorCode::InvalidOperator,
-        "timezone",
+}
+
+/// `{name: {date: $d, timezone: zone}}`
+fn in_zone(name: &str, zone: &str) -> Bson {
+    Bson::Document(doc! { name: { "date": "$d", "timezone": zone } })
+}
+
+#[test]
+fn dates_in_time_zones() {
+    // 2000-02-29T00:00:00.123Z
+    check(in_zone("$hour", "Asia/Shanghai"), 8);
+    check(in_zone("$hour", "+08:00"), 8);
+    check(in_zone("$hour", "-0330"), 20);
+    check(in_zone("$dayOfMonth", "America/New_York"), 28);
+    check(in_zone("$hour", "Europe/Berlin"), 1);
+    check(in_zone("$isoWeek", "UTC"), 9);
+    check(in_zone("$isoWeekYear", "UTC"), 2000_i64);
+    check(in_zone("$week", "GMT"), 9);
+    check(in_zone("$isoDayOfWeek", "UTC"), 2);
+    check(
+        bson!({ "$year": { "date": "$d", "timezone": null } }),
+        Bson::Null,
     );
+    // Summer time begins at 2024-03-31T01:00Z.
+    for (millis, hour) in [(1_711_846_799_999_i64, 1), (1_711_846_800_000, 3)] {
+        let date = DateTime::from_millis(millis);
+        let zone = doc! { "date": date, "timezone": "Europe/Berlin" };
+        check(Bson::Document(doc! { "$hour": zone }), hour);
+    }
+    refused(
+        Bson::Document(
+            doc! { "$year": { "date": DateTime::from_millis(0), "timezone": "Nowhere/Else" } },
+        ),
+        ErrorCode::RequestFailed,
+        "Nowhere/Else",
+    );
+}
+
+#[test]
+fn dates_as_text_and_parts() {
+    let text = |format: &str, zone: &str| {
+        compute(bson!({ "$dateToString": { "date": "$d", "format": format, "timezone": zone } }))
+    };
+    assert_eq!(
+        text(
+            "%Y-%m-%d %H:%M:%S.%L %j %w %u %U %V %G %z %Z %%",
+            "Asia/Kolkata"
+        ),
+        Some("2000-02-29 05:30:00.123 060 3 2 09 09 2000 +0530 +330 %".into())
+    );
+    check(
+        bson!({ "$dateToString": { "date": "$d" } }),
+        "2000-02-29T00:00:00.123Z",
+    );
+    check(
+        bson!({ "$dateToString": { "date": "$z", "onNull": "none" } }),
+        "none",
+    );
+    let at = DateTime::from_millis(951_782_400_123);
+    for text in [
+        "2000-02-29T00:00:00.123Z",
+        "2000-02-29 08:00:00.123+08:00",
+        "2000-02-28T19:00:00.123 America/New_York",
+    ] {
+        check(bson!({ "$dateFromString": { "dateString": text } }), at);
+    }
+    check(
+        bson!({ "$dateFromString": { "dateString": "29.02.2000 01:00", "format": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin" } }),
+        DateTime::from_millis(951_782_400_000),
+    );
+    check(
+        bson!({ "$dateFromString": { "dateString": "2000-W09-2", "format": "%G-W%V-%u" } }),
+        DateTime::from_millis(951_782_400_000),
+    );
+    check(
+        bson!({ "$dateFromString": { "dateString": "gibberish", "onError": "bad" } }),
+        "bad",
+    );
+    check(
+        bson!({ "$dateFromParts": { "year": 1999, "month": 14, "day": 29, "millisecond": 123 } }),
+        at,
+    );
+    check(
+        bson!({ "$dateFromParts": { "isoWeekYear": 2000, "isoWeek": 9, "isoDayOfWeek": 2, "hour": 8, "timezone": "+08" } }),
+        DateTime::from_millis(951_782_400_000),
+    );
+    check(
+        bson!({ "$dateToParts": { "date": "$d", "timezone": "+01:00" } }),
+        bson!({ "year": 2000, "month": 2, "day": 29, "hour": 1, "minute": 0, "second": 0, "millisecond": 123 }),
+    );
+    for wrong in ["2000-02-30", "2000-13-01", "20", "2000-02-29T25:00Z", ""] {
+        refused(
+            bson!({ "$dateFromString": { "dateString": wrong } }),
+            ErrorCode::RequestFailed,
+            "cannot read",
+        );
+    }
+    refused(
+        bson!({ "$dateToString": { "date": DateTime::from_millis(0), "format": "%Q" } }),
+        ErrorCode::RequestFailed,
+        "%Q",
+    );
+}
+
+#[test]
+fn calculating_with_dates() {
+    let moved = |unit: &str, amount: i32| {
+        compute(bson!({ "$dateAdd": { "startDate": "$d", "unit": unit, "amount": amount } }))
+    };
+    let at = |millis: i64| Some(Bson::DateTime(DateTime::from_millis(millis)));
+    assert_eq!(moved("year", 1), at(951_782_400_123 + 365 * 86_400_000));
+    assert_eq!(moved("month", -1), at(951_782_400_123 - 31 * 86_400_000));
+    assert_eq!(moved("hour", 2), at(951_789_600_123));
+    check(
+        bson!({ "$dateDiff": { "startDate": "$d", "endDate": { "$add": ["$d", 86_400_000] }, "unit": "month" } }),
+        1_i64,
+    );
+    check(
+        bson!({ "$dateDiff": { "startDate": "$d", "endDate": { "$add": ["$d", 86_399_000] }, "unit": "day" } }),
+        0_i64,
+    );
+    let truncated = |unit: &str, zone: &str| {
+        compute(
+            bson!({ "$dateTrunc": { "date": "$d", "unit": unit, "timezone": zone, "startOfWeek": "monday" } }),
+        )
+    };
+    assert_eq!(truncated("day", "UTC"), at(951_782_400_000));
+    assert_eq!(truncated("day", "+08:00"), at(951_782_400_000 - 28_800_000));
+    assert_eq!(truncated("week", "UTC"), at(951_696_000_000));
+    assert_eq!(truncated("month", "UTC"), at(949_363_200_000));
+    assert_eq!(truncated("quarter", "UTC"), at(946_684_800_000));
+    let extremes =
+        doc! { "startDate": DateTime::from_millis(i64::MAX), "unit": "year", "amount": i64::MAX };
+    refused(
+        Bson::Document(doc! { "$dateAdd": extremes }),
+        ErrorCode::RequestFailed,
+        "range",
+    );
+}
+
+#[test]
+fn logarithms_sets_of_numbers_and_fields() {
+    check(bson!({ "$exp": 0 }), 1.0);
+    check(bson!({ "$ln": 1 }), 0.0);
+    check(bson!({ "$log10": 1000 }), 3.0);
+    check(bson!({ "$log": [8, 2] }), 3.0);
+    check(bson!({ "$pow": [4, 0.5] }), 2.0);
+    check(bson!({ "$cos": 0 }), 1.0);
+    check(bson!({ "$ln": "$z" }), Bson::Null);
+    refused(bson!({ "$ln": 0 }), ErrorCode::RequestFailed, "$ln");
+    refused(bson!({ "$log": [1, 1] }), ErrorCode::RequestFailed, "base");
+    check(bson!({ "$stdDevPop": [1, 3, "x"] }), 1.0);
+    check(bson!({ "$stdDevSamp": [[1]] }), Bson::Null);
+    // What naive addition rounds away is kept.
+    check(
+        bson!({ "$sum": [0.1, 0.2, 0.3, -0.6] }),
+        2.775_557_561_562_891_4e-17,
+    );
+    check(
+        bson!({ "$zip": { "inputs": ["$l", ["a"]] } }),
+        bson!([[3, "a"]]),
+    );
+    check(
+        bson!({ "$zip": { "inputs": ["$l", ["a"]], "useLongestLength": true, "defaults": [0, "-"] } }),
+        bson!([[3, "a"], [1, "-"], [2, "-"]]),
+    );
+    check(bson!({ "$maxN": { "n": 2, "input": "$l" } }), bson!([3, 2]));
+    check(
+        bson!({ "$lastN": { "n": 2, "input": "$l" } }),
+        bson!([1, 2]),
+    );
+    check(
+        bson!({ "$setField": { "field": "b", "input": "$o", "value": "$n" } }),
+        bson!({ "a": 1, "b": 7 }),
+    );
+    check(
+        bson!({ "$unsetField": { "field": "a", "input": "$o" } }),
+        bson!({}),
+    );
+    check(bson!({ "$binarySize": "$t" }), 6);
 }
 
 #[test]

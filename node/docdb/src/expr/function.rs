@@ -1,6 +1,9 @@
 //! The operators that are plain functions of their operands, found by name.
 
-use super::{Budget, Computed, arithmetic, array, convert, date, object, set, text};
+use super::{
+    Budget, Computed, arithmetic, array, convert, date, date_arithmetic, date_parts, date_text,
+    object, set, text, transcendental,
+};
 use crate::error::Result;
 
 /// An operator that needs only its operands' values.
@@ -22,7 +25,7 @@ pub(super) enum Operands {
     List(usize, usize),
     /// An object with these members, each with whether it may be left out.
     Named(&'static [(&'static str, bool)]),
-    /// One date, alone or as `{date: ..}`.
+    /// One date, alone or as `{date: .., timezone: ..}`.
     Date,
 }
 
@@ -50,7 +53,7 @@ pub(super) const fn named(
 }
 
 pub(super) fn find(name: &str) -> Option<&'static Function> {
-    let tables: [&'static [Function]; 7] = [
+    let tables: [&'static [Function]; 11] = [
         &arithmetic::FUNCTIONS,
         &text::FUNCTIONS,
         &array::FUNCTIONS,
@@ -58,6 +61,10 @@ pub(super) fn find(name: &str) -> Option<&'static Function> {
         &object::FUNCTIONS,
         &convert::FUNCTIONS,
         &date::FUNCTIONS,
+        &date_parts::FUNCTIONS,
+        &date_text::FUNCTIONS,
+        &date_arithmetic::FUNCTIONS,
+        &transcendental::FUNCTIONS,
     ];
     tables
         .into_iter()

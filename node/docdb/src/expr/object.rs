@@ -4,15 +4,25 @@ use bson::raw::CString;
 use bson::{RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
 
 use super::array::elements;
-use super::function::{Function, MANY, list};
+use super::function::{Function, MANY, list, named};
 use super::{Budget, Computed, is_null, refused, wrong_type};
 use crate::error::Result;
 use crate::value::malformed;
 
-pub(super) static FUNCTIONS: [Function; 3] = [
+const SET: &[(&str, bool)] = &[("field", false), ("input", false), ("value", true)];
+
+pub(super) static FUNCTIONS: [Function; 7] = [
     list("$mergeObjects", 0, MANY, merge),
     list("$objectToArray", 1, 1, object_to_array),
     list("$arrayToObject", 1, 1, array_to_object),
+    named("$setField", SET, set_field),
+    named(
+        "$unsetField",
+        &[("field", false), ("input", false)],
+        set_field,
+    ),
+    list("$bsonSize", 1, 1, size),
+    list("$binarySize", 1, 1, size),
 ];
 
 /// An object under construction: a field keeps the place where it came first and the value that came last.
@@ -113,4 +123,47 @@ fn array_to_object(
         fields.put(CString::try_from(key).map_err(|_| malformed_pair())?, value);
     }
     Ok(fields.into_object())
+}
+
+/// `$setField` and `$unsetField`: a value that is missing removes the field.
+fn set_field(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
+    let Some(RawBson::String(field)) = &operands[0] else {
+        return Err(wrong_type(name, "a name as 'field'", &operands[0]));
+    };
+    let field = CString::try_from(field.as_str())
+        .map_err(|_| refused(format!("'{name}' takes a name without U+0000")))?;
+    let document = match &operands[1] {
+        Some(RawBson::Document(document)) => document,
+        value if is_null(value) => return Ok(Some(RawBson::Null)),
+        value => return Err(wrong_type(name, "an object as 'input'", value)),
+    };
+    let value = operands.get(2).and_then(Option::as_ref);
+    let mut changed = RawDocumentBuf::new();
+    let mut is_set = false;
+    for element in document.iter() {
+        let (key, old) = element.map_err(malformed)?;
+        if key != &*field {
+            changed.append(key, old);
+        } else if let Some(value) = value {
+            changed.append(key, value.as_raw_bson_ref());
+            is_set = true;
+        }
+    }
+    if let Some(value) = value.filter(|_| !is_set) {
+        changed.append(&field, value.as_raw_bson_ref());
+    }
+    Ok(Some(RawBson::Document(changed)))
+}
+
+/// `$bsonSize` of an object, `$binarySize` of a string or of binary data.
+fn size(name: &'static str, operands: &[Computed], _: &mut Budget) -> Result<Computed> {
+    let bytes = match &operands[0] {
+        value if is_null(value) => return Ok(Some(RawBson::Null)),
+        Some(RawBson::Document(document)) if name == "$bsonSize" => document.as_bytes().len(),
+        Some(RawBson::String(text)) if name == "$binarySize" => text.len(),
+        Some(RawBson::Binary(binary)) if name == "$binarySize" => binary.bytes.len(),
+        value if name == "$bsonSize" => return Err(wrong_type(name, "an object", value)),
+        value => return Err(wrong_type(name, "a string or binary data", value)),
+    };
+    Ok(Some(RawBson::Int32(bytes as i32)))
 }

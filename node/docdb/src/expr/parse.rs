@@ -3,22 +3,35 @@
 use bson::raw::CString;
 use bson::{RawBsonRef, RawDocument};
 
+use super::evaluate::follow;
 use super::function::{self, Operands};
-use super::{Node, Variable};
+use super::{Bindings, Computed, Node, Variable};
 use crate::error::{Error, Result};
 use crate::limits::{EXPRESSION_NODES_MAX, NESTING_DEPTH_MAX, PATH_PARTS_MAX};
 use crate::value::{malformed, type_name};
 
 /// Parses one expression.
-#[derive(Default)]
-pub(super) struct Parser {
+pub(super) struct Parser<'a> {
     nodes: usize,
     depth: usize,
     /// Names of the variables in scope, outermost first.
     variables: Vec<String>,
+    bound: &'a [(String, Computed)],
+    /// `$$ROOT` is not `$$CURRENT`.
+    parts: bool,
 }
 
-impl Parser {
+impl<'a> Parser<'a> {
+    pub(super) fn new(bindings: &Bindings<'a>) -> Self {
+        Self {
+            nodes: 0,
+            depth: 0,
+            variables: Vec::new(),
+            bound: bindings.variables,
+            parts: bindings.parts,
+        }
+    }
+
     pub(super) fn node(&mut self, value: RawBsonRef<'_>) -> Result<Node> {
         self.nodes += 1;
         self.depth += 1;
@@ -53,22 +66,32 @@ impl Parser {
             .map_or((text, None), |(name, path)| (name, Some(path)));
         let path = path.map(field_path).transpose()?.unwrap_or_default();
         let variable = match name {
-            "ROOT" | "CURRENT" => Variable::Root,
+            "ROOT" if self.parts => Variable::Root,
+            "ROOT" | "CURRENT" => Variable::Current,
             "NOW" => Variable::Now,
             "REMOVE" => Variable::Remove,
             name => match self.variables.iter().rposition(|known| known == name) {
                 Some(index) => Variable::Defined(index),
-                None => {
-                    return Err(Error::invalid(format!(
-                        "the expression uses '$${name}', which is not defined; define it with '$let'"
-                    )));
-                }
+                None => return self.bound(name, &path),
             },
         };
         Ok(match variable {
-            Variable::Root if !path.is_empty() => Node::Field(path),
+            Variable::Current if !path.is_empty() => Node::Field(path),
             variable => Node::Variable(variable, path),
         })
+    }
+
+    /// A variable whose value is known already.
+    fn bound(&self, name: &str, path: &[Box<str>]) -> Result<Node> {
+        let Some((_, value)) = self.bound.iter().rev().find(|(known, _)| known == name) else {
+            return Err(Error::invalid(format!(
+                "the expression uses '$${name}', which is not defined; define it with '$let'"
+            )));
+        };
+        Ok(Node::Constant(match value {
+            Some(value) => follow(value.as_raw_bson_ref(), path)?,
+            None => None,
+        }))
     }
 
     fn document(&mut self, document: &RawDocument) -> Result<Node> {
@@ -101,7 +124,10 @@ impl Parser {
 
     fn operator(&mut self, name: &str, value: RawBsonRef<'_>) -> Result<Node> {
         match name {
-            "$literal" => Ok(Node::Constant(Some(value.into()))),
+            "$literal" | "$const" => Ok(Node::Constant(Some(value.into()))),
+            "$meta" => Err(Error::operator(
+                "expression operator '$meta' needs a text query, which is not supported yet",
+            )),
             "$and" => Ok(Node::Junction(
                 true,
                 self.operands(name, value, 0, function::MANY)?,
@@ -148,14 +174,18 @@ impl Parser {
                 }
                 operands
             }
-            Operands::Date => vec![match value {
+            Operands::Date => match value {
                 RawBsonRef::Document(document) if member_of(document, "date")?.is_some() => {
-                    check_members(name, document, &["date"])?;
-                    self.member(name, document, "date")?
+                    check_members(name, document, &["date", "timezone"])?;
+                    let date = self.member(name, document, "date")?;
+                    match member_of(document, "timezone")? {
+                        Some(zone) => vec![date, self.node(zone)?],
+                        None => vec![date],
+                    }
                 }
-                RawBsonRef::Array(_) => self.operands(name, value, 1, 1)?.remove(0),
-                value => self.node(value)?,
-            }],
+                RawBsonRef::Array(_) => self.operands(name, value, 1, 1)?,
+                value => vec![self.node(value)?],
+            },
         };
         Ok(Node::Call(function, operands))
     }

@@ -241,7 +241,19 @@ fn collect(node: &Node, path: &str, multikey: bool, found: &mut Vec<Ranges>) {
                 collect_inside(condition, rest, found);
             }
         }
-        Node::Nor(_) | Node::Expression(_) => {}
+        Node::Expression(expression) => {
+            // Equality of whole values: a scalar is indexed as it is, and missing is not null here, so what
+            // is found is only too much. An array is indexed by its elements.
+            let equalities = expression.equalities().into_iter();
+            for (_, value) in equalities.filter(|(at, value)| {
+                at == path && !matches!(value, RawBsonRef::Array(_) | RawBsonRef::Undefined)
+            }) {
+                if let Some(interval) = Interval::of_value(value) {
+                    found.push(Ranges(vec![interval]));
+                }
+            }
+        }
+        Node::Nor(_) => {}
     }
 }
 

@@ -9,7 +9,7 @@ use super::Node;
 use super::condition::{Condition, InList, OrderTest, Test};
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
-use crate::expr::Expression;
+use crate::expr::{Bindings, Expression};
 use crate::limits::{FILTER_NODES_MAX, IN_VALUES_MAX, NESTING_DEPTH_MAX, REGEXES_PER_FILTER_MAX};
 use crate::value::compare::Number;
 use crate::value::{Path, malformed, type_name};
@@ -39,18 +39,28 @@ const UNSUPPORTED: [&str; 20] = [
 ];
 
 /// Parses one filter and counts what it holds against the limits.
-pub(crate) struct Parser {
-    now_ms: i64,
+pub(crate) struct Parser<'a> {
+    bindings: Bindings<'a>,
     nodes: usize,
     patterns: usize,
     depth: usize,
 }
 
-impl Parser {
+impl Parser<'static> {
     /// A parser for one filter in a request made at `now_ms`.
     pub(crate) fn new(now_ms: i64) -> Self {
-        Self {
+        Self::with(Bindings {
             now_ms,
+            ..Bindings::default()
+        })
+    }
+}
+
+impl<'a> Parser<'a> {
+    /// A parser for one filter whose expressions may refer to `bindings`.
+    pub(crate) fn with(bindings: Bindings<'a>) -> Self {
+        Self {
+            bindings,
             nodes: 0,
             patterns: 0,
             depth: 0,
@@ -113,9 +123,9 @@ impl Parser {
     }
 
     fn expression(&mut self, value: RawBsonRef<'_>) -> Result<Node> {
-        Ok(Node::Expression(Box::new(Expression::parse(
+        Ok(Node::Expression(Box::new(Expression::parse_with(
             value,
-            self.now_ms,
+            &self.bindings,
         )?)))
     }
 

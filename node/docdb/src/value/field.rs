@@ -52,7 +52,8 @@ fn find<'a>(bytes: &'a [u8], name: &[u8]) -> Found<'a> {
     Found::Unusual
 }
 
-fn size_of(kind: u8, value: &[u8]) -> Option<usize> {
+/// How many bytes a value of this type takes; `None` for rare types and truncated lengths.
+pub(super) fn size_of(kind: u8, value: &[u8]) -> Option<usize> {
     let length = || {
         let bytes = value.first_chunk::<LENGTH_BYTES>()?;
         usize::try_from(i32::from_le_bytes(*bytes)).ok()
@@ -74,7 +75,8 @@ fn size_of(kind: u8, value: &[u8]) -> Option<usize> {
     }
 }
 
-fn parse(kind: u8, value: &[u8]) -> Option<RawBsonRef<'_>> {
+/// The value of a common type in its bytes; `None` when it is to be read elsewhere.
+pub(super) fn parse(kind: u8, value: &[u8]) -> Option<RawBsonRef<'_>> {
     Some(match kind {
         0x01 => RawBsonRef::Double(f64::from_le_bytes(value.try_into().ok()?)),
         0x02 => {

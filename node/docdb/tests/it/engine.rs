@@ -4,7 +4,7 @@
 #![allow(clippy::needless_pass_by_value, unreachable_pub)]
 
 mod generate;
-mod harness;
+pub(crate) mod harness;
 mod t10_documents;
 mod t20_sessions;
 mod t30_indexes;

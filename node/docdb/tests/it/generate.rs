@@ -1,6 +1,7 @@
 //! Random BSON from a seed: small names and values, so that conditions often meet what they look for.
 
 pub(crate) mod expressions;
+pub(crate) mod pipelines;
 pub(crate) mod requests;
 pub(crate) mod typed;
 

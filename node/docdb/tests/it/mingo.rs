@@ -1,4 +1,4 @@
-//! Our query language against mingo's: random documents, filters, updates, projections and sorts.
+//! Our query language against mingo's: random documents, filters, updates, projections, sorts and pipelines.
 //!
 //! MongoDB is the authority. Where mingo is known to differ from it, [`DEVIATIONS`] says how and why;
 //! every other difference fails. The packages come from `tests/mingo/package.json`.
@@ -9,14 +9,19 @@ mod oracle;
 use std::fmt::Write as _;
 
 use bson::{Bson, Document, doc};
+use rand::Rng as _;
 use rand::rngs::StdRng;
+use yunbase_docdb::Budget;
 use yunbase_docdb::expr::Expression;
 use yunbase_docdb::filter::{Filter, FilterContext};
+use yunbase_docdb::op::{Op, OpReply};
 use yunbase_docdb::projection::Projection;
 use yunbase_docdb::sort::Sort;
 use yunbase_docdb::update::{Update, UpdateContext};
 
+use crate::engine::harness::{Db, memory};
 use crate::generate::expressions::{expression, full_document};
+use crate::generate::pipelines::{main_documents, other_documents, pipeline};
 use crate::generate::requests::{document, filter, plain_projection};
 use crate::generate::typed::{scalar_sort, typed_document, typed_update};
 use crate::generate::{raw, raw_value, rng};
@@ -29,6 +34,9 @@ const UPDATES: usize = 8_000;
 const PROJECTIONS: usize = 4_000;
 const SORTS: usize = 4_000;
 const EXPRESSIONS: usize = 8_000;
+/// Sets of documents, each for some pipelines.
+const PIPELINE_SETS: usize = 1_100;
+const PIPELINES_A_SET: usize = 20;
 /// The table must not hide more than this.
 const EXPLAINED_PERCENT_MAX: usize = 6;
 /// Differences printed.
@@ -122,6 +130,58 @@ fn expression_case(rng: &mut StdRng) -> Case {
     }
 }
 
+/// A database with collections `main` and `other`, and what is in them.
+fn pipeline_set(rng: &mut StdRng) -> (Db, Vec<Document>, Vec<Document>) {
+    let (documents, other) = (main_documents(rng), other_documents(rng));
+    let db = memory();
+    for (name, documents) in [("main", &documents), ("other", &other)] {
+        db.create(name);
+        if !documents.is_empty() {
+            db.insert(name, documents).unwrap();
+        }
+    }
+    // Whether there are indexes must make no difference.
+    if rng.random() {
+        db.index("main", &[("n", false)], false).unwrap();
+        db.index("other", &[("k", false)], false).unwrap();
+        db.index("other", &[("m", true)], false).unwrap();
+        db.finish_builds();
+    }
+    (db, documents, other)
+}
+
+fn aggregation(pipeline: &[Document]) -> Op {
+    Op::Aggregate {
+        collection: "main".into(),
+        pipeline: pipeline.iter().map(raw).collect(),
+        seed: 1,
+    }
+}
+
+fn documents_of(reply: OpReply) -> Bson {
+    let OpReply::Found { documents, .. } = reply else {
+        panic!("{reply:?}")
+    };
+    let documents = documents.into_iter();
+    Bson::Array(
+        documents
+            .map(|document| Bson::Document(Document::try_from(document).unwrap()))
+            .collect(),
+    )
+}
+
+fn pipeline_cases(rng: &mut StdRng, cases: &mut Vec<Case>) {
+    let (db, documents, other) = pipeline_set(rng);
+    for _ in 0..PIPELINES_A_SET {
+        let pipeline = pipeline(rng);
+        let ours = db.read(&aggregation(&pipeline)).map(documents_of);
+        cases.push(Case {
+            question: doc! { "kind": "pipeline", "documents": documents.clone(), "other": other.clone(), "pipeline": pipeline },
+            ours: ours.into(),
+        });
+    }
+}
+
 fn describe(case: &Case, theirs: &Answer) -> String {
     let mut text = String::new();
     for (name, value) in case.question.iter().filter(|(name, _)| *name != "kind") {
@@ -201,4 +261,37 @@ fn expressions_compute_what_mingo_computes() {
         .map(|_| expression_case(&mut rng))
         .collect();
     compare_with_mingo(&cases);
+}
+
+#[test]
+fn pipelines_give_what_mingo_gives() {
+    let mut rng = rng(SEED + 5);
+    let mut cases = Vec::new();
+    for _ in 0..PIPELINE_SETS {
+        pipeline_cases(&mut rng, &mut cases);
+    }
+    compare_with_mingo(&cases);
+}
+
+#[test]
+fn rearranged_pipelines_give_the_same() {
+    let mut rng = rng(SEED + 6);
+    for _ in 0..PIPELINE_SETS / 2 {
+        let (db, ..) = pipeline_set(&mut rng);
+        for _ in 0..PIPELINES_A_SET {
+            let pipeline = pipeline(&mut rng);
+            let as_sent = Budget {
+                optimize: false,
+                ..Budget::new(&|| false)
+            };
+            let op = aggregation(&pipeline);
+            let plain = db
+                .database
+                .read(crate::engine::harness::ENV, &op, &as_sent, db.now());
+            // What only documents that are filtered out would have refused may succeed.
+            if let Ok(plain) = plain {
+                assert_eq!(db.read(&op).unwrap(), plain, "seed {SEED}: {pipeline:?}");
+            }
+        }
+    }
 }

@@ -33,6 +33,14 @@ function encode(value) {
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, encode(member)]));
 }
 
+// Fields without a value as MongoDB has them: left out of objects, null in arrays.
+function settle(value) {
+  if (Array.isArray(value)) return value.map((element) => settle(element) ?? null);
+  if (value === null || typeof value !== "object" || value instanceof Date || value instanceof RegExp) return value;
+  const members = Object.entries(value).map(([key, member]) => [key, settle(member)]);
+  return Object.fromEntries(members.filter(([, member]) => member !== undefined));
+}
+
 const answers = {
   filter: ({ documents, filter }) => {
     const query = new Query(filter);
@@ -44,6 +52,8 @@ const answers = {
   },
   projection: ({ document, projection }) => find([document], {}, projection).all()[0],
   sort: ({ documents, sort }) => find(documents, {}).sort(sort).all().map((document) => document._id),
+  pipeline: ({ documents, other, pipeline }) =>
+    settle(aggregate(documents, pipeline, { collectionResolver: (name) => (name === "other" ? other : documents) })),
   expression: ({ document, expression }) =>
     aggregate([document], [{ $replaceRoot: { newRoot: { value: expression } } }])[0].value,
 };

@@ -92,7 +92,8 @@ pub(super) async fn one(action: &Action<'_>, ids: &[Bson]) -> Result<Answer, Fai
     Ok(Answer { data })
 }
 
-fn too_large(what: String) -> Failure {
+/// The refusal of a result that does not fit into an answer.
+pub(super) fn too_large(what: String) -> Failure {
     let message = what + ": ask for fewer documents or fields";
     Failure::new(codes::EXCEED_REQUEST_SIZE_LIMIT, message, Retry::Never)
 }

@@ -3,6 +3,7 @@
 //! All doors meet in [`dispatch_as`]: an action is the same by whatever door it came, only the spelling of its answer
 //! differs.
 
+mod aggregate;
 mod collection;
 mod find;
 pub(super) mod insert;
@@ -65,7 +66,8 @@ impl Family {
             | "database.queryDocument"
             | "database.countDocument"
             | "database.updateDocument"
-            | "database.deleteDocument" => Self::Json,
+            | "database.deleteDocument"
+            | "database.aggregate" => Self::Json,
             _ => Self::Ejson,
         }
     }
@@ -142,6 +144,7 @@ pub(super) async fn dispatch_as(
         "database.modifyDocument" | "database.updateDocument" => update::modify(&action).await,
         "database.modifyAndReturnDoc" => update::modify_and_return(&action).await,
         "database.removeDocument" | "database.deleteDocument" => remove::remove(&action).await,
+        "database.aggregateDocuments" | "database.aggregate" => aggregate::aggregate(&action).await,
         _ => Err(unknown(name)),
     }
 }

@@ -267,7 +267,7 @@ async fn requests(caller: &Caller, rng: &mut StdRng) {
         .await;
     for number in 0..RANDOM_REQUESTS {
         let collection = collection.clone();
-        let op = match number % 5 {
+        let op = match number % 6 {
             0 => request::Op::Insert(proto::Insert {
                 collection,
                 documents: vec![encoded(rng)],
@@ -294,6 +294,10 @@ async fn requests(caller: &Caller, rng: &mut StdRng) {
                 multi: rng.random(),
                 return_document: rng.random(),
                 sort: encoded(rng),
+            }),
+            4 => request::Op::Aggregate(proto::Aggregate {
+                collection,
+                pipeline: vec![encoded(rng)],
             }),
             _ => request::Op::Remove(proto::Remove {
                 collection,
@@ -342,6 +346,10 @@ async fn nesting(caller: &Caller) {
             request::Op::Count(proto::Count {
                 collection: collection.clone(),
                 filter: nested.clone(),
+            }),
+            request::Op::Aggregate(proto::Aggregate {
+                collection: collection.clone(),
+                pipeline: vec![nested.clone()],
             }),
             request::Op::Update(proto::Update {
                 collection,

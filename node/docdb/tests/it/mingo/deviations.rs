@@ -139,9 +139,56 @@ const DEVIATIONS: [Deviation; 11] = [
     },
 ];
 
+/// The same for whole pipelines.
+const PIPELINE_DEVIATIONS: [Deviation; 6] = [
+    Deviation {
+        name: "$count of nothing",
+        reason: "mingo makes a document with 0; MongoDB makes none",
+        applies: |case, _| mentions(case, "\"$facet\"") && mentions(case, "\"$count\": \""),
+    },
+    Deviation {
+        name: "$bucket of a value that is a boundary",
+        reason: "mingo puts it into the bucket below; in MongoDB a boundary begins its bucket",
+        applies: |case, _| mentions(case, "\"$bucket\""),
+    },
+    Deviation {
+        name: "$lookup by the elements of an array",
+        reason: "mingo adds null for each element that finds nothing and lets an empty array find nothing; in MongoDB \
+                 an empty array looks for null",
+        applies: |case, _| mentions(case, "\"localField\": \"i\""),
+    },
+    Deviation {
+        name: "$push of a missing field",
+        reason: "mingo pushes null; MongoDB pushes nothing",
+        applies: |case, _| mentions(case, "\"$push\": \"$gone"),
+    },
+    Deviation {
+        name: "standard deviations",
+        reason: "mingo goes over the numbers twice and rounds the last digit otherwise than MongoDB's one pass; of no number \
+                 at all $stdDevSamp is 0 in mingo, null in MongoDB",
+        applies: |case, _| mentions(case, "\"$stdDev"),
+    },
+    Deviation {
+        name: "$addFields of an object",
+        reason: "mingo puts the object in the place of the field; in MongoDB it names fields to set inside",
+        applies: |case, _| mentions(case, "\"kept\""),
+    },
+];
+
+/// Whether the text of a pipeline holds `part`.
+fn mentions(case: &Case, part: &str) -> bool {
+    let pipeline = case.question.get("pipeline").map(ToString::to_string);
+    pipeline.is_some_and(|text| text.contains(part))
+}
+
 /// The name and reason of the listed deviation that explains a difference.
 pub(crate) fn explain(case: &Case, theirs: &Answer) -> Option<(&'static str, &'static str)> {
-    let found = DEVIATIONS
+    let table: &[Deviation] = if case.question.contains_key("pipeline") {
+        &PIPELINE_DEVIATIONS
+    } else {
+        &DEVIATIONS
+    };
+    let found = table
         .iter()
         .find(|deviation| (deviation.applies)(case, theirs));
     found.map(|deviation| (deviation.name, deviation.reason))
