@@ -140,7 +140,7 @@ const DEVIATIONS: [Deviation; 11] = [
 ];
 
 /// The same for whole pipelines.
-const PIPELINE_DEVIATIONS: [Deviation; 6] = [
+const PIPELINE_DEVIATIONS: [Deviation; 7] = [
     Deviation {
         name: "$count of nothing",
         reason: "mingo makes a document with 0; MongoDB makes none",
@@ -150,6 +150,11 @@ const PIPELINE_DEVIATIONS: [Deviation; 6] = [
         name: "$bucket of a value that is a boundary",
         reason: "mingo puts it into the bucket below; in MongoDB a boundary begins its bucket",
         applies: |case, _| mentions(case, "\"$bucket\""),
+    },
+    Deviation {
+        name: "$lookup of an array with duplicates",
+        reason: "mingo finds a document once for each of its elements that is equal; MongoDB once",
+        applies: |case, _| mentions(case, "\"foreignField\": \"m\""),
     },
     Deviation {
         name: "$lookup by the elements of an array",
@@ -171,7 +176,7 @@ const PIPELINE_DEVIATIONS: [Deviation; 6] = [
     Deviation {
         name: "$addFields of an object",
         reason: "mingo puts the object in the place of the field; in MongoDB it names fields to set inside",
-        applies: |case, _| mentions(case, "\"kept\""),
+        applies: |case, _| mentions(case, "\"kept\"") || mentions(case, "\"b\": \"$gone\""),
     },
 ];
 
