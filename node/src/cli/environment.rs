@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use yunbase_client::auth::Credentials;
 use yunbase_client::{Client, ClientBuilder, DevJson};
 
 use super::exit::Exit;
@@ -119,6 +120,20 @@ impl Environment {
             Some((id, Secret(secret))) => builder.credentials(id, secret),
             None => builder,
         }
+    }
+
+    /// The key, where one is known.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let (id, Secret(secret)) = self.credentials.as_ref()?;
+        Some(Credentials::SecretKey {
+            secret_id: id.clone(),
+            secret_key: secret.clone(),
+        })
+    }
+
+    /// How long to wait for each answer.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// A connected client.

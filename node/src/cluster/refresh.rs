@@ -30,7 +30,8 @@ pub async fn run(
     }
 }
 
-fn load(database: &Database) -> Result<ClusterMap, String> {
+/// Reads the map from a replica of group 0.
+pub(crate) fn load(database: &Database) -> Result<ClusterMap, String> {
     let all = |collection: &str| {
         let mut documents = Vec::new();
         let mut after = Vec::new();

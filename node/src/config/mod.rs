@@ -15,6 +15,8 @@ use std::time::Duration;
 
 pub use keys::{KEYS, Key};
 
+use crate::surface::client_address::TrustedProxies;
+
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -292,6 +294,8 @@ pub struct Config {
     pub concurrent_requests_max: usize,
     /// Most open connections on the HTTP surface.
     pub connections_max: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// Largest request body, in bytes.
     pub body_bytes_max: usize,
     /// Longest a request waits for a leader, a quorum or a slot.
@@ -338,6 +342,16 @@ impl Config {
             write_buffer_bytes: mebibytes("write_buffer_mib")?,
             concurrent_requests_max: layers.parse("concurrent_requests_max")?,
             connections_max: layers.parse("connections_max")?,
+            trusted_proxies: TrustedProxies::parse(&layers.list("trusted_proxies")).map_err(
+                |reason| ConfigError::BadValue {
+                    key: "trusted_proxies".to_owned(),
+                    source_name: layers
+                        .values
+                        .get("trusted_proxies")
+                        .map_or(Source::Default, |(_, source)| *source),
+                    reason,
+                },
+            )?,
             body_bytes_max: mebibytes("body_mib_max")?,
             request_timeout: millis("request_timeout_ms")?,
             drain_timeout: millis("drain_timeout_ms")?,

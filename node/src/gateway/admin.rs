@@ -58,7 +58,12 @@ pub(super) async fn answer(
         deadline,
         request_id,
     };
-    actions::dispatch(&action, params, &context).await
+    match &state.auth {
+        Some(auth) if action == actions::USER_INFO => {
+            actions::user_info(auth, &params, &context).await
+        }
+        _ => actions::dispatch(&action, params, &context).await,
+    }
 }
 
 /// What the access log says about a request besides its outcome.

@@ -37,8 +37,10 @@ use axum::Router;
 use axum::routing::post;
 
 pub use clock::{Clock, SystemClock};
+pub(crate) use ids::{adopt_request_id, document_id, request_id};
 pub use limits::Limits;
 
+use crate::auth::Auth;
 use crate::call::{Execute, KeyDirectory};
 
 /// What the gateway needs from the node around it.
@@ -48,6 +50,8 @@ pub struct GatewayState {
     pub execute: Arc<dyn Execute>,
     /// Knows keys and environments.
     pub keys: Arc<dyn KeyDirectory>,
+    /// End users, for the actions that ask about them; `None` where there is no login.
+    pub auth: Option<Arc<Auth>>,
     /// Tells the time: signature windows and server dates.
     pub clock: Arc<dyn Clock>,
     /// Every bound of the gateway.

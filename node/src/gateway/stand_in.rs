@@ -25,6 +25,7 @@ impl StandIn {
         GatewayState {
             execute: self.clone(),
             keys: Arc::new(Keys),
+            auth: None,
             clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,
         }

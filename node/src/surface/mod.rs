@@ -1,5 +1,7 @@
 //! The ports of a node.
 
+pub mod client_address;
+pub mod cors;
 pub mod health;
 pub mod http;
 pub mod peer;

@@ -5,6 +5,7 @@ mod find;
 mod insert;
 mod remove;
 mod update;
+mod user_info;
 
 use std::time::Instant;
 
@@ -16,6 +17,8 @@ use super::ejson::{self, Dialect, write_json_string};
 use super::envelope::Answer;
 use super::params::{Params, wrong};
 use crate::call::{Call, Caller, Execute, Failure, ReadLevel, Retry};
+
+pub(super) use user_info::{ACTION as USER_INFO, user_info};
 
 /// An action under way: its members, and how to have the node carry out what it asks.
 pub(super) struct Action<'a> {
