@@ -167,6 +167,27 @@ pub trait Execute: Send + Sync + 'static {
     fn execute(&self, call: Call) -> CallFuture;
 }
 
+/// Prefixes of the names of system collections.
+const SYSTEM_PREFIXES: [&str; 2] = ["_sys.", "_cluster."];
+
+/// Refuses system collections to everybody but the node itself: they hold password hashes and signing keys, and what
+/// they say is believed.
+pub fn check_collection(caller: &Caller, op: &Op) -> Result<(), Failure> {
+    let is_system = op.collection().is_some_and(|name| {
+        SYSTEM_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    });
+    if is_system && *caller != Caller::System {
+        return Err(Failure::new(
+            "DATABASE_PERMISSION_DENIED",
+            "collections whose names begin with `_sys.` or `_cluster.` belong to the system: use the calls that manage them",
+            Retry::Never,
+        ));
+    }
+    Ok(())
+}
+
 /// A secret key as the door needs it.
 #[derive(Clone)]
 pub struct SecretKey {
@@ -213,4 +234,36 @@ pub trait TokenVerifier: Send + Sync + 'static {
     /// Refuses with `ACCESS_TOKEN_EXPIRED` when only its time has passed (clients then refresh it), and with
     /// `INVALID_ACCESS_TOKEN` otherwise. Says nothing about revocation, which is checked with each call's data.
     fn verify(&self, env: &str, token: &str, now_ms: i64) -> Result<Arc<EndUser>, Failure>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_collections_are_for_the_node_alone() {
+        let count = |collection: &str| Op::Count {
+            collection: collection.to_owned(),
+            filter: bson::RawDocumentBuf::new(),
+        };
+        let administrator = Caller::Administrator { key_id: "k".into() };
+        let user = Caller::User(Arc::new(EndUser {
+            uid: "u".into(),
+            openid: "u".into(),
+            login_type: LoginType::Username,
+            session: "s".into(),
+        }));
+        for name in ["_sys.users", "_sys.", "_cluster.nodes"] {
+            assert_eq!(check_collection(&Caller::System, &count(name)), Ok(()));
+            for caller in [&administrator, &user] {
+                for op in [count(name), Op::Explain(Box::new(count(name)))] {
+                    let refused = check_collection(caller, &op).unwrap_err();
+                    assert_eq!(refused.code, "DATABASE_PERMISSION_DENIED");
+                }
+            }
+        }
+        for name in ["users", "sys.users", "_sysusers", "x_sys."] {
+            assert_eq!(check_collection(&administrator, &count(name)), Ok(()));
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! | `tls` | the cluster's certificate authority and mutual TLS between nodes |
 //! | `call` | one request as everything behind the doors sees it |
 //! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`) |
+//! | `auth` | end users: sign-in, sessions, tokens, and the door `/auth` |
 //! | `data_service` | the door for gRPC: documents |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
@@ -21,6 +22,7 @@
 //! * Identity is settled at the door: nothing behind `gateway` and `data_service` parses a token.
 //! * A retry of the node's own, and a client's under its session, takes effect once.
 
+pub mod auth;
 pub mod call;
 pub mod cli;
 pub mod cluster;

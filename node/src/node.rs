@@ -18,7 +18,9 @@ use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::rocks_options::RocksShared;
 use yunbase_docdb::{Database, Options as DatabaseOptions};
 
-use crate::call::{EndUser, Execute, Failure, KeyDirectory, Retry, TokenVerifier};
+use crate::auth::service::AuthService;
+use crate::auth::{Auth, AuthLimits, SystemRandom, rest, sweep};
+use crate::call::{Execute, KeyDirectory};
 use crate::cluster::directory::Directory;
 use crate::cluster::map::SharedMap;
 use crate::cluster::records::NODES;
@@ -61,16 +63,6 @@ pub struct Node {
     tasks: Vec<JoinHandle<()>>,
     drain_timeout: Duration,
     _lock: DirLock,
-}
-
-/// Refuses every access token: this version issues none.
-struct NoEndUsers;
-
-impl TokenVerifier for NoEndUsers {
-    fn verify(&self, _env: &str, _token: &str, _now_ms: i64) -> Result<Arc<EndUser>, Failure> {
-        let message = "this version signs no end users in: use a secret key or an API key";
-        Err(Failure::new("INVALID_ACCESS_TOKEN", message, Retry::Never))
-    }
 }
 
 /// Milliseconds since 1970: the clock that commands are stamped with.
@@ -133,6 +125,16 @@ impl Node {
             map.clone(),
             router.clone(),
         ));
+        let auth = Arc::new(Auth::new(
+            execute.clone(),
+            map.clone(),
+            Arc::new(gateway::SystemClock),
+            Arc::new(SystemRandom),
+            AuthLimits {
+                request_deadline: config.request_timeout,
+                ..AuthLimits::default()
+            },
+        )?);
         let (stop, stopping) = watch::channel(false);
         // Of its own: handing leadership over needs the peer port until the end.
         let (stop_peers, mut peer_stopping) = watch::channel(false);
@@ -189,8 +191,14 @@ impl Node {
             failed,
             stopping.clone(),
         )));
+        tasks.push(tokio::spawn(sweep::run(
+            auth.clone(),
+            router.clone(),
+            stopping.clone(),
+        )));
         tasks.push(tokio::spawn(write_down(
             store.clone(),
+            auth.clone(),
             map.clone(),
             identity.clone(),
             data.clone(),
@@ -208,7 +216,10 @@ impl Node {
         )
         .into_server();
         let cluster_service =
-            ClusterService::new(store, map.clone(), peers.clone(), now_ms).into_server();
+            ClusterService::new(store, map.clone(), peers.clone(), auth.clone(), now_ms)
+                .into_server();
+        let auth_service =
+            AuthService::new(auth.clone(), keys.clone(), config.request_timeout).into_server();
         let node_health = Arc::new(NodeHealth::new(
             identity.node_id,
             router.clone(),
@@ -222,7 +233,8 @@ impl Node {
         let state = gateway::GatewayState {
             execute,
             keys,
-            tokens: Arc::new(NoEndUsers),
+            tokens: Arc::new(auth.verifier()),
+            auth: Some(auth.clone()),
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
@@ -234,8 +246,10 @@ impl Node {
         // The pages of operators and probes stay closed to other sites: no browser needs them across origins.
         let web = tonic::service::Routes::new(data_service)
             .add_service(cluster_service)
+            .add_service(auth_service)
             .into_axum_router()
             .merge(gateway::router(state))
+            .merge(rest::router(auth))
             .layer(cors::layer(&config.cors_origins))
             .merge(health::router(node_health));
         let limits = http::HttpLimits {
@@ -243,7 +257,13 @@ impl Node {
             drain_timeout: config.drain_timeout,
             ..http::HttpLimits::default()
         };
-        let http = tokio::spawn(http::serve(http_listener, web, limits, stopping));
+        let http = tokio::spawn(http::serve(
+            http_listener,
+            web,
+            limits,
+            config.trusted_proxies.clone(),
+            stopping,
+        ));
         tracing::info!(
             node = identity.node_id,
             cluster = identity.cluster_id,
@@ -456,13 +476,14 @@ async fn found_groups(
 /// Writes down what the cluster must know of this node and what its configuration asks for; repeats until done.
 async fn write_down(
     store: ClusterStore,
+    auth: Arc<Auth>,
     map: SharedMap,
     identity: Identity,
     data: DataDir,
     config: Config,
 ) {
     loop {
-        match try_write_down(&store, &map, &identity, &data, &config).await {
+        match try_write_down(&store, &auth, &map, &identity, &data, &config).await {
             Ok(()) => return,
             Err(error) => tracing::debug!(
                 error = format!("{error:#}"),
@@ -475,6 +496,7 @@ async fn write_down(
 
 async fn try_write_down(
     store: &ClusterStore,
+    auth: &Auth,
     map: &SharedMap,
     identity: &Identity,
     data: &DataDir,
@@ -501,6 +523,9 @@ async fn try_write_down(
     }
     if let Some(env) = &config.bootstrap_env {
         founding::ensure_env(store, map, env, now_ms()).await?;
+        // Refused until this node has heard of the environment; the caller repeats this until it has.
+        let scope = auth.scope(env, "start", config.request_timeout, None)?;
+        auth.prepare(&scope).await?;
     }
     Ok(())
 }

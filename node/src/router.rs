@@ -12,7 +12,9 @@ use parking_lot::RwLock;
 use yunbase_consensus::{GroupId, NodeId};
 use yunbase_docdb::op::OpReply;
 
-use crate::call::{Call, CallFuture, Execute, Failure, ReadLevel, Retry, SessionSequence};
+use crate::call::{
+    Call, CallFuture, Execute, Failure, ReadLevel, Retry, SessionSequence, check_collection,
+};
 use crate::cluster::map::SharedMap;
 use crate::data_service::{NameLeader, OpenSessions, SessionFuture};
 use crate::forward::codec::{
@@ -84,6 +86,8 @@ impl Router {
     }
 
     async fn run(&self, call: Call) -> Result<OpReply, Failure> {
+        // Here and not at each door, so that no door can forget it.
+        check_collection(&call.caller, &call.op)?;
         let group = self.group_of(&call.env)?;
         if call.op.is_read() {
             return self.read(group, call).await;

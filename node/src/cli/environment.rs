@@ -57,6 +57,21 @@ impl Environment {
         }
     }
 
+    /// The key, where one is known.
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.cluster.credentials.clone()
+    }
+
+    /// How long to wait for each answer.
+    pub fn deadline(&self) -> std::time::Duration {
+        self.cluster.deadline
+    }
+
+    /// URLs of the cluster's nodes.
+    pub fn endpoints(&self) -> &[String] {
+        &self.cluster.endpoints
+    }
+
     /// A connected client.
     pub async fn connect(&self) -> Result<Client, CliError> {
         Ok(self.builder().connect().await?)

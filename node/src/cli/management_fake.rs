@@ -136,10 +136,12 @@ impl Cluster for Fake {
         state.keys.push(Key {
             secret_id: secret_id.clone(),
             env: request.into_inner().env,
+            ..Key::default()
         });
         Ok(Response::new(CreateKeyResponse {
             secret_id,
             secret_key: "secret".into(),
+            ..CreateKeyResponse::default()
         }))
     }
 

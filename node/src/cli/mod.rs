@@ -24,6 +24,7 @@ pub mod output;
 pub mod serve;
 pub mod status;
 pub mod target;
+pub mod users;
 
 use std::future::Future;
 
@@ -41,6 +42,8 @@ fn command() -> Command {
         .subcommand(dev::DevCommand::augment_args(Command::new("dev").about("Run a development cluster on this machine")))
         .subcommand(status::StatusCommand::augment_args(Command::new("status").about("Show nodes, groups, leaders and lag")))
         .subcommand(db::DbCommand::augment_args(Command::new("db").about("Documents, indexes, import and export")))
+        .subcommand(users::UserCommand::augment_args(Command::new("user").about("End users of an environment")))
+        .subcommand(users::AuthCommand::augment_args(Command::new("auth").about("What the sign-in of end users needs")))
         .subcommand(bench::BenchCommand::augment_args(Command::new("bench").about("Measure a cluster")))
         .subcommand(cluster::ClusterCommand::augment_args(Command::new("cluster").about("Members and leadership")))
         .subcommand(env::EnvCommand::augment_args(Command::new("env").about("Environments")))
@@ -69,6 +72,8 @@ pub fn run() -> Exit {
         },
         Some(("dev", matches)) => parsed(matches, dev::DevCommand::run),
         Some(("db", matches)) => parsed(matches, db::DbCommand::run),
+        Some(("user", matches)) => parsed(matches, users::UserCommand::run),
+        Some(("auth", matches)) => parsed(matches, users::AuthCommand::run),
         Some(("bench", matches)) => parsed(matches, bench::BenchCommand::run),
         Some(("status", matches)) => parsed(matches, status::StatusCommand::run),
         Some(("cluster", matches)) => parsed(matches, cluster::ClusterCommand::run),

@@ -82,6 +82,7 @@ pub async fn ensure_env(
         name: name.to_owned(),
         group: i64::from(group),
         created_at_ms: now_ms,
+        signing_keys: Vec::new(),
     };
     let created = store.insert(ENVIRONMENTS, &record).await?;
     Ok((created, group))

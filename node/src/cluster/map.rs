@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use yunbase_consensus::{GroupId, NodeId};
 
 use super::placement::{Candidate, Placement, place};
-use super::records::{CLUSTER_ENV, EnvRecord, KeyRecord, NodeRecord, SettingsRecord};
+use super::records::{CLUSTER_ENV, EnvRecord, KeyRecord, NodeRecord, PublishedKey, SettingsRecord};
 use crate::call::{KeyDirectory, SecretKey};
 
 /// One state of the cluster's metadata.
@@ -25,6 +25,8 @@ pub struct ClusterMap {
     pub nodes: BTreeMap<NodeId, NodeRecord>,
     /// Group of each environment.
     pub environments: BTreeMap<String, GroupId>,
+    /// For each environment the keys that its users' access tokens may be signed with, oldest first.
+    pub signing_keys: HashMap<String, Arc<[PublishedKey]>>,
     /// Keys by their public half.
     pub keys: HashMap<String, KeyRecord>,
     /// Cluster-wide settings; `None` until the cluster has been founded.
@@ -41,6 +43,7 @@ impl ClusterMap {
         keys: &[RawDocumentBuf],
         settings: &[RawDocumentBuf],
     ) -> Result<Self, String> {
+        let environments = records::<EnvRecord>(environments)?;
         let mut map = Self {
             nodes: records::<NodeRecord>(nodes)?
                 .into_iter()
@@ -50,7 +53,16 @@ impl ClusterMap {
                         .map_err(|_| "negative node id".to_owned())
                 })
                 .collect::<Result<_, _>>()?,
-            environments: records::<EnvRecord>(environments)?
+            signing_keys: environments
+                .iter()
+                .filter(|env| !env.signing_keys.is_empty())
+                .map(|env| {
+                    let mut keys = env.signing_keys.clone();
+                    keys.sort_by_key(|key| key.number);
+                    (env.name.clone(), keys.into())
+                })
+                .collect(),
+            environments: environments
                 .into_iter()
                 .map(|env| {
                     let group = u32::try_from(env.group)

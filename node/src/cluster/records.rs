@@ -43,6 +43,24 @@ pub struct EnvRecord {
     pub group: i64,
     /// Milliseconds since 1970.
     pub created_at_ms: i64,
+    /// Public halves of the keys that sign its users' access tokens: here, so that every node can check a token
+    /// without asking another, and forgets a withdrawn key with the commit.
+    #[serde(default)]
+    pub signing_keys: Vec<PublishedKey>,
+}
+
+/// The public half of a key that signs access tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedKey {
+    /// The key's id, in the head of each token.
+    pub kid: String,
+    /// Grows with each key of the environment.
+    pub number: i64,
+    /// Uncompressed point on P-256.
+    #[serde(with = "serde_bytes")]
+    pub public_key: Vec<u8>,
+    /// When it begins to sign, in milliseconds since 1970.
+    pub active_from_ms: i64,
 }
 
 /// A secret key. Kept in the clear because request signatures are keyed with it.

@@ -39,7 +39,8 @@ pub async fn refresh(database: &Arc<Database>, map: &SharedMap) {
     }
 }
 
-fn load(database: &Database) -> Result<ClusterMap, String> {
+/// Reads the map from a replica of group 0.
+pub(crate) fn load(database: &Database) -> Result<ClusterMap, String> {
     let all = |collection: &str| {
         let mut documents = Vec::new();
         let mut after = Vec::new();

@@ -19,12 +19,15 @@ use super::keys;
 use super::map::SharedMap;
 use super::records::KEYS;
 use super::store::ClusterStore;
+use crate::auth::Auth;
 use crate::call::{Failure, KeyDirectory};
 use crate::data_service::admit;
 use crate::surface::peer::PeerCalls;
 use crate::tls::JoinToken;
 
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest that creating an environment waits for its login.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The `Cluster` service.
 pub struct ClusterService {
@@ -32,6 +35,7 @@ pub struct ClusterService {
     map: SharedMap,
     keys: Arc<dyn KeyDirectory>,
     peers: Arc<PeerCalls>,
+    auth: Arc<Auth>,
     now_ms: fn() -> i64,
 }
 
@@ -41,6 +45,7 @@ impl ClusterService {
         store: ClusterStore,
         map: SharedMap,
         peers: Arc<PeerCalls>,
+        auth: Arc<Auth>,
         now_ms: fn() -> i64,
     ) -> Self {
         let keys: Arc<dyn KeyDirectory> = Arc::new(map.clone());
@@ -49,6 +54,7 @@ impl ClusterService {
             map,
             keys,
             peers,
+            auth,
             now_ms,
         }
     }
@@ -56,6 +62,24 @@ impl ClusterService {
     /// The service as tonic mounts it.
     pub fn into_server(self) -> ClusterServer<Self> {
         ClusterServer::new(self)
+    }
+
+    /// Makes the keys of a new environment's login, once this node knows the environment.
+    async fn prepare_login(&self, env: &str) -> Result<(), String> {
+        let mut changes = self.map.watch();
+        let prepared = async {
+            while !self.keys.has_env(env) {
+                changes.changed().await.map_err(|error| error.to_string())?;
+            }
+            let request_id = crate::gateway::request_id();
+            let scope = self.auth.scope(env, &request_id, PREPARE_TIMEOUT, None);
+            let scope = scope.map_err(|error| error.to_string())?;
+            let prepared = self.auth.prepare(&scope).await;
+            prepared.map_err(|error| error.to_string())
+        };
+        tokio::time::timeout(PREPARE_TIMEOUT, prepared)
+            .await
+            .map_err(|_| "not in time".to_owned())?
     }
 
     /// Lets in who holds a key for the whole cluster.
@@ -124,6 +148,10 @@ impl Cluster for ClusterService {
         let (created, group) = founding::ensure_env(&self.store, &self.map, &name, (self.now_ms)())
             .await
             .map_err(status_of)?;
+        if created && let Err(reason) = self.prepare_login(&name).await {
+            // The first sign-in makes it then.
+            tracing::info!(env = name, reason, "prepare login");
+        }
         Ok(Response::new(CreateEnvironmentResponse { created, group }))
     }
 

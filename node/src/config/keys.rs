@@ -137,6 +137,12 @@ pub const KEYS: &[Key] = &[
         "8192",
         "most open client connections; more wait in the kernel's queue",
     ),
+    // Believing anybody's X-Forwarded-For would let a stranger choose the address that failed sign-ins are counted for.
+    key(
+        "trusted_proxies",
+        "127.0.0.1,::1",
+        "addresses or networks of proxies whose X-Forwarded-For is believed",
+    ),
     key("body_mib_max", "16", "largest request body"),
     key(
         "cors_origins",

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub use keys::{KEYS, Key};
 
+use crate::surface::client_address::TrustedProxies;
 use crate::surface::cors::is_origin;
 
 /// Where a value came from.
@@ -294,6 +295,8 @@ pub struct Config {
     pub concurrent_requests_max: usize,
     /// Most open connections on the HTTP surface.
     pub connections_max: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// Largest request body, in bytes.
     pub body_bytes_max: usize,
     /// Origins of web pages that may call from a browser; `*` among them = all.
@@ -342,6 +345,16 @@ impl Config {
             write_buffer_bytes: mebibytes("write_buffer_mib")?,
             concurrent_requests_max: layers.parse("concurrent_requests_max")?,
             connections_max: layers.parse("connections_max")?,
+            trusted_proxies: TrustedProxies::parse(&layers.list("trusted_proxies")).map_err(
+                |reason| ConfigError::BadValue {
+                    key: "trusted_proxies".to_owned(),
+                    source_name: layers
+                        .values
+                        .get("trusted_proxies")
+                        .map_or(Source::Default, |(_, source)| *source),
+                    reason,
+                },
+            )?,
             body_bytes_max: mebibytes("body_mib_max")?,
             cors_origins: layers.list("cors_origins"),
             request_timeout: millis("request_timeout_ms")?,

@@ -52,5 +52,10 @@ pub(super) async fn answer(
         deadline,
         request_id,
     };
-    actions::dispatch(&action, params, &context).await
+    match &state.auth {
+        Some(auth) if action == actions::USER_INFO => {
+            actions::user_info(auth, &params, &context).await
+        }
+        _ => actions::dispatch(&action, params, &context).await,
+    }
 }

@@ -16,15 +16,34 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) struct Answer {
     /// JSON text of the member `data`; empty when the action answers nothing.
     pub(crate) data: String,
+    /// JSON members that stand beside `data`, `"name":value` separated by commas: a few actions answer there.
+    pub(crate) beside: String,
 }
 
 impl Answer {
+    /// An answer in `data`, a JSON text.
+    pub(crate) fn of(data: String) -> Self {
+        Self {
+            data,
+            beside: String::new(),
+        }
+    }
+
+    /// An answer whose members stand beside `data`.
+    pub(crate) fn beside(members: &serde_json::Map<String, serde_json::Value>) -> Self {
+        let text = serde_json::Value::Object(members.clone()).to_string();
+        Self {
+            data: String::new(),
+            beside: text[1..text.len() - 1].to_owned(),
+        }
+    }
+
     /// An answer whose `data` is the JSON object with the members written by `write`.
     pub(crate) fn object(write: impl FnOnce(&mut String)) -> Self {
         let mut data = String::from("{");
         write(&mut data);
         data.push('}');
-        Self { data }
+        Self::of(data)
     }
 }
 
@@ -40,6 +59,10 @@ pub(crate) fn body_of(outcome: &Result<Answer, Failure>, request_id: &str) -> St
     if !answer.data.is_empty() {
         out.push_str(r#","data":"#);
         out.push_str(&answer.data);
+    }
+    if !answer.beside.is_empty() {
+        out.push(',');
+        out.push_str(&answer.beside);
     }
     out.push('}');
     out

@@ -40,14 +40,17 @@ mod signature;
 mod web;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::routing::{any, post};
 
 pub use clock::{Clock, SystemClock};
+pub(crate) use ids::{adopt_request_id, document_id, request_id};
 pub use limits::Limits;
 
-use crate::call::{Execute, KeyDirectory, TokenVerifier};
+use crate::auth::Auth;
+use crate::call::{Caller, Execute, Failure, KeyDirectory, TokenVerifier};
 
 /// What the gateway needs from the node around it.
 #[derive(Clone)]
@@ -58,10 +61,30 @@ pub struct GatewayState {
     pub keys: Arc<dyn KeyDirectory>,
     /// Judges the access tokens of end users.
     pub tokens: Arc<dyn TokenVerifier>,
+    /// End users, for the actions that ask about them; `None` where there is no login.
+    pub auth: Option<Arc<Auth>>,
     /// Tells the time: signature windows and server dates.
     pub clock: Arc<dyn Clock>,
     /// Every bound of the gateway.
     pub limits: Limits,
+}
+
+impl GatewayState {
+    /// Refuses an end user whose session has ended, on whatever node that was.
+    async fn check_session(
+        &self,
+        caller: &Caller,
+        env: &str,
+        request_id: &str,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
+        let (Some(auth), Caller::User(user)) = (&self.auth, caller) else {
+            return Ok(());
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let scope = auth.scope(env, request_id, left, None)?;
+        Ok(auth.check_session(&scope, user).await?)
+    }
 }
 
 /// The routes of the doors: `POST /admin`, `POST /web`, and everything below `/v1/database`.

@@ -190,7 +190,7 @@ impl<'a> Params<'a> {
         let stages: Vec<RawDocumentBuf> = stages
             .iter()
             .map(|stage| match stage {
-                Ok((_, bson::RawBsonRef::Document(stage))) => Ok(stage.to_owned()),
+                Ok((_, RawBsonRef::Document(stage))) => Ok(stage.to_owned()),
                 _ => Err(wrong("pipeline", "a list of objects, one for each stage")),
             })
             .collect::<Result<_, _>>()?;

@@ -31,6 +31,7 @@ impl StandIn {
             execute: self.clone(),
             keys: Arc::new(Keys),
             tokens: Arc::new(Tokens),
+            auth: None,
             clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,
         }

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt as _;
+
+use super::client_address::TrustedProxies;
 
 /// Bounds of the HTTP port.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +59,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: HttpLimits,
+    proxies: TrustedProxies,
     mut stop: watch::Receiver<bool>,
 ) {
     let connections = Arc::new(Semaphore::new(limits.connections_max));
@@ -66,9 +71,9 @@ pub async fn serve(
             () = stopped(&mut stop) => break,
         };
         let Ok(permit) = permit else { break };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accept a client connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -80,7 +85,15 @@ pub async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "set TCP_NODELAY");
         }
-        let service = TowerToHyperService::new(router.clone());
+        let proxies = proxies.clone();
+        let service = router
+            .clone()
+            .map_request(move |mut request: http::Request<Incoming>| {
+                let client = proxies.client_of(peer.ip(), request.headers());
+                request.extensions_mut().insert(client);
+                request
+            });
+        let service = TowerToHyperService::new(service);
         let connection = builder
             .serve_connection_with_upgrades(TokioIo::new(stream), service)
             .into_owned();

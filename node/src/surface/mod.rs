@@ -1,5 +1,6 @@
 //! The ports of a node.
 
+pub mod client_address;
 pub mod cors;
 pub mod health;
 pub mod http;

@@ -119,7 +119,9 @@ impl<'a> Parser<'a> {
             "$facet" => Stage::Facet(self.facet(object(name, value)?)?),
             "$lookup" => Stage::Lookup(self.lookup(object(name, value)?)?),
             "$unionWith" => self.union_with(value)?,
-            "$graphLookup" => Stage::GraphLookup(self.graph_lookup(object(name, value)?)?),
+            "$graphLookup" => {
+                Stage::GraphLookup(Box::new(self.graph_lookup(object(name, value)?)?))
+            }
             "$redact" => Stage::Redact(self.redact(value)?),
             _ => return Err(refuse(name)),
         });

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::limits::{SPILL_BUFFER_BYTES, SPILL_RUNS_MAX};
 use crate::spill::SpillRun;
 
-fn failed(error: io::Error) -> Error {
+fn failed(error: &io::Error) -> Error {
     Error::internal(format!("use a temporary file: {error}"))
 }
 
@@ -48,14 +48,16 @@ impl<'a> RunWriter<'a> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.run.append(&self.buffer).map_err(failed)?;
+        self.run
+            .append(&self.buffer)
+            .map_err(|error| failed(&error))?;
         self.buffer.clear();
         Ok(())
     }
 
     fn finish(mut self) -> Result<RunReader> {
         self.flush()?;
-        let source = self.run.read().map_err(failed)?;
+        let source = self.run.read().map_err(|error| failed(&error))?;
         Ok(RunReader {
             source: BufReader::with_capacity(SPILL_BUFFER_BYTES, source),
             key: Vec::new(),
@@ -76,18 +78,22 @@ impl RunReader {
         let mut lengths = [0; 8];
         match self.source.read_exact(&mut lengths[..1]) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            other => other.map_err(failed)?,
+            other => other.map_err(|error| failed(&error))?,
         }
-        self.source.read_exact(&mut lengths[1..]).map_err(failed)?;
+        self.source
+            .read_exact(&mut lengths[1..])
+            .map_err(|error| failed(&error))?;
         let [a, b, c, d, e, f, g, h] = lengths;
         self.key
             .resize(u32::from_le_bytes([a, b, c, d]) as usize, 0);
         self.payload
             .resize(u32::from_le_bytes([e, f, g, h]) as usize, 0);
-        self.source.read_exact(&mut self.key).map_err(failed)?;
+        self.source
+            .read_exact(&mut self.key)
+            .map_err(|error| failed(&error))?;
         self.source
             .read_exact(&mut self.payload)
-            .map_err(failed)
+            .map_err(|error| failed(&error))
             .map(|()| true)
     }
 }

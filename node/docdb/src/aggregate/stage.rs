@@ -31,7 +31,7 @@ pub(super) enum Stage {
     Facet(Vec<(String, Vec<Stage>)>),
     Lookup(Lookup),
     UnionWith(String, Vec<Stage>),
-    GraphLookup(GraphLookup),
+    GraphLookup(Box<GraphLookup>),
     Redact(Expression),
 }
 

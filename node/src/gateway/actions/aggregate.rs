@@ -35,7 +35,7 @@ pub(super) async fn aggregate(action: &Action<'_>) -> Result<Answer, Failure> {
         Family::Json => write_json_string(&mut data, &list),
     }
     data.push('}');
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 /// A JSON array of the documents.

@@ -64,7 +64,7 @@ pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
         }
     }
     data.push('}');
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 /// The first of `ids` that is the `_id` of a document, as the document itself.
@@ -89,7 +89,7 @@ pub(super) async fn one(action: &Action<'_>, ids: &[Bson]) -> Result<Answer, Fai
     })?;
     let mut data = String::new();
     write_found(&mut data, &mut String::new(), document, action.family)?;
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 /// The refusal of a result that does not fit into an answer.
@@ -105,9 +105,7 @@ pub(super) async fn count(action: &Action<'_>) -> Result<Answer, Failure> {
         filter: query(params)?,
     };
     match action.context.run(op).await? {
-        OpReply::Counted { count } => Ok(Answer {
-            data: format!("{{\"total\":{count}}}"),
-        }),
+        OpReply::Counted { count } => Ok(Answer::of(format!("{{\"total\":{count}}}"))),
         _ => Err(unexpected_reply()),
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn insert(action: &Action<'_>) -> Result<Answer, Failure> {
         write_id(&mut data, first)?;
     }
     data.push('}');
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 /// The member `_id` beside the document, with which the older clients name a single new document.

@@ -9,6 +9,7 @@ mod find;
 pub(super) mod insert;
 mod remove;
 pub(super) mod update;
+mod user_info;
 
 use std::time::Instant;
 
@@ -20,6 +21,8 @@ use super::ejson::{self, Dialect, write_json_string};
 use super::envelope::Answer;
 use super::params::{Params, wrong};
 use crate::call::{Call, Caller, Execute, Failure, ReadLevel, Retry};
+
+pub(super) use user_info::{ACTION as USER_INFO, user_info};
 
 /// An action under way: its members, and how to have the node carry out what it asks.
 pub(super) struct Action<'a> {

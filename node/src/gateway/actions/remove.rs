@@ -14,9 +14,7 @@ pub(super) async fn remove(action: &Action<'_>) -> Result<Answer, Failure> {
         multi: params.flag("multi")?.unwrap_or(false),
     };
     match action.context.run(op).await? {
-        OpReply::Removed { removed } => Ok(Answer {
-            data: format!("{{\"deleted\":{removed}}}"),
-        }),
+        OpReply::Removed { removed } => Ok(Answer::of(format!("{{\"deleted\":{removed}}}"))),
         _ => Err(unexpected_reply()),
     }
 }

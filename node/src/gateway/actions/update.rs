@@ -79,7 +79,7 @@ pub(super) async fn modify(action: &Action<'_>) -> Result<Answer, Failure> {
         }
     }
     data.push('}');
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 pub(super) async fn modify_and_return(action: &Action<'_>) -> Result<Answer, Failure> {
@@ -111,7 +111,7 @@ pub(super) async fn modify_and_return(action: &Action<'_>) -> Result<Answer, Fai
         None => data.push_str("null"),
     }
     data.push('}');
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 /// Updates the document whose `_id` is the first of `ids` that there is.
@@ -149,7 +149,7 @@ pub(super) async fn one(action: &Action<'_>, ids: &[Bson]) -> Result<Answer, Fai
         }
     }
     data.push('}');
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 /// Answers an update that carries nothing. The read lets a wrong collection or query fail as always.
@@ -177,7 +177,7 @@ async fn touch_nothing(
         action.context.run(Op::Find { collection, find }).await?;
     }
     data.push('}');
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 /// An update by operators; plain members alone mean `$set`.

@@ -59,7 +59,7 @@ pub(super) async fn run(params: &Params<'_>, context: &CallContext<'_>) -> Resul
         }
     }
     data.push_str("]}");
-    Ok(Answer { data })
+    Ok(Answer::of(data))
 }
 
 fn parse(command: &RawDocument, params: &Params<'_>) -> Result<Command, Failure> {

@@ -51,6 +51,9 @@ pub(super) async fn answer(
     let identity = identify(state, parts, body, &members, credentials, now_unix_ms)?;
     identity.name().clone_into(&mut trace.caller);
     trace.env.clone_from(&identity.env);
+    state
+        .check_session(&identity.caller, &identity.env, request_id, deadline)
+        .await?;
     let address = route::parse(method(parts), parts.uri.path())?;
     trace.name_action(address.route.name());
     let context = CallContext {

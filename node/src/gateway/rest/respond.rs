@@ -51,6 +51,7 @@ fn status_of(code: &str) -> StatusCode {
         codes::MISSING_CREDENTIALS
         | codes::INVALID_CREDENTIALS
         | "ACCESS_TOKEN_EXPIRED"
+        | "INVALID_ACCESS_TOKEN"
         | "CHECK_LOGIN_FAILED"
         | "DATABASE_PERMISSION_DENIED" => StatusCode::UNAUTHORIZED,
         codes::ACTION_FORBIDDEN | codes::PERMISSION_DENIED | "DATABASE_INVALID_OPERRATOR" => {
