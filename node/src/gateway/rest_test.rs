@@ -453,13 +453,6 @@ async fn failures_have_their_status() {
             501,
             "INVALID_ACTION",
         ),
-        (
-            "POST",
-            "/collections/c/documents/aggregations",
-            r#"{"pipeline":[]}"#,
-            501,
-            "INVALID_ACTION",
-        ),
     ] {
         let expected = (status, code.to_owned());
         assert_eq!(
