@@ -400,6 +400,7 @@ fn is_read(op: &Op) -> bool {
         | Op::Find(_)
         | Op::Count(_)
         | Op::ListIndexes(_)
+        | Op::GetAccess(_)
         | Op::Explain(_) => true,
         Op::CreateCollection(_)
         | Op::DropCollection(_)
@@ -407,6 +408,7 @@ fn is_read(op: &Op) -> bool {
         | Op::Update(_)
         | Op::Remove(_)
         | Op::CreateIndex(_)
-        | Op::DropIndex(_) => false,
+        | Op::DropIndex(_)
+        | Op::SetAccess(_) => false,
     }
 }

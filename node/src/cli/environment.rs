@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use yunbase_client::auth::Credentials;
 use yunbase_client::{Client, ClientBuilder, DevJson};
 
 use super::exit::Exit;
@@ -124,6 +125,20 @@ impl Environment {
     /// A connected client.
     pub async fn connect(&self) -> Result<Client, CliError> {
         Ok(self.builder().connect().await?)
+    }
+
+    /// The key, for calls of the management surface.
+    pub fn credentials(&self) -> Result<Credentials, CliError> {
+        match &self.credentials {
+            Some((secret_id, Secret(secret_key))) => Ok(Credentials::SecretKey {
+                secret_id: secret_id.clone(),
+                secret_key: secret_key.clone(),
+            }),
+            None => Err(CliError::new(
+                Exit::Auth,
+                "set YUNBASE_SECRET_ID and YUNBASE_SECRET_KEY",
+            )),
+        }
     }
 
     /// For messages: what a command acts on.

@@ -16,6 +16,7 @@ pub mod failure;
 pub mod import;
 pub mod management;
 pub mod output;
+pub mod rules;
 pub mod serve;
 pub mod status;
 pub mod target;
@@ -36,6 +37,7 @@ fn command() -> Command {
         .subcommand(dev::DevCommand::augment_args(Command::new("dev").about("Run a development cluster on this machine")))
         .subcommand(status::StatusCommand::augment_args(Command::new("status").about("Show nodes, groups, leaders and lag")))
         .subcommand(db::DbCommand::augment_args(Command::new("db").about("Documents, indexes, import and export")))
+        .subcommand(rules::RulesCommand::augment_args(Command::new("rules").about("What end users may do with collections")))
         .subcommand(bench::BenchCommand::augment_args(Command::new("bench").about("Measure a cluster")))
         .subcommands(cluster::commands())
         .subcommand(config::command())
@@ -62,6 +64,7 @@ pub fn run() -> Exit {
         },
         Some(("dev", matches)) => parsed(matches, dev::DevCommand::run),
         Some(("db", matches)) => parsed(matches, db::DbCommand::run),
+        Some(("rules", matches)) => parsed(matches, rules::RulesCommand::run),
         Some(("bench", matches)) => parsed(matches, bench::BenchCommand::run),
         Some(("status", matches)) => parsed(matches, status::StatusCommand::run),
         Some((name, matches)) => cluster::run(name, matches, in_runtime),
