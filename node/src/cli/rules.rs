@@ -244,7 +244,7 @@ impl SetArgs {
 }
 
 fn parse_rules(access: &Document) -> Result<Rules, CliError> {
-    Rules::parse(&*raw("the rules", access)?).map_err(|error| CliError::usage(error.to_string()))
+    Rules::parse(&raw("the rules", access)?).map_err(|error| CliError::usage(error.to_string()))
 }
 
 fn raw(name: &str, document: &Document) -> Result<RawDocumentBuf, CliError> {

@@ -53,7 +53,7 @@ fn operators_in_values_reach_nothing_more() {
         doc! { "secret": { "$not": { "$eq": "apple" } } },
     ] {
         for document in ids(&world, filter.clone()) {
-            assert_eq!(document.get_str("_openid"), Ok("me"), "{filter}");
+            assert_eq!(document.get_str("_openid").ok(), Some("me"), "{filter}");
         }
         let counted = world.run_as(&user("me"), count("c", filter.clone()));
         let Ok(OpReply::Counted { count }) = counted else {
@@ -85,7 +85,7 @@ fn refusals_do_not_tell_of_fields() {
     );
     for guess in ["pear", "plum"] {
         let filter = doc! { "_id": "y", "secret": guess };
-        assert_eq!(ids(&world, filter.clone()), [], "{guess}");
+        assert!(ids(&world, filter.clone()).is_empty(), "{guess}");
         let change = doc! { "$set": { "x": 1 } };
         assert_eq!(
             world
@@ -248,7 +248,7 @@ fn an_update_cannot_move_a_document_out_of_the_rule() {
             update_all("c", query, doc! { "$set": { "state": "ready" } }),
         )
         .expect("within the rule");
-    assert_eq!(world.all("c")[1].get_str("state"), Ok("ready"));
+    assert_eq!(world.all("c")[1].get_str("state").ok(), Some("ready"));
 }
 
 #[test]
@@ -415,10 +415,12 @@ fn the_placeholder_is_plain_text_for_administrators() {
     );
     let filter = doc! { "_openid": "{openid}" };
     assert_eq!(
-        found(world.run(find("c", filter.clone())).expect("found"))[0].get_i32("_id"),
-        Ok(2)
+        found(world.run(find("c", filter.clone())).expect("found"))[0]
+            .get_i32("_id")
+            .ok(),
+        Some(2)
     );
-    assert_eq!(ids(&world, filter)[0].get_i32("_id"), Ok(1));
+    assert_eq!(ids(&world, filter)[0].get_i32("_id").ok(), Some(1));
 }
 
 #[test]

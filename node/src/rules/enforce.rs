@@ -65,7 +65,7 @@ pub fn subject_of(op: &Op) -> Result<(Action, &str), Failure> {
         }
     };
     check_collection(collection)?;
-    Ok((action, collection))
+    Ok((action, collection.as_str()))
 }
 
 fn check_collection(collection: &str) -> Result<(), Failure> {
@@ -165,7 +165,7 @@ pub async fn pipeline_filter(
         fetched: Fetched::new(),
     };
     let query = match leading {
-        Some(leading) => facts_of(&*fill_in(leading, asker.user)?)?,
+        Some(leading) => facts_of(&fill_in(leading, asker.user)?)?,
         None => Query::default(),
     };
     let (condition, source) = judge.condition(Action::Read, &query, None).await?;

@@ -144,12 +144,12 @@ impl<'a> Folder<'a> {
                 .iter()
                 .map(|member| self.value(member))
                 .collect::<Result<Vec<_>, _>>()?;
-            return Ok(one_of(item, values, span));
+            return Ok(one_of(&item, values, span));
         }
         let list = self.value(list)?;
         Ok(match (item, list) {
             (item, Value::Known(Bson::Array(members))) => {
-                one_of(item, members.into_iter().map(Value::Known).collect(), span)
+                one_of(&item, members.into_iter().map(Value::Known).collect(), span)
             }
             (Value::Known(item), Value::Field(path)) => test(path, Check::Contains(item), span),
             (Value::Now(now_ms), Value::Field(path)) => Condition::any([
@@ -317,8 +317,8 @@ fn date(ms: i64) -> Bson {
     Bson::DateTime(bson::DateTime::from_millis(ms))
 }
 
-fn one_of(item: Value, values: Vec<Value>, span: Span) -> Condition {
-    if let Value::Field(path) = &item {
+fn one_of(item: &Value, values: Vec<Value>, span: Span) -> Condition {
+    if let Value::Field(path) = item {
         let known: Option<Vec<Bson>> = values
             .iter()
             .map(|value| match value {

@@ -206,7 +206,7 @@ impl Facts {
             .map(|(_, fact)| fact)
     }
 
-    fn value(&self, path: &str) -> Option<&Bson> {
+    fn value<'s>(&'s self, path: &'s str) -> Option<&'s Bson> {
         self.on(path).find_map(|fact| match fact {
             Fact::Equal(value) => Some(value),
             _ => None,

@@ -25,7 +25,7 @@ pub fn fill_in(query: &RawDocument, user: &EndUser) -> Result<RawDocumentBuf, Fa
     // Bounds the depth of what is walked next.
     check_document(query)?;
     let mut query = Document::try_from(query).map_err(malformed)?;
-    for (_, value) in &mut query {
+    for (_, value) in query.iter_mut() {
         fill_in_value(value, user);
     }
     RawDocumentBuf::try_from(&query).map_err(malformed)
@@ -52,7 +52,7 @@ pub fn owned(document: RawDocumentBuf, user: &EndUser) -> Result<RawDocumentBuf,
         if name.as_str() == OWNER {
             owners += 1;
             // BSON may repeat a name; who reads the document may take either.
-            if owners > 1 || value.as_str() != Some(&user.openid) {
+            if owners > 1 || value.as_str() != Some(user.openid.as_str()) {
                 return Err(forged());
             }
         }
