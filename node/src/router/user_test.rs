@@ -228,6 +228,8 @@ async fn no_read_slips_through_a_change_of_rules() {
                 let by_id = number < 2;
                 let mut answers = 0;
                 while !stop.load(Ordering::Relaxed) {
+                    // A refusal may come without any wait, and others need the threads too.
+                    tokio::task::yield_now().await;
                     let filter = if by_id {
                         doc! { "_id": 1 }
                     } else {

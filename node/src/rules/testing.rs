@@ -28,19 +28,6 @@ pub(crate) fn raw(document: &Document) -> RawDocumentBuf {
     RawDocumentBuf::try_from(document).expect("bson")
 }
 
-/// No documents at all.
-pub(crate) struct NoDocuments;
-
-impl Documents for NoDocuments {
-    fn document<'a>(
-        &'a self,
-        _collection: &'a str,
-        _id: &'a Bson,
-    ) -> BoxFuture<'a, Result<Option<RawDocumentBuf>, Failure>> {
-        Box::pin(async { Ok(None) })
-    }
-}
-
 /// A database that end users reach as through a router.
 pub(crate) struct World {
     pub(crate) database: Database,
