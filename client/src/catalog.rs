@@ -1,6 +1,6 @@
 //! Collections and indexes: what an environment is made of.
 
-use bson::Document;
+use bson::{Bson, Document};
 
 use crate::client::Client;
 use crate::collection::Collection;
@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::find::{described, unexpected};
 use crate::proto::request::Op;
 use crate::proto::{self, response};
+use crate::wire::from_document;
 
 /// An index to create.
 ///
@@ -140,6 +141,31 @@ impl<T> Collection<T> {
             name: name.into(),
         };
         self.client().done(Op::DropIndex(drop)).await
+    }
+
+    /// Says what end users may do with the collection, as `{"mode": "READONLY"}` or `{"mode": "CUSTOM", "rule": {...}}`;
+    /// an empty document takes back what was said. In force once this returns, on every node.
+    pub async fn set_access(&self, access: &Document) -> Result<()> {
+        let set = proto::SetAccess {
+            collection: self.name().to_owned(),
+            access: from_document(access, "access")?,
+        };
+        self.client().done(Op::SetAccess(set)).await
+    }
+
+    /// What end users may do with the collection; empty when nothing was ever said, which means PRIVATE.
+    pub async fn access(&self) -> Result<Document> {
+        let get = proto::GetAccess {
+            collection: self.name().to_owned(),
+        };
+        let mut documents = described(self.client().execute(Op::GetAccess(get)).await?)?;
+        match documents
+            .pop()
+            .and_then(|mut document| document.remove("access"))
+        {
+            Some(Bson::Document(access)) => Ok(access),
+            _ => Err(unexpected("access document")),
+        }
     }
 
     /// Describes each index and its state.

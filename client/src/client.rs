@@ -428,6 +428,7 @@ fn is_read(op: &Op) -> bool {
         | Op::Find(_)
         | Op::Count(_)
         | Op::ListIndexes(_)
+        | Op::GetAccess(_)
         | Op::Explain(_)
         | Op::Aggregate(_) => true,
         Op::CreateCollection(_)
@@ -436,6 +437,7 @@ fn is_read(op: &Op) -> bool {
         | Op::Update(_)
         | Op::Remove(_)
         | Op::CreateIndex(_)
-        | Op::DropIndex(_) => false,
+        | Op::DropIndex(_)
+        | Op::SetAccess(_) => false,
     }
 }

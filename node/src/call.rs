@@ -152,6 +152,8 @@ impl From<yunbase_docdb::Error> for Failure {
             // The state machine did not know the session, so this attempt did nothing. Whether an earlier one did
             // is for whoever made it to know.
             yunbase_docdb::ErrorCode::SessionExpired => Retry::Safe,
+            // Nothing happened; the router compiles the rules again and tries again.
+            yunbase_docdb::ErrorCode::AccessChanged => Retry::Safe,
             _ => Retry::Never,
         };
         Self::new(error.code.as_str(), error.message, retry)

@@ -327,7 +327,10 @@ fn is_cheap(op: &Op) -> bool {
         | Op::CreateCollection { .. }
         | Op::DropCollection { .. }
         | Op::CreateIndex { .. }
-        | Op::DropIndex { .. } => true,
+        | Op::DropIndex { .. }
+        | Op::SetAccess { .. }
+        | Op::GetAccess { .. } => true,
+        Op::Guarded { op, .. } => is_cheap(op),
         Op::ListCollections | Op::ListIndexes { .. } | Op::Explain(_) | Op::Aggregate { .. } => {
             false
         }

@@ -12,6 +12,7 @@
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
 //! | `group_runtime`, `state_bridge`, `spill` | one group: the database over its Raft group; temporary files of its queries |
+//! | `rules` | what end users may do: access rules to guarded operations |
 //! | `surface` | the ports |
 //! | `metrics`, `maintenance` | readiness and metrics; index builds and the watch over groups |
 //! | `node`, `threads` | puts the parts together, starts and stops them; shares the cores out |
@@ -20,6 +21,8 @@
 //! # What it promises
 //! * Any node takes any request. During an election requests wait within their deadline.
 //! * Identity is settled at the door: nothing behind `gateway` and `data_service` parses a token.
+//! * What an end user asks for is held to the collection's rules in one place, `rules::enforce`, on its way through
+//!   `router`; the database checks that they are still in force when it acts.
 //! * A retry of the node's own, and a client's under its session, takes effect once.
 
 pub mod auth;
@@ -40,6 +43,7 @@ pub mod metrics;
 pub mod multiplex;
 pub mod node;
 pub mod router;
+pub mod rules;
 pub mod sessions;
 pub mod spill;
 pub mod state_bridge;

@@ -1,8 +1,12 @@
 //! Any node takes any call: finds the group of its environment, reads here or has the leader write, and
 //! keeps trying within the deadline while leaders change.
 //!
+//! Calls of end users are held to the access rules here, before anything is read or planned (`user`).
+//!
 //! A call that changes something carries an exactly-once name before its first attempt, the caller's own or
 //! one of this node's session, so every retry here is safe whatever became of the attempt before.
+
+mod user;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use yunbase_consensus::{GroupId, NodeId};
-use yunbase_docdb::op::OpReply;
+use yunbase_docdb::op::{Op, OpReply};
 
 use crate::call::{
-    Call, CallFuture, Execute, Failure, ReadLevel, Retry, SessionSequence, check_collection,
+    Call, CallFuture, Caller, Execute, Failure, ReadLevel, Retry, SessionSequence, check_collection,
 };
 use crate::cluster::map::SharedMap;
 use crate::data_service::{NameLeader, OpenSessions, SessionFuture};
@@ -23,6 +27,7 @@ use crate::forward::codec::{
 use crate::forward::{ForwardError, ForwardPool, Leader};
 use crate::group_runtime::{Attempt, GroupRuntime, WriteRequest};
 use crate::leader_hints::LeaderHints;
+use crate::rules::{Denials, RuleCache, Rules};
 use crate::sessions::SessionPool;
 
 /// First pause after an attempt that found no leader; doubles up to the second. A vote takes some
@@ -41,6 +46,8 @@ pub struct Router {
     forward: ForwardPool,
     sessions: SessionPool,
     hints: LeaderHints,
+    rules: RuleCache,
+    denials: Denials,
     timeout: Duration,
 }
 
@@ -59,6 +66,8 @@ impl Router {
             forward,
             sessions: SessionPool::default(),
             hints: LeaderHints::default(),
+            rules: RuleCache::default(),
+            denials: Denials::default(),
             timeout,
         })
     }
@@ -85,15 +94,34 @@ impl Router {
         self.groups.read().get(&id).cloned()
     }
 
+    /// The last refusals by access rules on this node.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
     async fn run(&self, call: Call) -> Result<OpReply, Failure> {
         // Here and not at each door, so that no door can forget it.
         check_collection(&call.caller, &call.op)?;
         let group = self.group_of(&call.env)?;
+        if let Caller::User(user) = &call.caller {
+            let user = user.clone();
+            return self.run_for_user(group, call, &user).await;
+        }
+        if let Op::SetAccess { access, .. } = &call.op {
+            // Only rules that can be evaluated are ever set.
+            Rules::parse(access)
+                .map_err(|error| Failure::new("INVALID_PARAM", error.to_string(), Retry::Never))?;
+        }
         if call.op.is_read() {
             return self.read(group, call).await;
         }
+        self.run_write(group, call).await
+    }
+
+    /// Has a write done under its exactly-once name.
+    async fn run_write(&self, group: GroupId, call: Call) -> Result<OpReply, Failure> {
         if let Some(session) = call.session {
-            return self.write(group, &call, session).await;
+            return self.write_held(group, &call, session).await;
         }
         let request_id = call.request_id.clone();
         let deadline = call.deadline;
@@ -105,7 +133,7 @@ impl Router {
                 })
                 .await?;
             let name = sequence.name();
-            match self.write(group, &call, name).await {
+            match self.write_held(group, &call, name).await {
                 // No attempt of this call has done anything; after one in doubt it would not be `Safe`.
                 Err(failure)
                     if failure.code == "SESSION_EXPIRED" && failure.retry == Retry::Safe =>

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{self, Collection};
+use bson::RawDocumentBuf;
+
+use crate::catalog::{self, Access, Collection};
 use crate::change_log::{ChangeKind, ChangeRef};
 use crate::command::{self, Command, CommandReply, StepCounts, WriteOp};
 use crate::draft::Draft;
@@ -17,7 +19,7 @@ use crate::limits::{SESSION_WINDOW, STEP_DOCUMENTS_MAX};
 use crate::op::OpReply;
 use crate::session::{self, Seen, StepProgress};
 use crate::state::State;
-use crate::write::{Failure, Writer, wrapped_id};
+use crate::write::{Failure, Writer};
 use crate::{change, index_build};
 
 /// What the operation of one command needs to know about its place.
@@ -62,7 +64,7 @@ pub(crate) fn command(
             Ok(Seen::Finished(reply)) => return Ok(reply),
             Err(error) => return Ok(encode_reply(&Err(error))),
         }
-    } else if let WriteOp::WriteStep(step) = &command.op {
+    } else if let (WriteOp::WriteStep(step), _) = command.op.parts() {
         progress.counts = step.earlier;
     }
     let executed = match execute(state, draft, log_index, &command, progress) {
@@ -77,7 +79,10 @@ pub(crate) fn command(
         Ok(Executed { reply, progress }) => (Ok(reply), progress),
         Err(error) => (Err(error), None),
     };
-    let is_replan = matches!(&reply, Err(error) if error.code == ErrorCode::Replan);
+    let is_replan = matches!(
+        &reply,
+        Err(error) if matches!(error.code, ErrorCode::Replan | ErrorCode::AccessChanged)
+    );
     let reply = encode_reply(&reply);
     if let Some(request) = command.session
         && !is_replan
@@ -115,8 +120,15 @@ fn execute(
         now_ms: command.now_ms,
     };
     let env = command.env.as_str();
-    let find = |state: &State, name: &str| state.catalog.require(env, name).cloned();
-    match &command.op {
+    let (op, guard) = command.op.parts();
+    let find = |state: &State, name: &str| {
+        let collection = state.catalog.require(env, name).cloned()?;
+        if let Some(guard) = guard {
+            guard.check_version(&collection)?;
+        }
+        Ok::<_, Error>(collection)
+    };
+    match op {
         WriteOp::OpenSession => open_session(state, draft),
         WriteOp::CreateCollection { collection } => {
             create_collection(state, draft, &place, env, collection)
@@ -131,18 +143,14 @@ fn execute(
         } => {
             let collection = find(state, collection)?;
             let mut writer = Writer::new(draft, state, &collection, place.now_ms);
-            let mut ids = Vec::with_capacity(documents.len());
-            for document in documents {
-                writer.insert(document)?;
-                ids.push(wrapped_id(document)?);
-            }
+            let ids = change::insert(&mut writer, documents, guard, place.now_ms)?;
             writer.commit(state, place.log_index)?;
             Ok(OpReply::Inserted { ids }.into())
         }
         WriteOp::WriteOne(one) => {
             let collection = find(state, &one.target.collection)?;
             let mut writer = Writer::new(draft, state, &collection, place.now_ms);
-            let reply = change::write_one(&mut writer, one, place.now_ms)?;
+            let reply = change::write_one(&mut writer, one, guard, place.now_ms)?;
             writer.commit(state, place.log_index)?;
             Ok(reply.into())
         }
@@ -152,7 +160,7 @@ fn execute(
             }
             let collection = find(state, &step.target.collection)?;
             let mut writer = Writer::new(draft, state, &collection, place.now_ms);
-            let executed = change::write_step(&mut writer, step, progress, place.now_ms)?;
+            let executed = change::write_step(&mut writer, step, guard, progress, place.now_ms)?;
             writer.commit(state, place.log_index)?;
             Ok(executed)
         }
@@ -169,7 +177,37 @@ fn execute(
             index,
             cursor,
         } => index_build::step(state, draft, &place, *collection, *index, cursor),
+        WriteOp::SetAccess { collection, access } => {
+            let collection = find(state, collection)?;
+            set_access(state, draft, &place, &collection, access)
+        }
+        WriteOp::Guarded { .. } => Err(Error::internal("a guard inside a guard").into()),
     }
+}
+
+/// Each setting gets a version of its own, also when it repeats the last one.
+fn set_access(
+    state: &mut State,
+    draft: &mut Draft<'_>,
+    place: &Place,
+    collection: &Arc<Collection>,
+    access: &RawDocumentBuf,
+) -> Result<Executed, Failure> {
+    catalog::check_access(access)?;
+    let mut changed = Collection::clone(collection);
+    changed.access = Some(Access {
+        version: state.new_id(),
+        document: Arc::new(access.clone()),
+    });
+    state.put_collection(draft, changed)?;
+    let change = ChangeRef::new(
+        ChangeKind::SetAccess,
+        &collection.env,
+        &collection.name,
+        place.now_ms,
+    );
+    state.log_change_ref(draft, place.log_index, &change)?;
+    Ok(OpReply::Done.into())
 }
 
 fn open_session(state: &mut State, draft: &mut Draft<'_>) -> Result<Executed, Failure> {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bson::{RawDocument, RawDocumentBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Magic};
@@ -14,10 +15,12 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::keys::{self, CollectionId, IndexId};
 use crate::kv::{Direction, Family, StorageResult, View};
 use crate::limits::{
-    COLLECTIONS_PER_ENV_MAX, INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX, NAME_BYTES_MAX,
+    ACCESS_BYTES_MAX, COLLECTIONS_PER_ENV_MAX, INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX,
+    NAME_BYTES_MAX,
 };
 use crate::op::IndexSpec;
-use crate::value::Path;
+use crate::raw_bson;
+use crate::value::{Path, check_document};
 
 /// How far an index is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,13 +63,50 @@ impl Index {
     }
 }
 
-/// A collection's record in the store.
+/// Who may do what with a collection, as it was set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Access {
+    /// Never the same for two states of a collection's access, nor for two collections of a group, even of the
+    /// same name.
+    pub version: u64,
+    /// Empty when none has been set.
+    pub document: Arc<RawDocumentBuf>,
+}
+
+/// Whether a document may be set as a collection's access document.
+pub(crate) fn check_access(access: &RawDocument) -> Result<()> {
+    check_document(access)?;
+    let size = access.as_bytes().len();
+    if size > ACCESS_BYTES_MAX {
+        return Err(Error::new(
+            ErrorCode::ExceedSize,
+            format!(
+                "the access document has {size} bytes, more than {ACCESS_BYTES_MAX}; shorten its rules"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// A collection's record in the store, in the version that has no access document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct CollectionRecord {
     env: String,
     name: String,
     created_ms: i64,
     indexes: Vec<Index>,
+}
+
+/// The version of records that end with an access document. Collections without one keep the first version.
+const WITH_ACCESS: u8 = 2;
+
+/// A collection's record in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct CollectionRecordWithAccess {
+    record: CollectionRecord,
+    access_version: u64,
+    #[serde(with = "raw_bson")]
+    access: RawDocumentBuf,
 }
 
 /// A collection with its indexes, paths parsed.
@@ -79,6 +119,8 @@ pub(crate) struct Collection {
     pub(crate) indexes: Vec<Index>,
     /// For each index its parsed field paths.
     pub(crate) index_paths: Vec<Vec<Path>>,
+    /// `None` when none was ever set.
+    pub(crate) access: Option<Access>,
 }
 
 impl Collection {
@@ -90,6 +132,7 @@ impl Collection {
             created_ms,
             indexes: Vec::new(),
             index_paths: Vec::new(),
+            access: None,
         }
     }
 
@@ -103,6 +146,37 @@ impl Collection {
         Ok(collection)
     }
 
+    /// Reads the value of a collection's record.
+    pub(crate) fn decode(id: CollectionId, bytes: &[u8]) -> StorageResult<Self> {
+        if codec::record_version(bytes) != Some(WITH_ACCESS) {
+            return Self::from_record(id, codec::decode_record(Magic::Collection, bytes)?);
+        }
+        let record: CollectionRecordWithAccess =
+            codec::decode_record_as(Magic::Collection, WITH_ACCESS, bytes)?;
+        let mut collection = Self::from_record(id, record.record)?;
+        collection.access = Some(Access {
+            version: record.access_version,
+            document: Arc::new(record.access),
+        });
+        Ok(collection)
+    }
+
+    /// The version of the access document. Ids are never given out twice and versions come from the same
+    /// numbers, so a collection to which none was set is told apart by its id.
+    pub(crate) fn access_version(&self) -> u64 {
+        self.access
+            .as_ref()
+            .map_or(self.id.0, |access| access.version)
+    }
+
+    /// The access document, empty when none was set, and its version.
+    pub(crate) fn access(&self) -> Access {
+        self.access.clone().unwrap_or_else(|| Access {
+            version: self.id.0,
+            document: Arc::default(),
+        })
+    }
+
     /// The value of the collection's record.
     pub(crate) fn encode(&self) -> StorageResult<Vec<u8>> {
         let record = CollectionRecord {
@@ -111,7 +185,18 @@ impl Collection {
             created_ms: self.created_ms,
             indexes: self.indexes.clone(),
         };
-        codec::encode_record(Magic::Collection, &record)
+        match &self.access {
+            None => codec::encode_record(Magic::Collection, &record),
+            Some(access) => codec::encode_record_as(
+                Magic::Collection,
+                WITH_ACCESS,
+                &CollectionRecordWithAccess {
+                    record,
+                    access_version: access.version,
+                    access: RawDocumentBuf::clone(&access.document),
+                },
+            ),
+        }
     }
 
     /// The position of the index of this name.
@@ -154,8 +239,7 @@ impl Catalog {
             let id = keys::meta_number(cursor.key()).ok_or_else(|| {
                 crate::kv::StorageError::corrupt("a collection's key has a wrong length")
             })?;
-            let record = codec::decode_record(Magic::Collection, cursor.value())?;
-            catalog.put(Collection::from_record(CollectionId(id), record)?);
+            catalog.put(Collection::decode(CollectionId(id), cursor.value())?);
         }
         Ok(catalog)
     }
@@ -334,11 +418,23 @@ mod tests {
             key_encoding: 1,
         };
         collection.push_index(index).unwrap();
-        let record =
-            codec::decode_record(Magic::Collection, &collection.encode().unwrap()).unwrap();
-        let read = Collection::from_record(CollectionId(7), record).unwrap();
+        let bytes = collection.encode().unwrap();
+        assert_eq!(codec::record_version(&bytes), Some(1));
+        let read = Collection::decode(CollectionId(7), &bytes).unwrap();
+        assert_eq!((read.access_version(), &read.access), (7, &None));
         assert_eq!(read.indexes, collection.indexes);
         assert_eq!((&*read.env, &*read.name, read.created_ms), ("env", "c", 5));
         assert_eq!(read.index_paths[0][0].as_str(), "a.b");
+
+        collection.access = Some(Access {
+            version: 9,
+            document: Arc::new(bson::rawdoc! { "mode": "READONLY" }),
+        });
+        let bytes = collection.encode().unwrap();
+        let read = Collection::decode(CollectionId(7), &bytes).unwrap();
+        assert_eq!(read.access, collection.access);
+        assert_eq!(read.indexes, collection.indexes);
+        assert_eq!(read.access_version(), 9);
+        assert!(Collection::decode(CollectionId(7), &bytes[..bytes.len() - 1]).is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! Updates, replacements, upserts and removals of documents that the proposer has found, checked again
-//! against the documents as they are at this point of the log.
+//! Inserts; updates, replacements, upserts and removals of documents that the proposer has found, checked again
+//! against the documents as they are at this point of the log. What a request is held to (its guard) is checked
+//! here too: before and after each change.
 
 use bson::{RawDocument, RawDocumentBuf};
 
@@ -8,17 +9,39 @@ use crate::change_log::ChangeKind;
 use crate::command::{Change, CommandReply, StepCounts, Target, WriteOne, WriteStep};
 use crate::error::{Error, ErrorCode, Result};
 use crate::filter::{Filter, FilterContext};
+use crate::guard::{Checks, Guard};
 use crate::op::OpReply;
 use crate::session::StepProgress;
 use crate::update::{Update, UpdateContext, replace};
 use crate::value::malformed;
 use crate::write::{Failure, Writer, wrapped_id};
 
+/// A guard with its conditions parsed.
+struct Held<'a> {
+    guard: &'a Guard,
+    checks: Checks,
+}
+
+impl<'a> Held<'a> {
+    fn parse(guard: Option<&'a Guard>, now_ms: i64) -> Result<Option<Self>> {
+        guard
+            .map(|guard| {
+                Ok(Self {
+                    guard,
+                    checks: Checks::parse(guard, now_ms)?,
+                })
+            })
+            .transpose()
+    }
+}
+
 /// A target with its parts parsed.
 struct Parsed<'a> {
     target: &'a Target,
+    /// What the request asks for and may see.
     filter: Filter,
     update: Option<Update>,
+    held: Option<Held<'a>>,
 }
 
 /// What a change did to a document.
@@ -28,15 +51,21 @@ struct Changed {
 }
 
 impl<'a> Parsed<'a> {
-    fn new(target: &'a Target, now_ms: i64) -> Result<Self> {
+    fn new(target: &'a Target, guard: Option<&'a Guard>, now_ms: i64) -> Result<Self> {
         let update = match &target.change {
             Change::Update(update) => Some(Update::parse(update, &UpdateContext { now_ms })?),
             Change::Replace(_) | Change::Remove => None,
         };
+        let context = FilterContext { now_ms };
+        let filter = match guard {
+            Some(guard) => Filter::parse(&guard.narrow(&target.filter), &context)?,
+            None => Filter::parse(&target.filter, &context)?,
+        };
         Ok(Self {
             target,
-            filter: Filter::parse(&target.filter, &FilterContext { now_ms })?,
+            filter,
             update,
+            held: Held::parse(guard, now_ms)?,
         })
     }
 
@@ -44,7 +73,10 @@ impl<'a> Parsed<'a> {
     fn after(&self, before: &RawDocument, inserting: bool) -> Result<Option<RawDocumentBuf>> {
         match (&self.target.change, &self.update) {
             (Change::Replace(document), _) => {
-                let after = replace(Some(before), document)?;
+                let mut after = replace(Some(before), document)?;
+                if let Some(held) = &self.held {
+                    after = held.guard.kept(before, after, &self.target.collection)?;
+                }
                 Ok((after.as_bytes() != before.as_bytes()).then_some(after))
             }
             (_, Some(update)) => update.apply(before, inserting),
@@ -59,6 +91,10 @@ impl<'a> Parsed<'a> {
         id: &[u8],
         before: RawDocumentBuf,
     ) -> Result<Changed, Failure> {
+        let collection = &self.target.collection;
+        if let Some(held) = &self.held {
+            held.checks.before(&before, collection)?;
+        }
         let kind = match self.target.change {
             Change::Remove => {
                 writer.remove(id, &before)?;
@@ -72,6 +108,9 @@ impl<'a> Parsed<'a> {
         };
         match self.after(&before, false)? {
             Some(after) => {
+                if let Some(held) = &self.held {
+                    held.checks.after(&after, collection)?;
+                }
                 writer.change(kind, id, &before, &after)?;
                 Ok(Changed {
                     modified: true,
@@ -86,17 +125,55 @@ impl<'a> Parsed<'a> {
     }
 
     /// Inserts the document that an upsert creates.
-    fn upsert(&self, writer: &mut Writer<'_, '_>) -> Result<RawDocumentBuf, Failure> {
-        let seed = self.filter.equality_document()?;
+    fn upsert(&self, writer: &mut Writer<'_, '_>, now_ms: i64) -> Result<RawDocumentBuf, Failure> {
+        // From the request's own filter: what it may see is no field of a new document.
+        let filter = Filter::parse(&self.target.filter, &FilterContext { now_ms })?;
+        let seed = filter.equality_document()?;
         let seed = RawDocumentBuf::try_from(&seed).map_err(malformed)?;
         let document = match &self.target.change {
             Change::Replace(document) => replace(Some(&seed), document)?,
             _ => self.after(&seed, true)?.unwrap_or(seed),
         };
         let document = with_id(document, &self.target.upsert_id)?;
-        writer.insert(&document)?;
-        Ok(document)
+        insert_held(writer, document, self.held.as_ref())
     }
+}
+
+/// Inserts whole documents; returns their wrapped `_id`s.
+pub(crate) fn insert(
+    writer: &mut Writer<'_, '_>,
+    documents: &[RawDocumentBuf],
+    guard: Option<&Guard>,
+    now_ms: i64,
+) -> Result<Vec<RawDocumentBuf>, Failure> {
+    let held = Held::parse(guard, now_ms)?;
+    let mut ids = Vec::with_capacity(documents.len());
+    for document in documents {
+        match &held {
+            None => writer.insert(document)?,
+            held => {
+                insert_held(writer, document.clone(), held.as_ref())?;
+            }
+        }
+        ids.push(wrapped_id(document)?);
+    }
+    Ok(ids)
+}
+
+/// Inserts a document as the request's guard wants it; returns it as it was inserted.
+fn insert_held(
+    writer: &mut Writer<'_, '_>,
+    document: RawDocumentBuf,
+    held: Option<&Held<'_>>,
+) -> Result<RawDocumentBuf, Failure> {
+    let mut document = document;
+    if let Some(held) = held {
+        let collection = &writer.collection.name;
+        document = held.guard.stamped(document, collection)?;
+        held.checks.inserted(&document, collection)?;
+    }
+    writer.insert(&document)?;
+    Ok(document)
 }
 
 /// The document with an `_id`: its own or, as first field, the one made at the edge.
@@ -122,9 +199,10 @@ fn with_id(document: RawDocumentBuf, id: &str) -> Result<RawDocumentBuf> {
 pub(crate) fn write_one(
     writer: &mut Writer<'_, '_>,
     one: &WriteOne,
+    guard: Option<&Guard>,
     now_ms: i64,
 ) -> Result<OpReply, Failure> {
-    let parsed = Parsed::new(&one.target, now_ms)?;
+    let parsed = Parsed::new(&one.target, guard, now_ms)?;
     for id in &one.candidates {
         let Some(before) = writer.get(id)? else {
             continue;
@@ -152,7 +230,7 @@ pub(crate) fn write_one(
     if !one.target.upsert {
         return Ok(many_reply(&one.target.change, StepCounts::default()));
     }
-    let inserted = parsed.upsert(writer)?;
+    let inserted = parsed.upsert(writer, now_ms)?;
     upserted_reply(StepCounts::default(), &inserted, one.return_document).map_err(Failure::Refused)
 }
 
@@ -160,10 +238,11 @@ pub(crate) fn write_one(
 pub(crate) fn write_step(
     writer: &mut Writer<'_, '_>,
     step: &WriteStep,
+    guard: Option<&Guard>,
     mut progress: StepProgress,
     now_ms: i64,
 ) -> Result<Executed, Failure> {
-    let parsed = Parsed::new(&step.target, now_ms)?;
+    let parsed = Parsed::new(&step.target, guard, now_ms)?;
     for id in &step.ids {
         // A retry after a change of leader begins anew; what is done stays done.
         if id.as_slice() <= progress.done_to.as_slice() {
@@ -189,7 +268,7 @@ pub(crate) fn write_step(
         });
     }
     if step.target.upsert && progress.counts.matched == 0 {
-        let inserted = parsed.upsert(writer)?;
+        let inserted = parsed.upsert(writer, now_ms)?;
         return Ok(upserted_reply(progress.counts, &inserted, false)?.into());
     }
     Ok(many_reply(&step.target.change, progress.counts).into())

@@ -31,6 +31,8 @@ pub enum ChangeKind {
     CreateCollection,
     /// The collection was dropped with all its documents; they have no changes of their own.
     DropCollection,
+    /// The collection's access document was set: what a user may see of it may have changed.
+    SetAccess,
 }
 
 /// One change.

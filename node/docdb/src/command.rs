@@ -10,6 +10,7 @@ use serde_bytes::ByteBuf;
 
 use crate::codec::{self, Magic};
 use crate::error::{Error, Result};
+use crate::guard::Guard;
 use crate::keys::{CollectionId, IndexId};
 use crate::op::{IndexSpec, OpReply};
 use crate::raw_bson;
@@ -81,6 +82,26 @@ pub(crate) enum WriteOp {
         index: IndexId,
         cursor: ByteBuf,
     },
+    SetAccess {
+        collection: String,
+        #[serde(with = "raw_bson")]
+        access: RawDocumentBuf,
+    },
+    /// A write to documents on behalf of an end user.
+    Guarded {
+        guard: Box<Guard>,
+        op: Box<WriteOp>,
+    },
+}
+
+impl WriteOp {
+    /// The write itself and what it is held to.
+    pub(crate) fn parts(&self) -> (&Self, Option<&Guard>) {
+        match self {
+            Self::Guarded { guard, op } => (op, Some(guard)),
+            op => (op, None),
+        }
+    }
 }
 
 /// What happens to a document that a write found.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::apply;
-use crate::catalog::{Catalog, IndexState};
+use crate::catalog::{Access, Catalog, Collection, IndexState};
 use crate::change_log::{self, Changes, ChangesError, Retention};
 use crate::command::{Command, WriteOp};
 use crate::draft::Draft;
@@ -148,17 +148,34 @@ impl Database {
 
     /// Answers a reading operation from one consistent view. `now_ms` is the time that the query sees.
     pub fn read(&self, env: &str, op: &Op, budget: &Budget<'_>, now_ms: i64) -> Result<OpReply> {
-        if let Op::Find { collection, find } = op
+        let (inner, guard) = match op {
+            Op::Guarded { op, guard } => (&**op, Some(&**guard)),
+            op => (op, None),
+        };
+        if let Op::Find { collection, find } = inner
             && let Some(id) = point_read::id_of(find)
         {
             self.check_poison()?;
-            let collection = {
-                let catalog = self.published.read_recursive();
-                Arc::clone(catalog.require(env, collection)?)
-            };
-            return point_read::read(&*self.store, &collection, find, &id);
+            let found = self.collection(env, collection)?;
+            let answer = point_read::read(&*self.store, &found, find, &id, guard, now_ms);
+            if let Some(guard) = guard {
+                // Afterwards, since document and catalog were not read in one view: while the version is still
+                // the guard's, the document was read before any later rules came into force.
+                guard.check_version(&*self.collection(env, collection)?)?;
+            }
+            return answer;
         }
         self.with_snapshot(budget, now_ms, |snapshot| snapshot.read(env, op))
+    }
+
+    fn collection(&self, env: &str, name: &str) -> Result<Arc<Collection>> {
+        let catalog = self.published.read_recursive();
+        Ok(Arc::clone(catalog.require(env, name)?))
+    }
+
+    /// The access document of a collection as this replica has it now.
+    pub fn access(&self, env: &str, collection: &str) -> Result<Access> {
+        Ok(self.collection(env, collection)?.access())
     }
 
     /// Commands that carry on the builds of indexes; the leader proposes them, one round after the

@@ -36,6 +36,11 @@ pub enum ErrorCode {
     InvalidEnv,
     /// Our own fault: storage failed or an invariant broke.
     Internal,
+    /// The collection's access rules do not allow it.
+    PermissionDenied,
+    /// The access rules that the request was compiled under have changed: compile it again. Nothing of the
+    /// request happened; the node that took it does so, so clients never see this.
+    AccessChanged,
 }
 
 impl ErrorCode {
@@ -54,6 +59,8 @@ impl ErrorCode {
             Self::SessionExpired => "SESSION_EXPIRED",
             Self::InvalidEnv => "INVALID_ENV",
             Self::Internal => "SYS_ERR",
+            Self::PermissionDenied => "DATABASE_PERMISSION_DENIED",
+            Self::AccessChanged => "ACCESS_CHANGED",
         }
     }
 }

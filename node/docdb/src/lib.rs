@@ -20,6 +20,7 @@
 //! | the seam to callers | `op`, `error`, `limits`, `raw_bson` |
 //! | opening, applying, reading | `database`, `point_read`, `read` |
 //! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `draft` |
+//! | what requests of end users are held to | `guard` |
 //! | what exists, what is remembered | `catalog`, `state`, `session`, `change_log` |
 //! | indexes | `index_entries`, `index_build` |
 //! | queries | `query`, `planner`, `executor`, `explain` |
@@ -35,6 +36,8 @@
 //! * A batch is visible, and after a crash present, as a whole or not at all, with its `progress`.
 //! * A request retried under its [`SessionSequence`] takes effect once and returns its first outcome.
 //! * A query gives the same result whatever plan is chosen, from one consistent view.
+//! * A guarded operation touches and shows only what its [`Guard`] allows, and nothing at all once the access document
+//!   that the guard was made from has changed.
 //! * Nothing that comes from outside panics; every buffer, result, queue and step has a limit in [`limits`].
 
 mod aggregate;
@@ -51,6 +54,7 @@ mod executor;
 mod explain;
 pub mod expr;
 pub mod filter;
+mod guard;
 mod index_build;
 mod index_entries;
 mod keys;
@@ -75,9 +79,11 @@ pub mod value;
 mod write;
 pub mod write_plan;
 
+pub use catalog::Access;
 pub use command::{CommandReply, SessionSequence};
 pub use database::{Database, Entry, Options};
 pub use error::{Error, ErrorCode, Result};
+pub use guard::Guard;
 pub use keys::Position;
 pub use query::Budget;
 pub use write_plan::{Step, WritePlan};

@@ -57,6 +57,12 @@ pub const COMMAND_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Longest name of an environment, collection or index, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Largest access document of a collection in bytes. All of them are in memory on each replica.
+pub const ACCESS_BYTES_MAX: usize = 64 * 1024;
+
+/// Most fields that a guard keeps in replacements or puts into new documents.
+pub const GUARD_FIELDS_MAX: usize = 16;
+
 /// Most collections in one environment. All of them are in memory on each replica.
 pub const COLLECTIONS_PER_ENV_MAX: usize = 10_000;
 

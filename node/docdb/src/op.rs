@@ -4,6 +4,7 @@
 use bson::RawDocumentBuf;
 use serde::{Deserialize, Serialize};
 
+use crate::guard::Guard;
 use crate::raw_bson;
 
 /// An index as its creator defines it.
@@ -157,6 +158,27 @@ pub enum Op {
         /// What `$sample` draws from; made at the edge.
         seed: u64,
     },
+    /// Says who may do what with a collection. The database keeps the document and its version; what it means
+    /// is the node's business.
+    SetAccess {
+        /// Target.
+        collection: String,
+        /// The access document; empty = as if none had ever been set.
+        #[serde(with = "raw_bson")]
+        access: RawDocumentBuf,
+    },
+    /// The access document of a collection and its version: `{version: int64, access: {...}}`.
+    GetAccess {
+        /// Source.
+        collection: String,
+    },
+    /// An insert, find, count, update or remove on behalf of an end user.
+    Guarded {
+        /// What is asked for.
+        op: Box<Op>,
+        /// What it is held to.
+        guard: Box<Guard>,
+    },
 }
 
 impl Op {
@@ -170,7 +192,8 @@ impl Op {
                 | Self::ListIndexes { .. }
                 | Self::Explain(_)
                 | Self::Aggregate { .. }
-        )
+                | Self::GetAccess { .. }
+        ) || matches!(self, Self::Guarded { op, .. } if op.is_read())
     }
 
     /// The collection concerned, where there is one.
@@ -186,9 +209,11 @@ impl Op {
             | Self::CreateIndex { collection, .. }
             | Self::DropIndex { collection, .. }
             | Self::ListIndexes { collection }
-            | Self::Aggregate { collection, .. } => Some(collection),
+            | Self::Aggregate { collection, .. }
+            | Self::SetAccess { collection, .. }
+            | Self::GetAccess { collection } => Some(collection),
             Self::ListCollections => None,
-            Self::Explain(inner) => inner.collection(),
+            Self::Explain(inner) | Self::Guarded { op: inner, .. } => inner.collection(),
         }
     }
 }

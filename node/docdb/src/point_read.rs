@@ -7,10 +7,12 @@ use bson::{RawBsonRef, RawDocument};
 
 use crate::catalog::Collection;
 use crate::error::Result;
+use crate::guard::{Guard, denied};
 use crate::keys;
 use crate::kv::{Family, Store};
 use crate::op::{FindOp, OpReply};
 use crate::projection::Projection;
+use crate::query::parse_filter;
 use crate::sort::Sort;
 use crate::write::{encode_id, stored_document};
 
@@ -32,12 +34,14 @@ pub(crate) fn id_of(find: &FindOp) -> Option<Vec<u8>> {
     (name.as_str() == "_id" && is_plain && is_only).then(|| encode_id(value).ok())?
 }
 
-/// Answers a find for the document with this encoded `_id`.
+/// Answers a find for the document with this encoded `_id`, seen through `guard` where there is one.
 pub(crate) fn read(
     store: &dyn Store,
     collection: &Collection,
     find: &FindOp,
     id: &[u8],
+    guard: Option<&Guard>,
+    now_ms: i64,
 ) -> Result<OpReply> {
     // One document needs no sorting, but a wrong sort is wrong all the same.
     parse_unless_empty(&find.sort, Sort::parse)?;
@@ -45,15 +49,42 @@ pub(crate) fn read(
     let mut documents = Vec::new();
     if let Some(bytes) = store.get(Family::Docs, &keys::document(collection.id, id))? {
         let document = stored_document(bytes)?;
-        documents.push(match projection {
-            Some(projection) => projection.apply(&document)?,
-            None => document,
-        });
+        if may_see(&document, &collection.name, guard, now_ms)? {
+            documents.push(match projection {
+                Some(projection) => projection.apply(&document)?,
+                None => document,
+            });
+        }
     }
     Ok(OpReply::Found {
         documents,
         next: Vec::new(),
     })
+}
+
+/// Whether the guard shows the document; refuses one that it shows but forbids.
+fn may_see(
+    document: &RawDocument,
+    collection: &str,
+    guard: Option<&Guard>,
+    now_ms: i64,
+) -> Result<bool> {
+    let Some(guard) = guard else {
+        return Ok(true);
+    };
+    let holds = |filter: &RawDocument| -> Result<bool> {
+        Ok(filter.is_empty() || parse_filter(filter, now_ms)?.matches(document)?)
+    };
+    if !holds(&guard.visible)? {
+        return Ok(false);
+    }
+    if !holds(&guard.before)? {
+        return Err(denied(
+            "reading the document that the query names",
+            collection,
+        ));
+    }
+    Ok(true)
 }
 
 fn parse_unless_empty<T>(

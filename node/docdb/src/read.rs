@@ -3,10 +3,11 @@
 use bson::{RawDocument, RawDocumentBuf, doc};
 
 use crate::aggregate::{self, Request};
-use crate::catalog::{Catalog, Collection, Index, IndexState};
+use crate::catalog::{self, Catalog, Collection, Index, IndexState};
 use crate::error::{Error, Result};
 use crate::executor::{self, Effort, Scan};
 use crate::explain;
+use crate::guard::{Guard, denied};
 use crate::kv::{KeyRange, View};
 use crate::op::{FindOp, Op, OpReply};
 use crate::planner::{self, Access, Choice, Plan};
@@ -53,7 +54,43 @@ impl<'a> Snapshot<'a> {
                 };
                 aggregate::aggregate(self, &request)
             }
+            Op::GetAccess { collection } => {
+                access_reply(&self.catalog.require(env, collection)?.access())
+            }
+            Op::Guarded { op, guard } => self.guarded(env, op, guard),
             _ => Err(Error::internal("a write reached the reading side")),
+        }
+    }
+
+    /// Carries out a find or count for somebody who may not see everything.
+    fn guarded(&self, env: &str, op: &Op, guard: &Guard) -> Result<OpReply> {
+        let (name, filter) = match op {
+            Op::Find { collection, find } => (collection, &find.filter),
+            Op::Count { collection, filter } => (collection, filter),
+            _ => return Err(Error::internal("a guard for a read that takes none")),
+        };
+        let collection = self.catalog.require(env, name)?;
+        guard.check_version(collection)?;
+        if let Some(forbidden) = guard.forbidden(filter) {
+            let mut query = Query::by_filter(parse_filter(&forbidden, self.now_ms)?)?;
+            query.limit = Some(1);
+            let choice = self.choose(collection, &query)?;
+            let (ids, _) = executor::ids(self.scan(collection, &choice.best, &query), &query, 1)?;
+            if !ids.is_empty() {
+                return Err(denied("reading a document that the query matches", name));
+            }
+        }
+        match op {
+            Op::Find { find, .. } => {
+                let narrowed = FindOp {
+                    filter: guard.narrow(filter),
+                    ..find.clone()
+                };
+                self.find(collection, &narrowed)
+            }
+            _ => Ok(OpReply::Counted {
+                count: self.count(collection, &guard.narrow(filter))?,
+            }),
         }
     }
 
@@ -124,13 +161,19 @@ impl<'a> Snapshot<'a> {
         for collection in self.catalog.collections(env) {
             let tally = load_tally(self.view, collection.id)?;
             let indexes: Vec<_> = collection.indexes.iter().map(index_document).collect();
-            documents.push(raw(&doc! {
+            let mut document = doc! {
                 "name": &*collection.name,
                 "count": tally.documents as i64,
                 "size": tally.bytes as i64,
                 "createdAt": bson::DateTime::from_millis(collection.created_ms),
                 "indexes": indexes,
-            })?);
+            };
+            if let Some(access) = &collection.access {
+                let access: bson::Document =
+                    access.document.as_ref().try_into().map_err(malformed)?;
+                document.insert("access", access);
+            }
+            documents.push(raw(&document)?);
         }
         Ok(OpReply::Described { documents })
     }
@@ -219,6 +262,16 @@ fn index_document(index: &Index) -> bson::Document {
         document.insert("error", error);
     }
     document
+}
+
+/// A collection's access as `GetAccess` answers it.
+fn access_reply(access: &catalog::Access) -> Result<OpReply> {
+    let document: bson::Document = access.document.as_ref().try_into().map_err(malformed)?;
+    Ok(OpReply::Described {
+        documents: vec![raw(
+            &doc! { "version": access.version as i64, "access": document },
+        )?],
+    })
 }
 
 /// A decoded document as raw bytes.

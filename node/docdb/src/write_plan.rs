@@ -22,6 +22,7 @@ use crate::database::Database;
 use crate::error::{Error, ErrorCode, Result};
 use crate::executor::{self, Scan};
 use crate::filter::{Filter, FilterContext};
+use crate::guard::Guard;
 use crate::limits::{
     CANDIDATES_MAX, INSERT_DOCUMENTS_MAX, PLANNED_IDS_MAX, REPLANS_MAX, STEP_BYTES_MAX,
     STEP_DOCUMENTS_MAX,
@@ -50,6 +51,8 @@ pub struct WritePlan {
     env: String,
     session: Option<SessionSequence>,
     work: Work,
+    /// What the write is held to.
+    guard: Option<Box<Guard>>,
     replans: u32,
     outcome: Option<OpReply>,
 }
@@ -85,10 +88,24 @@ impl WritePlan {
     /// Begins a write; refuses what is wrong whatever the database holds.
     pub fn new(env: &str, op: Op, session: Option<SessionSequence>) -> Result<Self> {
         catalog::check_name("environment", env)?;
+        let (op, guard) = match op {
+            Op::Guarded { op, guard } => {
+                if !matches!(
+                    &*op,
+                    Op::Insert { .. } | Op::Update { .. } | Op::Remove { .. }
+                ) {
+                    return Err(Error::internal("a guard for a write that takes none"));
+                }
+                guard.check()?;
+                (*op, Some(guard))
+            }
+            op => (op, None),
+        };
         Ok(Self {
             env: env.to_owned(),
             session,
             work: work(op)?,
+            guard,
             replans: 0,
             outcome: None,
         })
@@ -106,6 +123,7 @@ impl WritePlan {
             return Ok(Step::Done(outcome));
         }
         let (env, session) = (self.env.as_str(), self.session);
+        let guard = self.guard.as_deref();
         let budget = Budget::new(expired);
         let op = match &mut self.work {
             Work::Direct(op) => WriteOp::clone(op),
@@ -115,7 +133,7 @@ impl WritePlan {
                 return_document,
             } => WriteOp::WriteOne(WriteOne {
                 candidates: database.with_snapshot(&budget, now_ms, |snapshot| {
-                    find_candidates(snapshot, env, target, sort, session)
+                    find_candidates(snapshot, env, (target, guard), sort, session)
                 })?,
                 target: target.clone(),
                 complete: false,
@@ -123,9 +141,16 @@ impl WritePlan {
             }),
             Work::Many { target, progress } => {
                 WriteOp::WriteStep(database.with_snapshot(&budget, now_ms, |snapshot| {
-                    plan_step(snapshot, env, target, progress, session)
+                    plan_step(snapshot, env, (target, guard), progress, session)
                 })?)
             }
+        };
+        let op = match &self.guard {
+            Some(guard) => WriteOp::Guarded {
+                guard: guard.clone(),
+                op: Box::new(op),
+            },
+            None => op,
         };
         Ok(Step::Propose(
             Command {
@@ -179,6 +204,10 @@ fn work(op: Op) -> Result<Work> {
         Op::DropCollection { collection } => WriteOp::DropCollection { collection },
         Op::CreateIndex { collection, index } => WriteOp::CreateIndex { collection, index },
         Op::DropIndex { collection, name } => WriteOp::DropIndex { collection, name },
+        Op::SetAccess { collection, access } => {
+            catalog::check_access(&access)?;
+            WriteOp::SetAccess { collection, access }
+        }
         Op::Insert {
             collection,
             documents,
@@ -230,7 +259,9 @@ fn work(op: Op) -> Result<Work> {
         | Op::Count { .. }
         | Op::ListIndexes { .. }
         | Op::Explain(_)
-        | Op::Aggregate { .. } => {
+        | Op::Aggregate { .. }
+        | Op::GetAccess { .. }
+        | Op::Guarded { .. } => {
             return Err(Error::internal("a read reached the writing side"));
         }
     };
@@ -301,11 +332,14 @@ fn seen(snapshot: &Snapshot<'_>, session: Option<SessionSequence>) -> Result<See
     }
 }
 
+/// What a write is about and what it is held to.
+type Held<'a> = (&'a Target, Option<&'a Guard>);
+
 /// The documents that a single write should try, in its order.
 fn find_candidates(
     snapshot: &Snapshot<'_>,
     env: &str,
-    target: &Target,
+    held: Held<'_>,
     sort: &RawDocumentBuf,
     session: Option<SessionSequence>,
 ) -> Result<Vec<ByteBuf>> {
@@ -313,8 +347,8 @@ fn find_candidates(
         // Any command under this name returns the outcome.
         return Ok(Vec::new());
     }
-    let collection = snapshot.catalog.require(env, &target.collection)?;
-    let mut query = query_of(snapshot, target)?;
+    let collection = snapshot.catalog.require(env, &held.0.collection)?;
+    let mut query = query_of(snapshot, held)?;
     query.sort = Sort::parse(sort)?;
     query.limit = Some(CANDIDATES_MAX as u64);
     let choice = snapshot.choose(collection, &query)?;
@@ -323,17 +357,22 @@ fn find_candidates(
     Ok(ids.into_iter().map(ByteBuf::from).collect())
 }
 
-fn query_of(snapshot: &Snapshot<'_>, target: &Target) -> Result<Query> {
-    Query::by_filter(parse_filter(&target.filter, snapshot.now_ms)?)
+fn query_of(snapshot: &Snapshot<'_>, (target, guard): Held<'_>) -> Result<Query> {
+    let filter = match guard {
+        Some(guard) => parse_filter(&guard.narrow(&target.filter), snapshot.now_ms)?,
+        None => parse_filter(&target.filter, snapshot.now_ms)?,
+    };
+    Query::by_filter(filter)
 }
 
 fn plan_step(
     snapshot: &Snapshot<'_>,
     env: &str,
-    target: &Target,
+    held: Held<'_>,
     progress: &mut ManyProgress,
     session: Option<SessionSequence>,
 ) -> Result<WriteStep> {
+    let target = held.0;
     if !std::mem::replace(&mut progress.is_resumed, true) {
         match seen(snapshot, session)? {
             Seen::New => {}
@@ -345,7 +384,7 @@ fn plan_step(
             Seen::Finished(_) => return Ok(step(target, progress, Vec::new(), true)),
         }
     }
-    let (ids, is_last) = next_ids(snapshot, env, target, progress)?;
+    let (ids, is_last) = next_ids(snapshot, env, held, progress)?;
     Ok(step(target, progress, ids, is_last))
 }
 
@@ -363,11 +402,11 @@ fn step(target: &Target, progress: &ManyProgress, ids: Vec<Vec<u8>>, last: bool)
 fn next_ids(
     snapshot: &Snapshot<'_>,
     env: &str,
-    target: &Target,
+    held: Held<'_>,
     progress: &mut ManyProgress,
 ) -> Result<(Vec<Vec<u8>>, bool)> {
-    let collection = snapshot.catalog.require(env, &target.collection)?;
-    let mut query = query_of(snapshot, target)?;
+    let collection = snapshot.catalog.require(env, &held.0.collection)?;
+    let mut query = query_of(snapshot, held)?;
     query.after.clone_from(&progress.done_to);
     if progress.found.is_none() {
         let choice = snapshot.choose(collection, &query)?;

@@ -10,7 +10,8 @@ use yunbase_client::proto::{
     CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse,
     DeleteKeyRequest, DeleteKeyResponse, JoinTokenRequest, JoinTokenResponse,
     ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest, ListKeysResponse,
-    StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
+    RecentDenialsRequest, RecentDenialsResponse, StatusRequest, StatusResponse,
+    TransferLeaderRequest, TransferLeaderResponse,
 };
 
 use super::exit::Exit;
@@ -108,4 +109,6 @@ calls! {
     delete_key("DeleteKey"): DeleteKeyRequest => DeleteKeyResponse;
     /// Moves a group's leadership.
     transfer_leader("TransferLeader"): TransferLeaderRequest => TransferLeaderResponse;
+    /// Refusals by access rules on this node.
+    recent_denials("RecentDenials"): RecentDenialsRequest => RecentDenialsResponse;
 }

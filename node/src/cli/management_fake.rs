@@ -11,8 +11,8 @@ use yunbase_client::proto::{
     CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse,
     DeleteKeyRequest, DeleteKeyResponse, Environment, GroupStatus, JoinTokenRequest,
     JoinTokenResponse, Key, ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest,
-    ListKeysResponse, ReplicaStatus, StatusRequest, StatusResponse, TransferLeaderRequest,
-    TransferLeaderResponse,
+    ListKeysResponse, RecentDenialsRequest, RecentDenialsResponse, ReplicaStatus, StatusRequest,
+    StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
 };
 
 use super::management::Management;
@@ -143,6 +143,13 @@ impl Cluster for Fake {
             secret_key: "secret".into(),
             ..CreateKeyResponse::default()
         }))
+    }
+
+    async fn recent_denials(
+        &self,
+        _: Request<RecentDenialsRequest>,
+    ) -> Result<Response<RecentDenialsResponse>, Status> {
+        Ok(Response::new(RecentDenialsResponse::default()))
     }
 
     async fn list_keys(

@@ -21,6 +21,7 @@ pub mod management;
 #[cfg(test)]
 mod management_fake;
 pub mod output;
+pub mod rules;
 pub mod serve;
 pub mod status;
 pub mod target;
@@ -44,6 +45,7 @@ fn command() -> Command {
         .subcommand(db::DbCommand::augment_args(Command::new("db").about("Documents, indexes, import and export")))
         .subcommand(users::UserCommand::augment_args(Command::new("user").about("End users of an environment")))
         .subcommand(users::AuthCommand::augment_args(Command::new("auth").about("What the sign-in of end users needs")))
+        .subcommand(rules::RulesCommand::augment_args(Command::new("rules").about("What end users may do with collections")))
         .subcommand(bench::BenchCommand::augment_args(Command::new("bench").about("Measure a cluster")))
         .subcommand(cluster::ClusterCommand::augment_args(Command::new("cluster").about("Members and leadership")))
         .subcommand(env::EnvCommand::augment_args(Command::new("env").about("Environments")))
@@ -74,6 +76,7 @@ pub fn run() -> Exit {
         Some(("db", matches)) => parsed(matches, db::DbCommand::run),
         Some(("user", matches)) => parsed(matches, users::UserCommand::run),
         Some(("auth", matches)) => parsed(matches, users::AuthCommand::run),
+        Some(("rules", matches)) => parsed(matches, rules::RulesCommand::run),
         Some(("bench", matches)) => parsed(matches, bench::BenchCommand::run),
         Some(("status", matches)) => parsed(matches, status::StatusCommand::run),
         Some(("cluster", matches)) => parsed(matches, cluster::ClusterCommand::run),

@@ -7,9 +7,10 @@ use tonic::{Request, Response, Status};
 use yunbase_client::proto::cluster_server::{Cluster, ClusterServer};
 use yunbase_client::proto::{
     CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse,
-    DeleteKeyRequest, DeleteKeyResponse, Environment, JoinTokenRequest, JoinTokenResponse, Key,
-    ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest, ListKeysResponse,
-    StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
+    DeleteKeyRequest, DeleteKeyResponse, Denial, Environment, JoinTokenRequest, JoinTokenResponse,
+    Key, ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest, ListKeysResponse,
+    RecentDenialsRequest, RecentDenialsResponse, StatusRequest, StatusResponse,
+    TransferLeaderRequest, TransferLeaderResponse,
 };
 use yunbase_consensus::{GroupId, MembershipError};
 
@@ -259,5 +260,34 @@ impl Cluster for ClusterService {
             }
             Err(error) => Err(Status::unavailable(error.to_string())),
         }
+    }
+
+    async fn recent_denials(
+        &self,
+        request: Request<RecentDenialsRequest>,
+    ) -> Result<Response<RecentDenialsResponse>, Status> {
+        self.admit(&request, "RecentDenials")?;
+        let RecentDenialsRequest { env, count_max } = request.into_inner();
+        let count_max = match count_max {
+            0 => usize::MAX,
+            count_max => count_max as usize,
+        };
+        let denials = self
+            .peers
+            .router()
+            .denials()
+            .recent(&env, count_max)
+            .into_iter()
+            .map(|denial| Denial {
+                at_ms: denial.at_ms,
+                request_id: denial.request_id,
+                env: denial.env,
+                collection: denial.collection,
+                operation: denial.operation.to_owned(),
+                uid: denial.uid,
+                reason: denial.reason,
+            })
+            .collect();
+        Ok(Response::new(RecentDenialsResponse { denials }))
     }
 }

@@ -84,6 +84,13 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
                 .collect::<Result<_, _>>()?,
             seed: rand::random(),
         },
+        Wire::SetAccess(op) => Op::SetAccess {
+            access: document("access", op.access)?,
+            collection: op.collection,
+        },
+        Wire::GetAccess(op) => Op::GetAccess {
+            collection: op.collection,
+        },
         Wire::Explain(op) => {
             use proto::explain::Op as Inner;
             let inner = match op.op.ok_or_else(|| missing("explain.op"))? {

@@ -20,6 +20,8 @@ type Documents = BTreeMap<String, Document>;
 #[derive(Default)]
 pub struct Store {
     collections: BTreeMap<String, Documents>,
+    /// Access documents by collection.
+    accesses: BTreeMap<String, Document>,
     sessions: HashMap<u64, BTreeMap<u64, response::Result>>,
     sessions_opened: u64,
     ids_made: u64,
@@ -172,6 +174,23 @@ impl Store {
                 Ok(described(self.look_at_indexes(&op.collection)))
             }
             Op::Aggregate(op) => self.aggregate(&op),
+            Op::SetAccess(op) => {
+                self.documents_mut(&op.collection)?;
+                let access = decode(&op.access)?;
+                self.accesses.insert(op.collection, access);
+                Ok(done())
+            }
+            Op::GetAccess(op) => {
+                self.documents_mut(&op.collection)?;
+                let access = self
+                    .accesses
+                    .get(&op.collection)
+                    .cloned()
+                    .unwrap_or_default();
+                Ok(described(vec![encode(
+                    &doc! {"version": 1_i64, "access": access},
+                )]))
+            }
             Op::Explain(_) => Ok(described(vec![encode(&doc! {"plan": "scan"})])),
         }
     }

@@ -210,7 +210,9 @@ fn filters_and_limits_move_only_where_that_is_sound() {
 fn refusals_name_what_is_wrong() {
     let db = people();
     let refused = |stage: Document, code: ErrorCode, names: &str| {
-        let error = db.try_run("people", std::slice::from_ref(&stage)).unwrap_err();
+        let error = db
+            .try_run("people", std::slice::from_ref(&stage))
+            .unwrap_err();
         assert_eq!(error.code, code, "{stage}: {error}");
         assert!(error.message.contains(names), "{stage}: {error}");
     };

@@ -13,3 +13,4 @@ mod t40_changes;
 mod t50_stores;
 mod t60_replicas;
 mod t70_threads;
+mod t80_access;
