@@ -64,6 +64,21 @@ impl<'a> Snapshot<'a> {
 
     /// Carries out a find or count for somebody who may not see everything.
     fn guarded(&self, env: &str, op: &Op, guard: &Guard) -> Result<OpReply> {
+        if let Op::Aggregate {
+            collection,
+            pipeline,
+            seed,
+        } = op
+        {
+            guard.check_version(self.catalog.require(env, collection)?)?;
+            let request = Request {
+                env,
+                collection,
+                pipeline: &guard.narrow_pipeline(pipeline),
+                seed: *seed,
+            };
+            return aggregate::aggregate(self, &request);
+        }
         let (name, filter) = match op {
             Op::Find { collection, find } => (collection, &find.filter),
             Op::Count { collection, filter } => (collection, filter),

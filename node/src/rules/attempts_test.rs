@@ -8,7 +8,7 @@ use super::refusal::DENIED;
 use super::testing::{
     NOW_MS, World, count, find, found, insert, raw, remove, set, update, update_all, upsert, user,
 };
-use super::{Asker, InForce, Rules, pipeline_filter};
+use super::{Asker, InForce, Rules, enforce};
 
 const OWN: &str = "doc._openid == auth.openid";
 
@@ -493,46 +493,55 @@ fn pipelines_begin_with_what_may_be_seen() {
         user: &me,
         now_ms: NOW_MS,
     };
-    let judge = |access: Document, collection: &str, leading: Option<Document>| {
+    let judge = |access: Document, collection: &str, pipeline: &[Document]| {
         let rules = Rules::parse(&raw(&access)).expect("rules");
-        let leading = leading.as_ref().map(raw);
-        block_on(pipeline_filter(
-            collection,
-            leading.as_deref(),
-            asker,
-            InForce {
-                rules: &rules,
-                version: 1,
-            },
-            &world,
-        ))
-        .map_err(|failure| failure.message)
+        let op = Op::Aggregate {
+            collection: collection.into(),
+            pipeline: pipeline.iter().map(raw).collect(),
+            seed: 0,
+        };
+        let in_force = InForce {
+            rules: &rules,
+            version: 1,
+        };
+        match block_on(enforce(op, asker, in_force, &world)) {
+            Ok(Op::Guarded { guard, .. }) => Ok(guard.visible),
+            Ok(other) => panic!("{other:?} is not guarded"),
+            Err(failure) => Err(failure.message),
+        }
     };
     let own = raw(&doc! { "_openid": "me" });
-    assert_eq!(judge(doc! {}, "c", Some(doc! {})), Ok(own.clone()));
-    assert_eq!(judge(doc! {}, "c", None), Ok(own));
+    assert_eq!(judge(doc! {}, "c", &[]), Ok(own.clone()));
+    let group = doc! { "$group": { "_id": "$a" } };
+    assert_eq!(judge(doc! {}, "c", &[group.clone()]), Ok(own));
+    let everybody = doc! { "mode": "READONLY" };
     assert_eq!(
-        judge(doc! { "mode": "READONLY" }, "c", None),
+        judge(everybody.clone(), "c", &[group.clone()]),
         Ok(raw(&doc! {}))
     );
-    for (mode, leading) in [("ADMINONLY", None), ("ADMINONLY", Some(doc! { "_id": 1 }))] {
-        assert!(judge(doc! { "mode": mode }, "c", leading).is_err());
-    }
-    let open = doc! { "mode": "CUSTOM", "rule": { "read": true } };
+    assert!(judge(doc! { "mode": "ADMINONLY" }, "c", &[]).is_err());
     for collection in ["_sys.users", "_sys"] {
-        assert!(judge(open.clone(), collection, None).is_err());
-        assert!(judge(open.clone(), collection, Some(doc! {})).is_err());
+        assert!(judge(everybody.clone(), collection, &[]).is_err());
     }
-    assert_eq!(judge(open, "c", Some(doc! {})), Ok(raw(&doc! {})));
+    let lookup =
+        doc! { "$lookup": { "from": "c", "localField": "a", "foreignField": "b", "as": "c" } };
+    for joining in [
+        lookup.clone(),
+        doc! { "$unionWith": "c" },
+        doc! { "$graphLookup": { "from": "c" } },
+        doc! { "$facet": { "inner": [lookup] } },
+    ] {
+        let refused = judge(everybody.clone(), "c", &[joining]).expect_err("refused");
+        assert!(refused.contains("one collection"), "{refused}");
+    }
     let custom = doc! { "mode": "CUSTOM", "rule": { "read": OWN } };
     let condition = raw(&doc! { "_openid": { "$eq": "me", "$not": { "$type": "array" } } });
-    let refused = judge(custom.clone(), "c", Some(doc! { "a": 1 })).expect_err("refused");
-    assert!(refused.contains(OWN), "{refused}");
-    for leading in [
-        None,
-        Some(doc! { "_openid": "{openid}" }),
-        Some(doc! { "_id": 1 }),
-    ] {
-        assert_eq!(judge(custom.clone(), "c", leading), Ok(condition.clone()));
+    for pipeline in [vec![group], vec![doc! { "$match": { "a": 1 } }], vec![]] {
+        let refused = judge(custom.clone(), "c", &pipeline).expect_err("refused");
+        assert!(refused.contains(OWN), "{refused}");
+    }
+    for filter in [doc! { "_openid": "{openid}" }, doc! { "_id": 1 }] {
+        let pipeline = [doc! { "$match": filter }];
+        assert_eq!(judge(custom.clone(), "c", &pipeline), Ok(condition.clone()));
     }
 }

@@ -54,7 +54,9 @@ pub struct Asker<'a> {
 /// operations that are not for end users, without looking at rules.
 pub fn subject_of(op: &Op) -> Result<(Action, &str), Failure> {
     let (action, collection) = match op {
-        Op::Find { collection, .. } | Op::Count { collection, .. } => (Action::Read, collection),
+        Op::Find { collection, .. }
+        | Op::Count { collection, .. }
+        | Op::Aggregate { collection, .. } => (Action::Read, collection),
         Op::Insert { collection, .. } => (Action::Create, collection),
         Op::Update { collection, .. } => (Action::Update, collection),
         Op::Remove { collection, .. } => (Action::Delete, collection),
@@ -108,6 +110,19 @@ pub async fn enforce(
             judge.narrow(action, &filter, None, &mut guard).await?;
             Op::Count { collection, filter }
         }
+        Op::Aggregate {
+            collection,
+            pipeline,
+            seed,
+        } => {
+            let pipeline = pipeline_of(pipeline, asker.user)?;
+            guard.visible = judge.visible_to_pipeline(&pipeline).await?;
+            Op::Aggregate {
+                collection,
+                pipeline,
+                seed,
+            }
+        }
         Op::Insert {
             collection,
             documents,
@@ -143,38 +158,61 @@ pub async fn enforce(
     })
 }
 
-/// The filter that a pipeline of an end user must begin with when it reads a collection.
-///
-/// `leading` is what the pipeline itself begins with (its first `$match`), for the collection that it is run on;
-/// rules of CUSTOM collections must follow from it, as from a query. `None` is for collections that the pipeline
-/// joins: they have no query of their own, and what the user may not see is simply not there. An empty filter
-/// means that all may be seen.
-pub async fn pipeline_filter(
-    collection: &str,
-    leading: Option<&RawDocument>,
-    asker: Asker<'_>,
-    in_force: InForce<'_>,
-    documents: &dyn Documents,
-) -> Result<RawDocumentBuf, Failure> {
-    check_collection(collection)?;
-    let mut judge = Judge {
-        collection: collection.to_owned(),
-        asker,
-        rules: in_force.rules,
-        documents,
-        fetched: Fetched::new(),
+/// Stages that read other collections. Their rules would have to be in force in the same view, so they are closed.
+const JOINS: [&str; 3] = ["$lookup", "$graphLookup", "$unionWith"];
+
+/// A pipeline with the placeholders of its `$match` stages filled in. Refuses one that joins other collections.
+fn pipeline_of(
+    pipeline: Vec<RawDocumentBuf>,
+    user: &EndUser,
+) -> Result<Vec<RawDocumentBuf>, Failure> {
+    let stage_of = |stage: RawDocumentBuf| {
+        // Bounds the depth of what is walked next.
+        check_document(&stage)?;
+        if let Some(join) = join_in(RawBsonRef::Document(&stage))? {
+            return Err(denied(format!(
+                "`{join}` is for administrators: an end user's pipeline reads one collection"
+            )));
+        }
+        match stage.get_document("$match") {
+            Ok(filter) if stage.iter_elements().count() == 1 => {
+                let mut filled = RawDocumentBuf::new();
+                filled.append(bson::cstr!("$match"), fill_in(filter, user)?);
+                Ok(filled)
+            }
+            _ => Ok(stage),
+        }
     };
-    let query = match leading {
-        Some(leading) => facts_of(&fill_in(leading, asker.user)?)?,
-        None => Query::default(),
-    };
-    let (condition, source) = judge.condition(Action::Read, &query, None).await?;
-    if let (Some(_), Some(source)) = (leading, source)
-        && !query.fixes_id()
-    {
-        judge.demand(&query, &condition, source)?;
+    pipeline.into_iter().map(stage_of).collect()
+}
+
+/// The first member anywhere in a stage that is named like a joining stage: stages may nest pipelines, and BSON may
+/// repeat a name.
+fn join_in(value: RawBsonRef<'_>) -> Result<Option<&'static str>, Failure> {
+    let mut values = Vec::new();
+    match value {
+        RawBsonRef::Document(document) => {
+            for element in document {
+                let (name, value) = element.map_err(malformed)?;
+                if let Some(join) = JOINS.into_iter().find(|join| *join == name.as_str()) {
+                    return Ok(Some(join));
+                }
+                values.push(value);
+            }
+        }
+        RawBsonRef::Array(array) => {
+            for value in array {
+                values.push(value.map_err(malformed)?);
+            }
+        }
+        _ => {}
     }
-    to_raw(&condition.to_filter())
+    for value in values {
+        if let Some(join) = join_in(value)? {
+            return Ok(Some(join));
+        }
+    }
+    Ok(None)
 }
 
 /// What a query says.
@@ -251,6 +289,28 @@ impl<'a> Judge<'a> {
         }
         guard.visible = to_raw(&condition.to_filter())?;
         Ok(condition)
+    }
+
+    /// What documents a pipeline may begin with. Rules of CUSTOM collections must follow from its first `$match`, as
+    /// from a query.
+    async fn visible_to_pipeline(
+        &mut self,
+        pipeline: &[RawDocumentBuf],
+    ) -> Result<RawDocumentBuf, Failure> {
+        let leading = pipeline
+            .first()
+            .and_then(|stage| stage.get_document("$match").ok());
+        let query = leading.map_or_else(|| Ok(Query::default()), facts_of)?;
+        let (condition, source) = self.condition(Action::Read, &query, None).await?;
+        if let Some(source) = source {
+            if condition == Condition::Never {
+                return Err(self.refused(Action::Read, source));
+            }
+            if !query.fixes_id() {
+                self.demand(&query, &condition, source)?;
+            }
+        }
+        to_raw(&condition.to_filter())
     }
 
     /// What the rules demand of documents, and the expression that says so, if one does.

@@ -13,7 +13,7 @@
 //! | `fold`, `condition` | evaluation to a condition, and the condition as a filter |
 //! | `implies` | whether a query asks for nothing but what a rule allows |
 //! | `owner` | `_openid` and `{openid}` |
-//! | `enforce` | operations of end users to guarded operations; the filters of pipelines |
+//! | `enforce` | operations of end users to guarded operations |
 //! | `trial` | what a rule says of given documents, and why |
 //! | `cache`, `denials`, `refusal`, `limits` | compiled rules, the last refusals, their code, the bounds |
 //!
@@ -51,4 +51,4 @@ pub(crate) mod testing;
 pub use access::{Action, Rules};
 pub use cache::RuleCache;
 pub use denials::{Denial, Denials};
-pub use enforce::{Asker, Documents, InForce, enforce, pipeline_filter, subject_of};
+pub use enforce::{Asker, Documents, InForce, enforce, subject_of};
