@@ -175,11 +175,15 @@ const SYSTEM_PREFIXES: [&str; 2] = ["_sys.", "_cluster."];
 /// Refuses system collections to everybody but the node itself: they hold password hashes and signing keys, and what
 /// they say is believed.
 pub fn check_collection(caller: &Caller, op: &Op) -> Result<(), Failure> {
-    let is_system = op.collection().is_some_and(|name| {
+    let is_system = |name: &str| {
         SYSTEM_PREFIXES
             .iter()
             .any(|prefix| name.starts_with(prefix))
-    });
+    };
+    let is_system = match op {
+        Op::Commit(transaction) => transaction.collections().any(is_system),
+        op => op.collection().is_some_and(is_system),
+    };
     if is_system && *caller != Caller::System {
         return Err(Failure::new(
             "DATABASE_PERMISSION_DENIED",

@@ -328,6 +328,7 @@ fn is_cheap(op: &Op) -> bool {
         | Op::DropCollection { .. }
         | Op::CreateIndex { .. }
         | Op::DropIndex { .. }
+        | Op::Commit(_)
         | Op::SetAccess { .. }
         | Op::GetAccess { .. } => true,
         Op::Guarded { op, .. } => is_cheap(op),

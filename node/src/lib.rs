@@ -12,6 +12,7 @@
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
 //! | `group_runtime`, `state_bridge`, `spill` | one group: the database over its Raft group; temporary files of its queries |
+//! | `transactions` | open transactions: what each has read and written |
 //! | `rules` | what end users may do: access rules to guarded operations |
 //! | `surface` | the ports |
 //! | `metrics`, `maintenance` | readiness and metrics; index builds and the watch over groups |
@@ -50,6 +51,7 @@ pub mod state_bridge;
 pub mod surface;
 pub mod threads;
 pub mod tls;
+pub mod transactions;
 
 /// The generated node-to-node protocol.
 #[allow(

@@ -209,7 +209,7 @@ impl Node {
         let data_service = DataService::new(
             execute.clone(),
             Arc::new(handle.clone()),
-            Arc::new(handle),
+            Arc::new(handle.clone()),
             keys.clone(),
             config.request_timeout,
             stopping.clone(),
@@ -230,10 +230,12 @@ impl Node {
                 key: config.bootstrap_secret_id.clone(),
             },
         ));
+        let transactions = Arc::new(handle);
         let state = gateway::GatewayState {
             execute,
             keys,
             tokens: Arc::new(auth.verifier()),
+            transactions,
             auth: Some(auth.clone()),
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {

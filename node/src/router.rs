@@ -6,6 +6,7 @@
 //! A call that changes something carries an exactly-once name before its first attempt, the caller's own or
 //! one of this node's session, so every retry here is safe whatever became of the attempt before.
 
+mod transaction;
 mod user;
 
 use std::collections::HashMap;
@@ -29,6 +30,9 @@ use crate::group_runtime::{Attempt, GroupRuntime, WriteRequest};
 use crate::leader_hints::LeaderHints;
 use crate::rules::{Denials, RuleCache, Rules};
 use crate::sessions::SessionPool;
+use crate::transactions::{Registry, Transact};
+
+pub use transaction::TransactionCall;
 
 /// First pause after an attempt that found no leader; doubles up to the second. A vote takes some
 /// milliseconds, so the first retries come soon; a watch on the leader cuts the pause short anyway.
@@ -48,6 +52,7 @@ pub struct Router {
     hints: LeaderHints,
     rules: RuleCache,
     denials: Denials,
+    transactions: Registry,
     timeout: Duration,
 }
 
@@ -68,6 +73,7 @@ impl Router {
             hints: LeaderHints::default(),
             rules: RuleCache::default(),
             denials: Denials::default(),
+            transactions: Registry::default(),
             timeout,
         })
     }
@@ -359,6 +365,19 @@ impl Router {
     async fn lead(&self, request: ForwardRequest) -> ForwardResponse {
         let deadline =
             Instant::now() + Duration::from_millis(request.remaining_ms).min(self.timeout);
+        if let ForwardBody::Transaction { id, step } = request.body {
+            let call = TransactionCall {
+                id,
+                step,
+                env: request.env,
+                deadline,
+                request_id: request.request_id,
+            };
+            return match Box::pin(self.transact_here(call)).await {
+                Ok(reply) => ForwardResponse::Replied(reply),
+                Err(failure) => failure.into(),
+            };
+        }
         let group = GroupId(request.group);
         let Some(local) = self.group(group) else {
             return ForwardResponse::NotLeader { leader: None };
@@ -378,6 +397,7 @@ impl Router {
                     Attempt::Unknown(reason) => unknown(reason).into(),
                 };
             }
+            ForwardBody::Transaction { .. } => Attempt::Done(Err(unknown_body())),
             ForwardBody::Write(op) => match session {
                 Some(session) => {
                     local
@@ -408,6 +428,14 @@ impl Router {
             Attempt::Unknown(reason) => unknown(reason).into(),
         }
     }
+}
+
+fn unknown_body() -> Failure {
+    Failure::new(
+        "SYS_ERR",
+        "a step of a transaction reached a group",
+        Retry::Never,
+    )
 }
 
 fn unknown(reason: String) -> Failure {
@@ -475,6 +503,17 @@ impl Execute for RouterHandle {
     fn execute(&self, call: Call) -> CallFuture {
         let router = self.0.clone();
         Box::pin(async move { router.run(call).await })
+    }
+}
+
+impl Transact for RouterHandle {
+    fn begin(&self, env: &str) -> Result<String, Failure> {
+        self.0.begin_transaction(env)
+    }
+
+    fn step(&self, call: TransactionCall) -> CallFuture {
+        let router = self.0.clone();
+        Box::pin(async move { router.transact(call).await })
     }
 }
 

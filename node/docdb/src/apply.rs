@@ -20,7 +20,7 @@ use crate::op::OpReply;
 use crate::session::{self, Seen, StepProgress};
 use crate::state::State;
 use crate::write::{Failure, Writer};
-use crate::{change, index_build};
+use crate::{change, index_build, transaction};
 
 /// What the operation of one command needs to know about its place.
 pub(crate) struct Place {
@@ -181,6 +181,7 @@ fn execute(
             let collection = find(state, collection)?;
             set_access(state, draft, &place, &collection, access)
         }
+        WriteOp::Commit(transaction) => transaction::commit(state, draft, &place, env, transaction),
         WriteOp::Guarded { .. } => Err(Error::internal("a guard inside a guard").into()),
     }
 }

@@ -14,6 +14,7 @@ use crate::guard::Guard;
 use crate::keys::{CollectionId, IndexId};
 use crate::op::{IndexSpec, OpReply};
 use crate::raw_bson;
+use crate::transaction::Transaction;
 
 /// Names a mutating request for exactly-once: a retry carries the same pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +93,7 @@ pub(crate) enum WriteOp {
         guard: Box<Guard>,
         op: Box<WriteOp>,
     },
+    Commit(Box<Transaction>),
 }
 
 impl WriteOp {

@@ -41,6 +41,8 @@ pub enum ErrorCode {
     /// The access rules that the request was compiled under have changed: compile it again. Nothing of the
     /// request happened; the node that took it does so, so clients never see this.
     AccessChanged,
+    /// A document that a transaction had read is no longer as it was.
+    TransactionConflict,
 }
 
 impl ErrorCode {
@@ -61,6 +63,7 @@ impl ErrorCode {
             Self::Internal => "SYS_ERR",
             Self::PermissionDenied => "DATABASE_PERMISSION_DENIED",
             Self::AccessChanged => "ACCESS_CHANGED",
+            Self::TransactionConflict => "DATABASE_TRANSACTION_CONFLICT",
         }
     }
 }

@@ -74,6 +74,7 @@ mod session;
 pub mod sort;
 pub mod spill;
 mod state;
+pub mod transaction;
 pub mod update;
 pub mod value;
 mod write;

@@ -101,6 +101,12 @@ pub const REPLANS_MAX: u32 = 32;
 /// `_id`s that the plan of a write to many documents collects through an index; beyond it walks the collection.
 pub const PLANNED_IDS_MAX: usize = 100_000;
 
+/// Documents that one transaction may read and write: each is looked up in one apply.
+pub const TRANSACTION_DOCUMENTS_MAX: usize = 2000;
+
+/// Bytes of documents that one transaction may write.
+pub const TRANSACTION_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Outcome slots of one session: the last that many mutating requests can be retried.
 pub const SESSION_WINDOW: u16 = 1024;
 

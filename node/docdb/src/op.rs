@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::guard::Guard;
 use crate::raw_bson;
+use crate::transaction::Transaction;
 
 /// An index as its creator defines it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +180,8 @@ pub enum Op {
         /// What it is held to.
         guard: Box<Guard>,
     },
+    /// Commits a transaction.
+    Commit(Box<Transaction>),
 }
 
 impl Op {
@@ -212,7 +215,7 @@ impl Op {
             | Self::Aggregate { collection, .. }
             | Self::SetAccess { collection, .. }
             | Self::GetAccess { collection } => Some(collection),
-            Self::ListCollections => None,
+            Self::ListCollections | Self::Commit(_) => None,
             Self::Explain(inner) | Self::Guarded { op: inner, .. } => inner.collection(),
         }
     }

@@ -166,20 +166,23 @@ impl<'a, 's> Writer<'a, 's> {
 
     /// Carries the gathered effects over to the state; the command can no longer fail.
     pub(crate) fn commit(self, state: &mut State, log_index: u64) -> StorageResult<()> {
-        if self.tally != state.tally(self.collection.id) {
-            state.set_tally(self.collection.id, self.tally);
-        }
-        if !self.multikey.is_empty() {
-            let mut collection = Collection::clone(&self.collection);
-            for (index, field) in self.multikey {
-                collection.indexes[index].multikey[field] = true;
-            }
-            state.put_collection(self.draft, collection)?;
-        }
-        for change in self.changes {
-            state.log_change(self.draft, log_index, change);
-        }
-        Ok(())
+        let (effects, draft) = self.parts();
+        effects.commit(draft, state, log_index)
+    }
+
+    /// Lets go of the draft, for a command that goes on in another collection and may still fail there.
+    pub(crate) fn finish(self) -> Effects {
+        self.parts().0
+    }
+
+    fn parts(self) -> (Effects, &'a mut Draft<'s>) {
+        let effects = Effects {
+            collection: self.collection,
+            tally: self.tally,
+            changes: self.changes,
+            multikey: self.multikey,
+        };
+        (effects, self.draft)
     }
 
     fn change_entries(
@@ -282,6 +285,39 @@ impl<'a, 's> Writer<'a, 's> {
         )
         .images(before, after);
         self.changes.push(change.encode()?);
+        Ok(())
+    }
+}
+
+/// What a [`Writer`] would do to the state in memory.
+pub(crate) struct Effects {
+    collection: Arc<Collection>,
+    tally: Tally,
+    changes: Vec<Vec<u8>>,
+    multikey: Vec<(usize, usize)>,
+}
+
+impl Effects {
+    /// Carries them over; the command can no longer fail.
+    pub(crate) fn commit(
+        self,
+        draft: &mut Draft<'_>,
+        state: &mut State,
+        log_index: u64,
+    ) -> StorageResult<()> {
+        if self.tally != state.tally(self.collection.id) {
+            state.set_tally(self.collection.id, self.tally);
+        }
+        if !self.multikey.is_empty() {
+            let mut collection = Collection::clone(&self.collection);
+            for (index, field) in self.multikey {
+                collection.indexes[index].multikey[field] = true;
+            }
+            state.put_collection(draft, collection)?;
+        }
+        for change in self.changes {
+            state.log_change(draft, log_index, change);
+        }
         Ok(())
     }
 }

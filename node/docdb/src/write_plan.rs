@@ -200,6 +200,10 @@ impl WritePlan {
 
 fn work(op: Op) -> Result<Work> {
     let direct = match op {
+        Op::Commit(transaction) => {
+            transaction.check()?;
+            WriteOp::Commit(transaction)
+        }
         Op::CreateCollection { collection } => WriteOp::CreateCollection { collection },
         Op::DropCollection { collection } => WriteOp::DropCollection { collection },
         Op::CreateIndex { collection, index } => WriteOp::CreateIndex { collection, index },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use yunbase_docdb::op::{Op, OpReply};
 
 use crate::call::{Caller, Failure, ReadLevel, Retry, SessionSequence};
+use crate::transactions::Step;
 
 const MAGIC: u8 = 0xf0;
 const VERSION: u8 = 1;
@@ -45,6 +46,13 @@ pub enum ForwardBody {
         op: Op,
         /// 0 linearizable, 1 lease, 2 stale.
         level: u8,
+    },
+    /// A step of a transaction that lives on the node that this is sent to, whatever it leads.
+    Transaction {
+        /// Its id.
+        id: String,
+        /// What to do.
+        step: Step,
     },
 }
 

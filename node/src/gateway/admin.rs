@@ -47,6 +47,7 @@ pub(super) async fn answer(
     trace.name_action(&action);
     let context = CallContext {
         execute: &*state.execute,
+        transactions: &*state.transactions,
         caller: identity.caller,
         env: identity.env,
         deadline,

@@ -51,6 +51,7 @@ pub use limits::Limits;
 
 use crate::auth::Auth;
 use crate::call::{Caller, Execute, Failure, KeyDirectory, TokenVerifier};
+use crate::transactions::Transact;
 
 /// What the gateway needs from the node around it.
 #[derive(Clone)]
@@ -63,6 +64,8 @@ pub struct GatewayState {
     pub tokens: Arc<dyn TokenVerifier>,
     /// End users, for the actions that ask about them; `None` where there is no login.
     pub auth: Option<Arc<Auth>>,
+    /// Keeps transactions.
+    pub transactions: Arc<dyn Transact>,
     /// Tells the time: signature windows and server dates.
     pub clock: Arc<dyn Clock>,
     /// Every bound of the gateway.

@@ -437,21 +437,19 @@ async fn failures_have_their_status() {
             405,
             "METHOD_NOT_ALLOWED",
         ),
-        ("POST", "/transactions", "", 501, "INVALID_ACTION"),
-        ("POST", "/transactions/t/commit", "", 501, "INVALID_ACTION"),
         (
             "POST",
-            "/transactions/t/rollback",
+            "/transactions/gone/commit",
             "",
-            501,
-            "INVALID_ACTION",
+            404,
+            "DATABASE_TRANSACTION_NOT_EXIST",
         ),
         (
             "GET",
-            "/collections/c/documents/a?transactionId=t",
+            "/collections/c/documents/a?transactionId=gone",
             "",
-            501,
-            "INVALID_ACTION",
+            404,
+            "DATABASE_TRANSACTION_NOT_EXIST",
         ),
     ] {
         let expected = (status, code.to_owned());

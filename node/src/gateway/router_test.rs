@@ -549,7 +549,6 @@ async fn aggregations_of_both_families() {
 async fn what_is_not_there_yet_says_so() {
     let node = node();
     for action in [
-        "database.startTransaction",
         "storage.getUploadMetadata",
         "functions.invokeFunction",
         "auth.wsWebSign",
@@ -562,8 +561,6 @@ async fn what_is_not_there_yet_says_so() {
             "{answer}"
         );
     }
-    let within = json!({"action": "database.insertDocument", "collectionName": "c", "data": ["{}"], "transactionId": "t"});
-    assert_eq!(code_of(&node, within).await, "INVALID_ACTION");
     let other =
         json!({"action": "database.getDocument", "collectionName": "c", "database": "other"});
     assert_eq!(code_of(&node, other).await, "INVALID_PARAM");
@@ -577,6 +574,41 @@ async fn what_is_not_there_yet_says_so() {
         "INVALID_PARAM"
     );
     assert!(node.calls.lock().is_empty());
+}
+
+#[tokio::test]
+async fn transactions_of_both_families() {
+    let node = node();
+    let begun = act(&node, json!({"action": "database.startTransaction"})).await;
+    assert_eq!(begun["transactionId"], "t");
+    let within = json!({"action": "database.insertDocument", "collectionName": "c", "data": [r#"{"_id":"a","n":1}"#], "transactionId": "t"});
+    let added = act(&node, within).await;
+    assert_eq!(added["data"]["insertedIds"], json!(["a"]));
+    let own = json!({"action": "database.getInTransaction", "collectionName": "c", "query": r#"{"_id":{"$eq":"a"}}"#, "transactionId": "t"});
+    let found = act(&node, own).await;
+    let text = found["data"].as_str().expect("a text");
+    let document: Value = serde_json::from_str(text).expect("EJSON");
+    assert_eq!(document["_id"], "a");
+    let removed = act(
+        &node,
+        json!({"action": "database.deleteDocInTransaction", "collectionName": "c", "query": r#"{"_id":"a"}"#, "transactionId": "t"}),
+    );
+    assert_eq!(removed.await["deleted"], "1");
+    let ended = act(
+        &node,
+        json!({"action": "database.commitTransaction", "transactionId": "t"}),
+    );
+    assert_eq!(ended.await["transactionId"], "t");
+    for action in [
+        "database.commitTransaction",
+        "database.abortTransaction",
+        "database.getDocument",
+    ] {
+        let gone = json!({"action": action, "collectionName": "c", "transactionId": "gone"});
+        assert_eq!(code_of(&node, gone).await, "DATABASE_TRANSACTION_NOT_EXIST");
+    }
+    let nameless = json!({"action": "database.commitTransaction"});
+    assert_eq!(code_of(&node, nameless).await, "INVALID_PARAM");
 }
 
 #[tokio::test]

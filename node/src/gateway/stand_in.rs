@@ -15,6 +15,8 @@ use crate::call::{
     Call, CallFuture, EndUser, Execute, Failure, KeyDirectory, LoginType, Retry, SecretKey,
     TokenVerifier,
 };
+use crate::router::TransactionCall;
+use crate::transactions::{Step, Transact};
 
 /// The time at which all tests happen.
 pub(super) const NOW_UNIX_MS: i64 = 1_700_000_000_500;
@@ -32,6 +34,7 @@ impl StandIn {
             keys: Arc::new(Keys),
             tokens: Arc::new(Tokens),
             auth: None,
+            transactions: self.clone(),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,
         }
@@ -215,5 +218,25 @@ pub(super) struct Frozen(pub(super) i64);
 impl Clock for Frozen {
     fn now_unix_ms(&self) -> i64 {
         self.0
+    }
+}
+
+/// Knows one transaction, `t`, whose operations are carried out at once.
+impl Transact for StandIn {
+    fn begin(&self, _env: &str) -> Result<String, Failure> {
+        Ok("t".to_owned())
+    }
+
+    fn step(&self, call: TransactionCall) -> CallFuture {
+        let outcome = match call.step {
+            _ if call.id != "t" => Err(Failure::new(
+                "DATABASE_TRANSACTION_NOT_EXIST",
+                "there is no such transaction",
+                Retry::Never,
+            )),
+            Step::Run(op) => self.carry_out(op),
+            Step::Commit | Step::Abort => Ok(OpReply::Done),
+        };
+        Box::pin(std::future::ready(outcome))
     }
 }

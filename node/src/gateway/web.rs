@@ -63,6 +63,7 @@ pub(super) async fn answer(
     }
     let context = CallContext {
         execute: &*state.execute,
+        transactions: &*state.transactions,
         caller: identity.caller,
         env: identity.env,
         deadline,

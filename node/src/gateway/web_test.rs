@@ -201,7 +201,6 @@ async fn what_is_not_there_yet_says_so() {
         "auth.getJwt",
         "auth.getUserInfo",
         "auth.wsWebSign",
-        "database.startTransaction",
         "functions.invokeFunction",
         "storage.getUploadMetadata",
     ] {

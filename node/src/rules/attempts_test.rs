@@ -513,10 +513,10 @@ fn pipelines_begin_with_what_may_be_seen() {
     let own = raw(&doc! { "_openid": "me" });
     assert_eq!(judge(doc! {}, "c", &[]), Ok(own.clone()));
     let group = doc! { "$group": { "_id": "$a" } };
-    assert_eq!(judge(doc! {}, "c", &[group.clone()]), Ok(own));
+    assert_eq!(judge(doc! {}, "c", std::slice::from_ref(&group)), Ok(own));
     let everybody = doc! { "mode": "READONLY" };
     assert_eq!(
-        judge(everybody.clone(), "c", &[group.clone()]),
+        judge(everybody.clone(), "c", std::slice::from_ref(&group)),
         Ok(raw(&doc! {}))
     );
     assert!(judge(doc! { "mode": "ADMINONLY" }, "c", &[]).is_err());

@@ -40,6 +40,7 @@ pub fn layer(origins: &[String]) -> CorsLayer {
             HeaderName::from_static("x-request-id"),
             HeaderName::from_static("x-tcb-trace"),
             header::ETAG,
+            header::RETRY_AFTER,
         ])
         .max_age(PREFLIGHT_LIFE)
 }

@@ -270,7 +270,7 @@ test('browsers get CORS answers, and guessing is slowed down on all nodes togeth
     headers: { origin: 'https://app.example', 'access-control-request-method': 'POST', 'access-control-request-headers': 'x-device-id' },
   });
   assert.ok(preflight.ok);
-  assert.equal(preflight.headers.get('access-control-allow-origin'), '*');
+  assert.equal(preflight.headers.get('access-control-allow-origin'), 'https://app.example');
   const username = await signUp();
   const errors = [];
   for (let tries = 0; tries < 7; tries++) {

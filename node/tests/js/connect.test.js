@@ -45,7 +45,8 @@ test('CN10 a session token that belongs to no key is refused', async () => {
 
 test('CN10 a temporary key opens /admin with its session token only', async () => {
   const todo = await collection([{ _id: 'a' }]);
-  const [secretId, secretKey, sessionToken] = yunbase('key', 'create', '--temporary', '--hours', '1').split('\t');
+  const made = JSON.parse(yunbase('key', 'create', '--temporary', '--hours', '1'));
+  const { secret_id: secretId, secret_key: secretKey, session_token: sessionToken } = made;
   const read = (extra) => sdk.init(options({ secretId, secretKey, ...extra })).database().collection(todo.collectionName).get();
   // The key has been committed; each node knows it as soon as the commit has reached it.
   await eventually(dev.http.length, async () => assert.deepEqual((await read({ sessionToken })).data, [{ _id: 'a' }]));

@@ -44,10 +44,6 @@ test('DB05 regular expressions: native, db.RegExp, flags g u y ignored', async (
   assert.deepEqual(await ids(db().RegExp({ regexp: 'first.hello', options: 's' })), ['b']);
 });
 
-test('DB09 transactions are refused by name', async () => {
-  assert.equal((await failure(db().startTransaction())).code, 'INVALID_ACTION');
-});
-
 test('DB10 runCommands is not part of this package', () => {
   assert.equal(typeof db().runCommands, 'undefined');
 });

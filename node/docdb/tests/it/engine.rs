@@ -14,3 +14,4 @@ mod t50_stores;
 mod t60_replicas;
 mod t70_threads;
 mod t80_access;
+mod t90_transactions;

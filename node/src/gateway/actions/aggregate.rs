@@ -19,7 +19,7 @@ pub(super) async fn aggregate(action: &Action<'_>) -> Result<Answer, Failure> {
         },
         seed: rand::random(),
     };
-    let OpReply::Found { documents, .. } = action.context.run(op).await? else {
+    let OpReply::Found { documents, .. } = action.run(op).await? else {
         return Err(unexpected_reply());
     };
     // The older clients parse each document once more, whatever family they are of otherwise.

@@ -8,11 +8,7 @@ use crate::gateway::envelope::Answer;
 
 pub(super) async fn create(action: &Action<'_>) -> Result<Answer, Failure> {
     let collection = action.params.collection()?;
-    match action
-        .context
-        .run(Op::CreateCollection { collection })
-        .await?
-    {
+    match action.run(Op::CreateCollection { collection }).await? {
         OpReply::Done => Ok(Answer::object(|_| {})),
         _ => Err(unexpected_reply()),
     }

@@ -28,8 +28,7 @@ pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
         limit: Some(limit),
         after: Vec::new(),
     };
-    let OpReply::Found { documents, next } =
-        action.context.run(Op::Find { collection, find }).await?
+    let OpReply::Found { documents, next } = action.run(Op::Find { collection, find }).await?
     else {
         return Err(unexpected_reply());
     };
@@ -78,9 +77,7 @@ pub(super) async fn one(action: &Action<'_>, ids: &[Bson]) -> Result<Answer, Fai
         ..FindOp::default()
     };
     let collection = params.collection()?;
-    let OpReply::Found { documents, .. } =
-        action.context.run(Op::Find { collection, find }).await?
-    else {
+    let OpReply::Found { documents, .. } = action.run(Op::Find { collection, find }).await? else {
         return Err(unexpected_reply());
     };
     let document = documents.first().ok_or_else(|| {
@@ -104,7 +101,7 @@ pub(super) async fn count(action: &Action<'_>) -> Result<Answer, Failure> {
         collection: params.collection()?,
         filter: query(params)?,
     };
-    match action.context.run(op).await? {
+    match action.run(op).await? {
         OpReply::Counted { count } => Ok(Answer::of(format!("{{\"total\":{count}}}"))),
         _ => Err(unexpected_reply()),
     }

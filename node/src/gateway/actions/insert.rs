@@ -21,7 +21,6 @@ pub(super) async fn insert(action: &Action<'_>) -> Result<Answer, Failure> {
         *document = with_id(document, given_id.as_deref(), params.now_unix_ms)?;
     }
     let OpReply::Inserted { ids } = action
-        .context
         .run(Op::Insert {
             collection,
             documents,
@@ -47,7 +46,10 @@ pub(super) async fn insert(action: &Action<'_>) -> Result<Answer, Failure> {
 }
 
 /// The member `_id` beside the document, with which the older clients name a single new document.
-fn given_id(params: &Params<'_>, documents: usize) -> Result<Option<RawDocumentBuf>, Failure> {
+pub(super) fn given_id(
+    params: &Params<'_>,
+    documents: usize,
+) -> Result<Option<RawDocumentBuf>, Failure> {
     let Some(raw) = params.raw("_id") else {
         return Ok(None);
     };

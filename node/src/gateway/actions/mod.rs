@@ -8,6 +8,7 @@ mod collection;
 mod find;
 pub(super) mod insert;
 mod remove;
+mod transaction;
 pub(super) mod update;
 mod user_info;
 
@@ -21,6 +22,7 @@ use super::ejson::{self, Dialect, write_json_string};
 use super::envelope::Answer;
 use super::params::{Params, wrong};
 use crate::call::{Call, Caller, Execute, Failure, ReadLevel, Retry};
+use crate::transactions::{Step, Transact};
 
 pub(super) use user_info::{ACTION as USER_INFO, user_info};
 
@@ -32,6 +34,8 @@ pub(super) struct Action<'a> {
     pub(super) family: Family,
     /// Everything of a call but the operation.
     pub(super) context: &'a CallContext<'a>,
+    /// The transaction that it is part of.
+    transaction: Option<String>,
 }
 
 impl<'a> Action<'a> {
@@ -43,10 +47,19 @@ impl<'a> Action<'a> {
     ) -> Result<Self, Failure> {
         check(&params, context)?;
         Ok(Self {
+            transaction: transaction::id_of(&params, context)?,
             params,
             family,
             context,
         })
+    }
+
+    /// Has the node carry out `op`, as part of the action's transaction if there is one.
+    pub(super) async fn run(&self, op: Op) -> Result<OpReply, Failure> {
+        match &self.transaction {
+            Some(id) => transaction::step(self.context, id, Step::Run(op)).await,
+            None => self.context.run(op).await,
+        }
     }
 }
 
@@ -70,7 +83,11 @@ impl Family {
             | "database.countDocument"
             | "database.updateDocument"
             | "database.deleteDocument"
-            | "database.aggregate" => Self::Json,
+            | "database.aggregate"
+            | "database.getInTransaction"
+            | "database.insertDocInTransaction"
+            | "database.updateDocInTransaction"
+            | "database.deleteDocInTransaction" => Self::Json,
             _ => Self::Ejson,
         }
     }
@@ -79,6 +96,7 @@ impl Family {
 /// What all calls of one request share.
 pub(super) struct CallContext<'a> {
     pub(super) execute: &'a dyn Execute,
+    pub(super) transactions: &'a dyn Transact,
     pub(super) caller: Caller,
     pub(super) env: String,
     pub(super) deadline: Instant,
@@ -148,6 +166,13 @@ pub(super) async fn dispatch_as(
         "database.modifyAndReturnDoc" => update::modify_and_return(&action).await,
         "database.removeDocument" | "database.deleteDocument" => remove::remove(&action).await,
         "database.aggregateDocuments" | "database.aggregate" => aggregate::aggregate(&action).await,
+        "database.startTransaction" => transaction::start(&action),
+        "database.commitTransaction" => transaction::end(&action, Step::Commit).await,
+        "database.abortTransaction" => transaction::end(&action, Step::Abort).await,
+        "database.getInTransaction" => transaction::get(&action).await,
+        "database.insertDocInTransaction" => transaction::insert(&action).await,
+        "database.updateDocInTransaction" => transaction::update(&action).await,
+        "database.deleteDocInTransaction" => transaction::delete(&action).await,
         _ => Err(unknown(name)),
     }
 }
@@ -181,10 +206,6 @@ pub(super) fn unknown(name: &str) -> Failure {
 
 /// Refuses what no action can do.
 pub(super) fn check(params: &Params<'_>, context: &CallContext<'_>) -> Result<(), Failure> {
-    if params.raw("transactionId").is_some() {
-        let message = "transactions are not supported by this version: leave out transactionId";
-        return Err(Failure::new(codes::INVALID_ACTION, message, Retry::Never));
-    }
     refuse_other_database(params, &context.env)
 }
 

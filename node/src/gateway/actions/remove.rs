@@ -13,7 +13,7 @@ pub(super) async fn remove(action: &Action<'_>) -> Result<Answer, Failure> {
         filter: query(params)?,
         multi: params.flag("multi")?.unwrap_or(false),
     };
-    match action.context.run(op).await? {
+    match action.run(op).await? {
         OpReply::Removed { removed } => Ok(Answer::of(format!("{{\"deleted\":{removed}}}"))),
         _ => Err(unexpected_reply()),
     }

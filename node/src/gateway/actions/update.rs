@@ -56,10 +56,7 @@ pub(super) async fn modify(action: &Action<'_>) -> Result<Answer, Failure> {
         modified,
         upserted_id,
         ..
-    } = action
-        .context
-        .run(Op::Update { collection, update })
-        .await?
+    } = action.run(Op::Update { collection, update }).await?
     else {
         return Err(unexpected_reply());
     };
@@ -101,7 +98,7 @@ pub(super) async fn modify_and_return(action: &Action<'_>) -> Result<Answer, Fai
     let op = Op::Update { collection, update };
     let OpReply::Updated {
         modified, document, ..
-    } = action.context.run(op).await?
+    } = action.run(op).await?
     else {
         return Err(unexpected_reply());
     };
@@ -131,10 +128,7 @@ pub(super) async fn one(action: &Action<'_>, ids: &[Bson]) -> Result<Answer, Fai
     };
     let OpReply::Updated {
         modified, document, ..
-    } = action
-        .context
-        .run(Op::Update { collection, update })
-        .await?
+    } = action.run(Op::Update { collection, update }).await?
     else {
         return Err(unexpected_reply());
     };
@@ -162,7 +156,7 @@ async fn touch_nothing(
     let mut data = String::from("{\"updated\":0");
     if action.family == Family::Rest {
         let op = Op::Count { collection, filter };
-        let OpReply::Counted { count } = action.context.run(op).await? else {
+        let OpReply::Counted { count } = action.run(op).await? else {
             return Err(unexpected_reply());
         };
         let matched = if multi { count } else { count.min(1) };
@@ -174,7 +168,7 @@ async fn touch_nothing(
             limit: Some(1),
             ..FindOp::default()
         };
-        action.context.run(Op::Find { collection, find }).await?;
+        action.run(Op::Find { collection, find }).await?;
     }
     data.push('}');
     Ok(Answer::of(data))

@@ -58,6 +58,7 @@ pub(super) async fn answer(
     trace.name_action(address.route.name());
     let context = CallContext {
         execute: &*state.execute,
+        transactions: &*state.transactions,
         caller: identity.caller,
         env: identity.env,
         deadline,

@@ -1,0 +1,151 @@
+'use strict';
+// What signed-in users of an app reach of the database: js-sdk 3 and bare requests, every step through another node.
+
+const test = require('node:test');
+const assert = require('node:assert/strict');
+const { PASSWORD, auth: rest, cli, dev, newName, nextHost, packagesOf } = require('./harness');
+
+const packages = packagesOf('YUNBASE_JS3_DIR', __dirname);
+const cloudbase = packages('@cloudbase/js-sdk').default ?? packages('@cloudbase/js-sdk');
+const app = cloudbase.init({ env: dev.env });
+const auth = app.auth();
+
+/** A request to the REST of the database; `token` may be anybody's, an API key's too. */
+async function data(method, route, { token, body } = {}) {
+  const prefix = '/v1/database/instances/(default)/databases/(default)';
+  const response = await fetch(`http://${nextHost()}${prefix}${route}`, {
+    method,
+    headers: token ? { authorization: `Bearer ${token}` } : {},
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  return { status: response.status, body: await response.json() };
+}
+
+const administrator = `${dev.secretId}.${dev.secretKey}`;
+
+async function newCollection(mode, ...rule) {
+  const collectionName = newName();
+  const made = await data('POST', '/collections', { token: administrator, body: { collectionName } });
+  assert.equal(made.status, 200, JSON.stringify(made.body));
+  if (mode) cli('rules', 'set', collectionName, mode, ...rule);
+  return collectionName;
+}
+
+/** A new user: id and access token. */
+async function newUser() {
+  const username = newName();
+  const { body } = await rest('POST', '/v1/signup', { body: { username, password: PASSWORD } });
+  return { username, uid: body.sub, token: body.access_token };
+}
+
+const add = (user, name, ...documents) => data('POST', `/collections/${name}/documents`, { token: user.token, body: { data: documents } });
+const find = (user, name, query = {}) => data('GET', `/collections/${name}/documents?query=${encodeURIComponent(JSON.stringify(query))}`, user);
+const update = (user, name, query, change) => data('PATCH', `/collections/${name}/documents`, { token: user.token, body: { query, data: change, multi: true, upsert: false, replaceMode: false } });
+const remove = (user, name, query) => data('POST', `/collections/${name}/documents/remove`, { token: user.token, body: { query, multi: true } });
+
+test('AC: js-sdk 3 reads and writes what is the signed-in user\'s', async () => {
+  const name = await newCollection();
+  const ann = await newUser();
+  app.registerHost(nextHost(), 'http');
+  const signed = await auth.signInWithPassword({ username: ann.username, password: PASSWORD });
+  assert.equal(signed.error, null);
+  const own = () => { app.registerHost(nextHost(), 'http'); return app.database().collection(name); };
+  const { id } = await own().add({ n: 1, text: 'hers' });
+  const [mine] = (await own().doc(id).get()).data;
+  assert.deepEqual(mine, { _id: id, _openid: ann.uid, n: 1, text: 'hers' });
+  assert.equal((await own().where({ _openid: '{openid}' }).count()).total, 1);
+  assert.equal((await own().doc(id).update({ n: 2 })).updated, 1);
+  const bob = await newUser();
+  await add(bob, name, { n: 5 }, { n: 5 });
+  const $ = app.database().command.aggregate;
+  const grouped = await own().aggregate().match({ n: app.database().command.gt(0) }).group({ _id: null, n: $.sum('$n') }).end();
+  assert.deepEqual(grouped.data, [{ _id: null, n: 2 }]);
+  assert.equal((await own().where({ n: 5 }).update({ n: 6 })).updated, 0);
+  assert.equal((await own().doc(id).remove()).deleted, 1);
+  await auth.signOut();
+});
+
+test('AC: each mode lets through what it says', async () => {
+  const [ann, bob] = [await newUser(), await newUser()];
+  const sees = async (user, name) => {
+    const { status, body } = await find(user, name);
+    return status === 200 ? body.list.length : body.code;
+  };
+  for (const [mode, seen] of [['private', [1, 0]], ['readonly', [1, 1]]]) {
+    const name = await newCollection(mode);
+    assert.equal((await add(ann, name, { n: 1 })).status, 200);
+    assert.deepEqual([await sees(ann, name), await sees(bob, name)], seen, mode);
+    assert.equal((await update(bob, name, { n: 1 }, { n: 2 })).body.updated, 0);
+    assert.equal((await remove(bob, name, { n: 1 })).body.deleted, 0);
+    assert.equal((await update(ann, name, { n: 1 }, { n: 2 })).body.updated, 1);
+  }
+  for (const [mode, seen] of [['adminwrite', 0], ['adminonly', 'DATABASE_PERMISSION_DENIED']]) {
+    const name = await newCollection(mode);
+    const refused = await add(ann, name, { n: 1 });
+    assert.deepEqual([refused.status, refused.body.code], [401, 'DATABASE_PERMISSION_DENIED'], mode);
+    assert.equal(await sees(ann, name), seen, mode);
+  }
+});
+
+test('AC: custom rules hold for queries and for documents before and after', async () => {
+  const rule = JSON.stringify({ read: 'doc.members == auth.openid || doc.public == true', write: 'doc._openid == auth.openid' });
+  const name = await newCollection('custom', '--rule', rule);
+  const [ann, bob] = [await newUser(), await newUser()];
+  await add(ann, name, { n: 1, public: true }, { n: 2, public: false });
+  assert.equal((await find(bob, name, { public: true })).body.list.length, 1);
+  assert.equal((await find(bob, name, {})).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await update(bob, name, { _openid: ann.uid }, { n: 3 })).body.code, 'DATABASE_PERMISSION_DENIED');
+  const counts = await update(ann, name, { _openid: '{openid}' }, { n: 3 });
+  assert.equal(counts.body.updated, 2);
+});
+
+test('AC: what is attempted against the rules is refused', async () => {
+  const name = await newCollection('readonly');
+  const [ann, bob] = [await newUser(), await newUser()];
+  const { body } = await add(ann, name, { _id: newName(), n: 1 });
+  const [id] = body.insertedIds;
+  const codes = async (attempts) => Promise.all(attempts.map(async (attempt) => (await attempt).body.code ?? 'done'));
+  const forged = await codes([
+    add(bob, name, { _openid: ann.uid }),
+    update(bob, name, {}, { $set: { _openid: bob.uid } }),
+    update(bob, name, {}, { $unset: { _openid: '' } }),
+    update(bob, name, {}, { $rename: { n: '_openid' } }),
+    update(bob, name, {}, { _openid: bob.uid }),
+  ]);
+  assert.ok(forged.every((code) => code !== 'done'), String(forged));
+  const refused = await codes([
+    find(bob, '_sys.users'), find(bob, '_sys.sessions'), add(bob, '_sys.users', { a: 1 }),
+    data('POST', '/collections', { token: bob.token, body: { collectionName: newName() } }),
+    data('POST', '/commands', { token: bob.token, body: { commands: [] } }),
+    data('POST', `/collections/${name}/documents/aggregations`, {
+      token: bob.token, body: { pipeline: [{ $lookup: { from: '_sys.users', localField: 'a', foreignField: 'b', as: 'c' } }] },
+    }),
+    data('POST', `/collections/${name}/documents/aggregations`, { token: bob.token, body: { pipeline: [{ $unionWith: '_sys.users' }] } }),
+  ]);
+  assert.ok(refused.every((code) => ['DATABASE_PERMISSION_DENIED', 'ACTION_FORBIDDEN', 'PERMISSION_DENIED', 'DATABASE_COLLECTION_NOT_EXIST'].includes(code)), String(refused));
+  const [kept] = (await find(ann, name, { _id: id })).body.list;
+  assert.deepEqual([kept._openid, kept.n], [ann.uid, 1]);
+});
+
+test('AC: tokens that are no longer good, or never were, open nothing', async () => {
+  const name = await newCollection('readonly');
+  const ann = await newUser();
+  const [head, , signature] = ann.token.split('.');
+  const claims = JSON.parse(Buffer.from(ann.token.split('.')[1], 'base64url'));
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const bad = {
+    'no credentials': undefined,
+    'the text undefined': 'undefined',
+    'alg none': `${part({ alg: 'none', typ: 'JWT' })}.${part(claims)}.`,
+    'another user': `${head}.${part({ ...claims, sub: 'somebody' })}.${signature}`,
+    'another environment': `${head}.${part({ ...claims, aud: 'elsewhere' })}.${signature}`,
+  };
+  for (const [what, token] of Object.entries(bad)) {
+    const { status, body } = await find({ token }, name);
+    assert.ok(status >= 400 && body.code, `${what}: ${status} ${JSON.stringify(body)}`);
+  }
+  assert.equal((await find(ann, name)).status, 200);
+  cli('user', 'revoke', ann.uid);
+  // In force on every node with the commit: one try each.
+  for (let node = 0; node < dev.http.length; node++) assert.equal((await find(ann, name)).status, 401);
+});
