@@ -10,10 +10,11 @@ const database = (name) => packages(name).init(options()).database();
 for (const [version, name] of Object.entries(versions)) {
   test(`${version}: TX01 TX03 TX04 TX05: writes are seen inside, and by others after the commit`, async () => {
     const [one, other] = [await collection([{ _id: 'a', n: 1 }, { _id: 'gone' }]), await collection()];
-    const transaction = await database(name).startTransaction();
+    const own = database(name);
+    const transaction = await own.startTransaction();
     const inside = (todo) => transaction.collection(todo.collectionName);
     assert.deepEqual((await inside(one).doc('a').get()).data, { _id: 'a', n: 1 });
-    assert.equal((await inside(one).doc('a').update({ n: db().command.inc(4), list: [1] })).updated, 1);
+    assert.equal((await inside(one).doc('a').update({ n: own.command.inc(4), list: [1] })).updated, 1);
     assert.deepEqual((await inside(one).doc('a').get()).data, { _id: 'a', n: 5, list: [1] });
     const { id } = await inside(other).add({ text: '数据' });
     assert.deepEqual((await inside(other).doc(id).get()).data, { _id: id, text: '数据' });
