@@ -584,7 +584,7 @@ async fn transactions_of_both_families() {
     let within = json!({"action": "database.insertDocument", "collectionName": "c", "data": [r#"{"_id":"a","n":1}"#], "transactionId": "t"});
     let added = act(&node, within).await;
     assert_eq!(added["data"]["insertedIds"], json!(["a"]));
-    let own = json!({"action": "database.getInTransaction", "collectionName": "c", "query": r#"{"_id":{"$eq":"a"}}"#, "transactionId": "t"});
+    let own = json!({"action": "database.getInTransaction", "collectionName": "c", "query": r#"{"_id":"a"}"#, "transactionId": "t"});
     let found = act(&node, own).await;
     let text = found["data"].as_str().expect("a text");
     let document: Value = serde_json::from_str(text).expect("EJSON");

@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(headers["access-control-allow-origin"], "null");
         assert_eq!(
             headers["access-control-expose-headers"],
-            "x-request-id,x-tcb-trace,etag"
+            "x-request-id,x-tcb-trace,etag,retry-after"
         );
         assert!(headers["vary"].to_str().unwrap().contains("origin"));
     }
