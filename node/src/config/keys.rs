@@ -116,7 +116,7 @@ pub const KEYS: &[Key] = &[
         "filter for log lines, for example `info,yunbase_consensus=debug,openraft=warn`",
     ),
     key("log_format", "text", "`text` or `json`"),
-    // Two small caches keep an idle node under 60 MiB; a server with memory to spare raises the first.
+    // Two small caches keep an idle node small; a server with memory to spare raises the first.
     key(
         "block_cache_mib",
         "64",
