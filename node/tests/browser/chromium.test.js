@@ -6,12 +6,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { execFileSync } = require('node:child_process');
-const { mkdtempSync, readFileSync, rmSync } = require('node:fs');
-const net = require('node:net');
-const os = require('node:os');
-const path = require('node:path');
-const { PASSWORD, cli, dev, newName, nextHost, packagesOf } = require('../js-sdk-3/harness');
+const { PASSWORD, cli, dev, newName, nextHost, ownNode, packagesOf } = require('../js-sdk-3/harness');
 const { open } = require('./chromium');
 
 const server = packagesOf('YUNBASE_JS3_DIR', `${__dirname}/../js-sdk-3`)('@cloudbase/node-sdk');
@@ -68,15 +63,6 @@ async function signUp(page) {
   return username;
 }
 const uidOf = (page) => page.step(async () => (await auth.oauthInstance.authApi.getUserInfo()).uid);
-
-/** A port of three in a row that nobody listens on. */
-async function freePort() {
-  const listener = net.createServer();
-  await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
-  const { port } = listener.address();
-  await new Promise((resolve) => listener.close(resolve));
-  return Math.min(port, 65000);
-}
 
 const login = {
   'AU01 AU08 AU09: an anonymous visitor, still the same after the page is loaded anew': async (page) => {
@@ -219,23 +205,14 @@ for (const major of [3, 2]) {
 }
 
 test('js-sdk 3 in Chromium: RU07: only pages of the origins that the node names may read its answers', async () => {
-  const outcome = async (corsOrigins) => {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'yunbase-cors-'));
-    const node = (...words) => execFileSync(process.env.YUNBASE_BIN, ['dev', ...words, '--dir', folder], { stdio: 'pipe', env: { ...process.env, YUNBASE_CORS_ORIGINS: corsOrigins } });
-    node('--nodes', '1', '--port', String(await freePort()), '--ephemeral', '--detach');
-    try {
-      const one = JSON.parse(readFileSync(path.join(folder, 'dev.json'), 'utf8'));
-      const page = await app(3);
-      await page.evaluate((host) => hop(host), new URL(one.http[0]).host);
-      return await page.evaluate(async () => {
-        const { error } = await auth.signInAnonymously().catch((error) => ({ error }));
-        return error ? 'unreadable' : 'signed in';
-      });
-    } finally {
-      node('stop');
-      rmSync(folder, { recursive: true, force: true });
-    }
-  };
+  const outcome = (origins) => ownNode({ YUNBASE_CORS_ORIGINS: origins }, async ({ http }) => {
+    const page = await app(3);
+    await page.evaluate((host) => hop(host), new URL(http[0]).host);
+    return page.evaluate(async () => {
+      const { error } = await auth.signInAnonymously().catch((error) => ({ error }));
+      return error ? 'unreadable' : 'signed in';
+    });
+  });
   assert.equal(await outcome(chromium.origin), 'signed in');
   assert.equal(await outcome('https://elsewhere.example'), 'unreadable');
 });
