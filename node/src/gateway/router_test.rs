@@ -143,8 +143,16 @@ async fn environments_are_settled_at_the_door() {
         (KEY, json!("nowhere"), json!("INVALID_ENV")),
         (KEY, json!(""), json!("INVALID_ENV")),
         (KEY, json!(5), json!("INVALID_PARAM")),
-        (KEY, json!({"database": "env-2", "default": "nowhere"}), Value::Null),
-        (KEY, json!({"storage": "nowhere", "default": "env-2"}), Value::Null),
+        (
+            KEY,
+            json!({"database": "env-2", "default": "nowhere"}),
+            Value::Null,
+        ),
+        (
+            KEY,
+            json!({"storage": "nowhere", "default": "env-2"}),
+            Value::Null,
+        ),
         (KEY, json!({"database": "nowhere"}), json!("INVALID_ENV")),
         (KEY, json!({"database": 5}), json!("INVALID_PARAM")),
         (limited, json!("env-2"), Value::Null),
@@ -167,7 +175,7 @@ async fn environments_are_settled_at_the_door() {
             .iter()
             .map(|call| call.env.as_str())
             .collect::<Vec<_>>(),
-        ["env-2"; 3]
+        ["env-2"; 5]
     );
 }
 
