@@ -32,6 +32,7 @@ use crate::identity::{DataDir, DirLock, Identity, random_id};
 use crate::metrics::{NodeHealth, Wanted};
 use crate::peer_proto::forward_server;
 use crate::peer_proto::membership_server;
+use crate::realtime;
 use crate::router::{Router, RouterHandle};
 use crate::state_bridge::DatabaseState;
 use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
@@ -195,6 +196,17 @@ impl Node {
         )));
 
         let keys: Arc<dyn KeyDirectory> = Arc::new(map.clone());
+        let watch_limits = realtime::limits::Limits::default();
+        let seal = realtime::seal::Seal::of_cluster(map.clone());
+        let tickets = realtime::Tickets::new(seal.clone(), &watch_limits);
+        let realtime = realtime::Realtime::new(
+            handle.clone(),
+            Arc::new(realtime::access::KeysOnly(keys.clone())),
+            keys.clone(),
+            seal,
+            watch_limits,
+            stopping.clone(),
+        );
         let data_service = DataService::new(
             execute.clone(),
             Arc::new(handle),
@@ -210,6 +222,7 @@ impl Node {
             router.clone(),
             map.clone(),
             log.clone(),
+            realtime.counters(),
             Wanted {
                 env: config.bootstrap_env.clone(),
                 key: config.bootstrap_secret_id.clone(),
@@ -219,6 +232,7 @@ impl Node {
             execute,
             keys,
             tokens: Arc::new(NoEndUsers),
+            tickets,
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
@@ -232,6 +246,7 @@ impl Node {
             .add_service(cluster_service)
             .into_axum_router()
             .merge(gateway::router(state))
+            .merge(realtime.routes())
             .layer(cors::layer(&config.cors_origins))
             .merge(health::router(node_health));
         let limits = http::HttpLimits {
@@ -396,7 +411,12 @@ async fn open_groups(
             .open_group(GroupId(id), state)
             .await
             .with_context(|| format!("open group {id}"))?;
-        router.add_group(GroupRuntime::new(group, database.clone(), now_ms));
+        router.add_group(GroupRuntime::new(
+            group,
+            database.clone(),
+            applied.clone(),
+            now_ms,
+        ));
         if id == 0 {
             tasks.push(tokio::spawn(refresh::run(
                 database,

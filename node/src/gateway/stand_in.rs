@@ -15,6 +15,8 @@ use crate::call::{
     Call, CallFuture, EndUser, Execute, Failure, KeyDirectory, LoginType, Retry, SecretKey,
     TokenVerifier,
 };
+use crate::realtime::Tickets;
+use crate::realtime::seal::Seal;
 
 /// The time at which all tests happen.
 pub(super) const NOW_UNIX_MS: i64 = 1_700_000_000_500;
@@ -31,6 +33,7 @@ impl StandIn {
             execute: self.clone(),
             keys: Arc::new(Keys),
             tokens: Arc::new(Tokens),
+            tickets: Tickets::new(Seal::fixed([9; 32]), &Default::default()),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,
         }

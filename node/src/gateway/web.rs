@@ -13,7 +13,7 @@ use super::door::Trace;
 use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
-use super::{GatewayState, bearer, codes, head};
+use super::{GatewayState, bearer, codes, head, ws_sign};
 use crate::call::{Failure, Retry};
 
 /// Actions by which apps sign in. They come without access token.
@@ -57,6 +57,9 @@ pub(super) async fn answer(
     let identity = bearer::identify(state, &token, named, now_unix_ms)?;
     identity.name().clone_into(&mut trace.caller);
     trace.env.clone_from(&identity.env);
+    if action == ws_sign::ACTION {
+        return ws_sign::answer(state, parts, &identity, now_unix_ms);
+    }
     let context = CallContext {
         execute: &*state.execute,
         caller: identity.caller,
