@@ -28,6 +28,7 @@ use crate::forward::codec::{
 use crate::forward::{ForwardError, ForwardPool, Leader};
 use crate::group_runtime::{Attempt, GroupRuntime, WriteRequest};
 use crate::leader_hints::LeaderHints;
+use crate::realtime::{ChangeSource, Sources};
 use crate::rules::{Denials, RuleCache, Rules};
 use crate::sessions::SessionPool;
 use crate::transactions::{Registry, Transact};
@@ -536,6 +537,21 @@ impl OpenSessions for RouterHandle {
             let group = router.group_of(&env)?;
             router.session_opened(group, deadline, String::new()).await
         })
+    }
+}
+
+impl Sources for RouterHandle {
+    fn of_env(&self, env: &str) -> Result<(u32, Arc<dyn ChangeSource>), Failure> {
+        let group = self.0.group_of(env)?;
+        let local = self.0.local(group)?;
+        if self.0.lives_here(&local) {
+            return Ok((group.0, local));
+        }
+        Err(Failure::new(
+            "RESOURCE_NOT_INITIAL",
+            format!("this node holds no replica of group {group}: watch through another node"),
+            Retry::Safe,
+        ))
     }
 }
 

@@ -77,6 +77,12 @@ impl Environment {
         Ok(self.builder().connect().await?)
     }
 
+    /// The key in the form in which apps present it.
+    pub fn api_key(&self) -> Option<String> {
+        let (id, Secret(secret)) = self.credentials.as_ref()?;
+        Some(format!("{id}.{secret}"))
+    }
+
     /// For messages: what a command acts on.
     pub fn describe(&self) -> String {
         format!(
