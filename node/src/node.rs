@@ -212,7 +212,11 @@ impl Node {
         let tickets = realtime::Tickets::new(seal.clone(), &watch_limits);
         let realtime = realtime::Realtime::new(
             handle.clone(),
-            Arc::new(realtime::access::KeysOnly(keys.clone())),
+            Arc::new(realtime::by_rules::ByRules::new(
+                realtime::access::KeysOnly(keys.clone()),
+                router.clone(),
+                auth.clone(),
+            )),
             keys.clone(),
             seal,
             watch_limits,

@@ -79,8 +79,13 @@ impl Environment {
 
     /// The key in the form in which apps present it.
     pub fn api_key(&self) -> Option<String> {
-        let (id, Secret(secret)) = self.credentials.as_ref()?;
-        Some(format!("{id}.{secret}"))
+        match self.credentials()? {
+            Credentials::SecretKey {
+                secret_id,
+                secret_key,
+            } => Some(format!("{secret_id}.{secret_key}")),
+            Credentials::ApiKey(key) => Some(key),
+        }
     }
 
     /// For messages: what a command acts on.

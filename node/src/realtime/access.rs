@@ -41,6 +41,12 @@ pub trait Access: Send + Sync + 'static {
         query: &'a RawDocument,
     ) -> BoxFuture<'a, Result<Grant, Failure>>;
 
+    /// A query with the caller's own placeholders filled in.
+    fn fill(&self, caller: &Caller, query: RawDocumentBuf) -> Result<RawDocumentBuf, Failure> {
+        let _ = caller;
+        Ok(query)
+    }
+
     /// Whether a grant is still what [`Self::admit`] would answer. If not, the watch ends with
     /// `QUERYID_INVALID_ERROR` and its client asks anew.
     fn holds<'a>(

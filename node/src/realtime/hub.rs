@@ -114,7 +114,10 @@ impl Hub {
         let mut query = WatchQuery {
             env: opening.env.clone(),
             collection: asked.coll_name.clone(),
-            filter: message::filter(asked.query, now_ms, &self.limits)?,
+            filter: self.access.fill(
+                &opening.caller,
+                message::filter(asked.query, now_ms, &self.limits)?,
+            )?,
             restriction: RawDocumentBuf::new(),
             sort: message::order(asked.order_by.as_ref())?,
             limit: message::limit(asked.limit.as_ref(), &self.limits)?,

@@ -29,6 +29,7 @@
 //! too slow loses its queue and resumes the same way.
 
 pub mod access;
+pub mod by_rules;
 mod evaluation;
 mod event;
 mod fields;

@@ -2,8 +2,9 @@
 //! them. What is refused is remembered for whoever asks why.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use futures::future::BoxFuture;
 use yunbase_consensus::GroupId;
 use yunbase_docdb::op::{FindOp, Op, OpReply};
@@ -86,6 +87,56 @@ impl Router {
             }
         }
         Err(changed_too_often())
+    }
+
+    /// What an end user may see of a collection by a query: a filter, and the version of the rules that say so.
+    pub async fn readable(
+        &self,
+        user: &Arc<EndUser>,
+        env: &str,
+        collection: &str,
+        query: &RawDocument,
+        deadline: Instant,
+    ) -> Result<(RawDocumentBuf, u64), Failure> {
+        let call = Call {
+            caller: Caller::User(user.clone()),
+            env: env.to_owned(),
+            op: Op::Find {
+                collection: collection.to_owned(),
+                find: FindOp {
+                    filter: query.to_owned(),
+                    ..FindOp::default()
+                },
+            },
+            session: None,
+            read_level: ReadLevel::Linearizable,
+            deadline,
+            request_id: String::new(),
+        };
+        let group = self.group_of(env)?;
+        match self.enforced(group, &call, user, true).await? {
+            Op::Guarded { guard, .. } => {
+                // A query for one `_id` is refused where a reader is; a watcher of it sees nothing instead.
+                let restriction = if guard.before.is_empty() {
+                    guard.visible
+                } else {
+                    guard.before
+                };
+                Ok((restriction, guard.access_version))
+            }
+            _ => Err(Failure::new(
+                "SYS_ERR",
+                "the rules gave no guard",
+                Retry::Never,
+            )),
+        }
+    }
+
+    /// The version of a collection's rules, as this node's replica has it.
+    pub fn rules_version(&self, env: &str, collection: &str) -> Option<u64> {
+        let group = self.group_of(env).ok()?;
+        let local = self.local(group).ok()?;
+        Some(local.database().access(env, collection).ok()?.version)
     }
 
     /// The operation, held to the rules. A refusal never reaches the database, which would notice outdated rules,

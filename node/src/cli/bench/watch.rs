@@ -98,7 +98,7 @@ impl Plan {
         let mut sockets = JoinSet::new();
         for (number, from) in (0..self.watches).step_by(WATCHES_A_SOCKET).enumerate() {
             let watches = WATCHES_A_SOCKET.min(self.watches - from);
-            let endpoint = &target.endpoints[number % target.endpoints.len()];
+            let endpoint = &target.endpoints()[number % target.endpoints().len()];
             let socket = Socket::open(target, endpoint, collection, watches).await?;
             sockets.spawn(socket.run(shared.clone(), watches as u64 * total));
         }
@@ -162,7 +162,7 @@ impl Plan {
 
     fn usage(&self, target: &Environment) -> Result<Usage, CliError> {
         if self.server_cpu {
-            usage(&target.pids)
+            usage(&target.cluster.pids)
         } else {
             Ok(Usage::default())
         }
