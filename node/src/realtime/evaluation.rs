@@ -90,6 +90,7 @@ impl Evaluation {
     }
 
     /// How many documents the result has.
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         match &self.members {
             Members::All(count) => *count,

@@ -66,6 +66,7 @@ impl Window {
     }
 
     /// The result, in order.
+    #[cfg(test)]
     pub(crate) fn shown(&self) -> impl Iterator<Item = &Arc<RawDocumentBuf>> {
         self.shown.values()
     }

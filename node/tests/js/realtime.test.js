@@ -1,7 +1,7 @@
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { collection, db, dev, newName, options, packages, sdk } = require('./cluster');
+const { _, collection, db, dev, newName, options, packages, sdk } = require('./cluster');
 const { Watch, describe } = require('./watching');
 const { credential, js1, js2, js3 } = require('./apps');
 
@@ -17,8 +17,7 @@ for (const [name, database] of Object.entries(apps)) {
   test(`${name}: RT01 RT02 RT03 RT05 CO14 a watch follows its query`, async () => {
     const todo = await collection([{ _id: 'a', n: 1, o: { x: 1, y: 2 } }, { _id: 'b', n: 9 }]);
     const own = await database();
-    const _ = own.command;
-    const watch = new Watch(own.collection(todo.collectionName).where({ n: _.lt(5) }));
+    const watch = new Watch(own.collection(todo.collectionName).where({ n: own.command.lt(5) }));
     await watch.until('the first result', (w) => w.docs.length === 1);
     assert.deepEqual(watch.docs, [{ _id: 'a', n: 1, o: { x: 1, y: 2 } }]);
     assert.equal(watch.last.docChanges[0].queueType, 'init');
