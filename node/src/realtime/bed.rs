@@ -121,8 +121,16 @@ impl Bed {
             ..FindOp::default()
         };
         let late = Instant::now() + std::time::Duration::from_secs(60);
-        let (documents, _) =
-            find_in(&self.database, query, find, &Limits::default(), late).unwrap();
+        let (documents, _) = find_in(
+            &self.database,
+            ENV,
+            "c",
+            find,
+            NOW_MS,
+            &Limits::default(),
+            late,
+        )
+        .unwrap();
         documents
             .iter()
             .map(|document| {
@@ -136,6 +144,10 @@ impl Bed {
 }
 
 impl ChangeSource for Bed {
+    fn serves(&self) -> bool {
+        true
+    }
+
     fn barrier(&self, _deadline: Instant) -> BoxFuture<'_, Result<(), Failure>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -156,7 +168,16 @@ impl ChangeSource for Bed {
         limits: &Limits,
         deadline: Instant,
     ) -> Result<(Vec<RawDocumentBuf>, Position), Failure> {
-        find_in(&self.database, query, find, limits, deadline)
+        let (env, collection) = (&query.env, &query.collection);
+        find_in(
+            &self.database,
+            env,
+            collection,
+            find,
+            query.now_ms,
+            limits,
+            deadline,
+        )
     }
 }
 
@@ -221,24 +242,20 @@ impl Subscriber {
             .documents
             .iter()
             .position(|document| document["_id"] == event["DocID"]);
-        let document = match (text("DataType"), whole) {
-            (_, Some(whole)) => Some(whole),
-            ("update", None) => {
-                let mut document = self.documents[at.expect("known")].clone();
-                let updated: Map<String, Value> =
-                    serde_json::from_str(text("UpdatedFields")).unwrap();
-                for (path, value) in updated {
-                    set(&mut document, &path, value);
-                }
-                let removed: Vec<String> = serde_json::from_str(text("removedFields")).unwrap();
-                for path in removed {
-                    unset(&mut document, &path);
-                }
-                Some(document)
+        if text("DataType") == "update" && text("QueueType") != "enqueue" {
+            // The paths say the same as the document.
+            let mut document = self.documents[at.expect("known")].clone();
+            let updated: Map<String, Value> = serde_json::from_str(text("UpdatedFields")).unwrap();
+            for (path, value) in updated {
+                set(&mut document, &path, value);
             }
-            ("remove" | "limit", None) => None,
-            other => panic!("{other:?}: {event}"),
-        };
+            let removed: Vec<String> = serde_json::from_str(text("removedFields")).unwrap();
+            for path in removed {
+                unset(&mut document, &path);
+            }
+            assert_eq!(Some(&document), whole.as_ref(), "{event}");
+        }
+        let document = whole;
         match text("QueueType") {
             "init" | "enqueue" => {
                 assert!(at.is_none(), "entered twice: {event}");

@@ -1,8 +1,8 @@
 //! What an update changed, as paths: `UpdatedFields` and `removedFields` of an event.
 //!
-//! Clients apply them to their copy with lodash's `set` and `unset`. Objects are entered, everything else, arrays
-//! included, is set as a whole. Names that lodash would take apart cannot be said that way; the event then needs
-//! the whole document besides.
+//! Apps read them to learn what happened; the document itself comes beside them, since names with dots make paths
+//! ambiguous and not every client can apply them. Objects are entered, everything else, arrays included, is set as a
+//! whole.
 
 use std::collections::HashMap;
 
@@ -22,8 +22,6 @@ pub(crate) struct FieldChanges {
     pub(crate) updated: String,
     /// JSON text of `[path]`.
     pub(crate) removed: String,
-    /// Whether the paths say all. If not, only the document itself does.
-    pub(crate) complete: bool,
 }
 
 impl FieldChanges {
@@ -38,7 +36,6 @@ impl FieldChanges {
         Ok(Self {
             updated: format!("{{{}}}", walk.updated),
             removed: format!("[{}]", walk.removed),
-            complete: !walk.ambiguous,
         })
     }
 }
@@ -48,7 +45,6 @@ struct Walk {
     updated: String,
     removed: String,
     paths: usize,
-    ambiguous: bool,
 }
 
 impl Walk {
@@ -69,7 +65,7 @@ impl Walk {
             match (old.remove(name.as_str()), value) {
                 (Some(was), value) if was == value => {}
                 (Some(RawBsonRef::Document(was)), RawBsonRef::Document(is)) if depth_left > 0 => {
-                    let path = self.path(prefix, name.as_str());
+                    let path = joined(prefix, name.as_str());
                     self.document(&path, was, is, depth_left - 1)?;
                 }
                 (_, value) => self.set(prefix, name.as_str(), value)?,
@@ -79,7 +75,7 @@ impl Walk {
         for element in before {
             let (name, _) = element.map_err(unreadable)?;
             if old.contains_key(name.as_str()) {
-                let path = self.path(prefix, name.as_str());
+                let path = joined(prefix, name.as_str());
                 self.paths += 1;
                 separate(&mut self.removed);
                 write_json_string(&mut self.removed, &path);
@@ -89,24 +85,20 @@ impl Walk {
     }
 
     fn set(&mut self, prefix: &str, name: &str, value: RawBsonRef<'_>) -> Result<(), ejson::Error> {
-        let path = self.path(prefix, name);
+        let path = joined(prefix, name);
         self.paths += 1;
         separate(&mut self.updated);
         write_json_string(&mut self.updated, &path);
         self.updated.push(':');
         write_value(&mut self.updated, value, Dialect::Json)
     }
+}
 
-    fn path(&mut self, prefix: &str, name: &str) -> String {
-        let plain = !name.is_empty()
-            && !name.contains(['.', '[', ']', '"', '\''])
-            && !matches!(name, "__proto__" | "constructor" | "prototype");
-        self.ambiguous |= !plain;
-        if prefix.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{prefix}.{name}")
-        }
+fn joined(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}.{name}")
     }
 }
 
@@ -136,17 +128,6 @@ mod tests {
             r#"{"n":2,"o.w":3,"l":[1],"new":{"k":null}}"#
         );
         assert_eq!(changes.removed, r#"["o.y.z","gone"]"#);
-        assert!(changes.complete);
-    }
-
-    #[test]
-    fn names_that_paths_cannot_say_are_noticed() {
-        for name in ["a.b", "", "a[0]", "__proto__"] {
-            let mut after = rawdoc! { "_id": "a" };
-            after.append(<&bson::raw::CStr>::try_from(name).expect("no zero byte"), 1);
-            let changes = FieldChanges::between(&rawdoc! { "_id": "a" }, &after).unwrap();
-            assert!(!changes.complete, "{name}");
-        }
     }
 
     #[test]

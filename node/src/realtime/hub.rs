@@ -76,10 +76,6 @@ struct FirstResult {
 }
 
 impl Hub {
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "called once; a struct would only rename the arguments"
-    )]
     pub(crate) fn new(
         sources: Arc<dyn Sources>,
         access: Arc<dyn Access>,
@@ -270,11 +266,13 @@ impl Hub {
     }
 
     fn tasks(&self, group: u32, source: &Arc<dyn ChangeSource>) -> GroupTasks {
-        self.groups
-            .lock()
-            .entry(group)
-            .or_insert_with(|| GroupTasks::start(source, &self.limits, &self.stop))
-            .clone()
+        let mut groups = self.groups.lock();
+        if let Some(tasks) = groups.get(&group).filter(|tasks| !tasks.have_ended()) {
+            return tasks.clone();
+        }
+        let tasks = GroupTasks::start(source, &self.limits, &self.stop);
+        groups.insert(group, tasks.clone());
+        tasks
     }
 
     async fn follow(

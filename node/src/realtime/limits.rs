@@ -55,6 +55,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Time for a client to take one message.
     pub write_timeout: Duration,
+    /// Time for both sides to close a socket in order.
+    pub close_timeout: Duration,
     /// Pause between looks whether a caller may still watch.
     pub standing_interval: Duration,
     /// Life of a ticket, as long as clients keep one.
@@ -89,6 +91,7 @@ impl Default for Limits {
             login_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(1),
             standing_interval: Duration::from_secs(3),
             ticket_life: Duration::from_secs(75),
         }

@@ -1,7 +1,7 @@
 //! Realtime watches of the CloudBase clients: a query whose result follows the data.
 //!
-//! A watch is a query evaluated at a position of its group's change log on this node's replica, and the changes behind
-//! that position turned into events. It promises each event once and in order, on whatever node the client is; where
+//! A watch is a query evaluated at a position of its group's change log, and the changes behind that position turned into
+//! events. It promises each event once and in order, on whatever node the client is; where
 //! that cannot be had (the log was cut, or the query has a limit), a resumed watch gets its whole result anew in one
 //! step. Nothing here writes to a database, and nothing that waits is without bound.
 //!
@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `query`, `evaluation`, `window`, `event`, `fields` | the pure core: `(query state, change) -> events` |
 //! | `registry` | which queries a change may concern |
-//! | `source` | results and changes of a group |
+//! | `source`, `remote` | results and changes of a group, from this node's replica or from the leader |
 //! | `follow`, `replay`, `tasks` | one reader of the log for all watches; resuming many watches in one pass |
 //! | `hub` | opening and resuming |
 //! | `session`, `message`, `socket`, `outbox` | one client: its messages, its queue, its socket |
@@ -42,6 +42,7 @@ mod outbox;
 mod query;
 mod query_id;
 mod registry;
+mod remote;
 mod replay;
 pub mod seal;
 mod session;
@@ -66,7 +67,7 @@ use tokio::sync::watch;
 use crate::call::{Caller, Failure, KeyDirectory};
 use crate::router::RouterHandle;
 
-pub(crate) use source::{ChangeSource, Sources};
+pub(crate) use remote::serve;
 
 /// Where the socket is, on every node.
 pub const PATH: &str = "/realtime";
@@ -85,8 +86,14 @@ impl Realtime {
         limits: limits::Limits,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        let sources: Arc<dyn Sources> = Arc::new(router);
-        Self(hub::Hub::new(sources, access, keys, seal, limits, stop))
+        Self(hub::Hub::new(
+            Arc::new(router),
+            access,
+            keys,
+            seal,
+            limits,
+            stop,
+        ))
     }
 
     /// What this node has counted.

@@ -20,6 +20,9 @@ use crate::node::now_ms;
 /// Longest name that a client may give to a watch or a request.
 const NAME_BYTES_MAX: usize = 256;
 
+/// The code of a request on a socket that has not logged in.
+const LOGIN_FIRST: &str = "CHECK_LOGIN_FAILED";
+
 /// One socket's state.
 pub(crate) struct Session {
     hub: Arc<Hub>,
@@ -123,6 +126,11 @@ impl Session {
             }
         };
         if let Err(failure) = outcome {
+            // Clients answer this failure of a request to watch by logging in and asking again, but one that names the
+            // watch they first report to the app. Some believe for a moment that a new socket is logged in, because
+            // the one before was.
+            let retries = failure.code == LOGIN_FIRST && inbound.msg_type != "CHECK_LAST";
+            let watch_id = watch_id.filter(|_| !retries);
             self.fail(watch_id, &inbound.request_id, &failure);
         }
     }
@@ -186,7 +194,7 @@ impl Session {
     fn caller_in(&self, env: &str) -> Result<Caller, Failure> {
         self.logins.lock().get(env).cloned().ok_or_else(|| {
             let message = "LOGIN comes first";
-            Failure::new("CHECK_LOGIN_FAILED", message, Retry::Never)
+            Failure::new(LOGIN_FIRST, message, Retry::Never)
         })
     }
 

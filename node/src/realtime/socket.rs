@@ -40,20 +40,23 @@ pub(super) async fn upgrade(State(hub): State<Arc<Hub>>, upgrade: WebSocketUpgra
 async fn run(hub: Arc<Hub>, socket: WebSocket) {
     let _counted = Counted::new(&hub.counters, |counters| &counters.sockets);
     let session = Session::new(hub.clone());
-    let (sink, stream) = socket.split();
+    let (sink, mut stream) = socket.split();
     let writer = write(sink, session.outbox.clone(), hub.limits.clone());
     tokio::select! {
         () = writer => {}
         // The reader ends by closing the outbox, whose frame the client should see.
         () = async {
-            read(&hub, &session, stream).await;
+            read(&hub, &session, &mut stream).await;
             tokio::time::sleep(hub.limits.write_timeout).await;
         } => {}
     }
     session.end();
+    // A connection that is dropped with something unread is reset, and the client may never see the close frame.
+    let rest = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = tokio::time::timeout(hub.limits.close_timeout, rest).await;
 }
 
-async fn read(hub: &Hub, session: &Arc<Session>, mut stream: SplitStream<WebSocket>) {
+async fn read(hub: &Hub, session: &Arc<Session>, stream: &mut SplitStream<WebSocket>) {
     let limits = &hub.limits;
     let mut stop = hub.stop.clone();
     let mut standing = tokio::time::interval(limits.standing_interval);
@@ -130,8 +133,10 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, outbox: Arc<Outbox>, lim
         };
         match tokio::time::timeout(limits.write_timeout, sink.send(message)).await {
             Ok(Ok(())) if !is_last => {}
-            // A client that takes nothing for so long comes back and resumes.
-            _ => return,
+            // A client that takes nothing for so long comes back and resumes. After a close frame of the client's no other
+            // may be sent, only the answer that waits for the flush that comes with closing.
+            _ => break,
         }
     }
+    let _ = tokio::time::timeout(limits.close_timeout, sink.close()).await;
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::access::KeysOnly;
@@ -301,6 +302,8 @@ async fn whoever_may_not_watch_is_told_why() {
     let mut client = Client::connect(&server).await;
     let early = client.init("w", json!({"query": "{}"})).await;
     assert_eq!(early["msgData"]["code"], "CHECK_LOGIN_FAILED");
+    // Clients log in and ask again unless the answer names the watch.
+    assert_eq!(early["watchId"], Value::Null);
     assert_eq!(client.login("").await["code"], "SIGN_PARAM_INVALID");
     assert_eq!(client.login("forged").await["code"], "SIGN_INVALID_ERROR");
     let user = EndUser {
@@ -381,6 +384,18 @@ async fn silence_and_stops_close_sockets_with_codes_that_bring_clients_back() {
     let mut client = Client::logged_in(&server).await;
     server.stop.send_replace(true);
     assert_eq!(client.close_code().await, CloseCode::from(1012));
+}
+
+#[tokio::test]
+async fn a_client_that_closes_is_answered_with_its_own_code() {
+    let server = serve(Limits::default()).await;
+    let mut client = Client::logged_in(&server).await;
+    let farewell = CloseFrame {
+        code: CloseCode::from(3999),
+        reason: "".into(),
+    };
+    client.0.close(Some(farewell)).await.unwrap();
+    assert_eq!(client.close_code().await, CloseCode::from(3999));
 }
 
 #[tokio::test]

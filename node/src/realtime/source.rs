@@ -1,4 +1,4 @@
-//! Where results and changes of an environment's group come from: this node's replica.
+//! Where results and changes of an environment's group come from: this node's replica, where it holds one.
 //!
 //! Reading happens on threads for blocking work; only the barrier, which speaks to other nodes, is a future.
 
@@ -16,9 +16,13 @@ use super::limits::Limits;
 use super::query::WatchQuery;
 use crate::call::{Failure, Retry};
 use crate::group_runtime::GroupRuntime;
+use crate::router::Router;
 
 /// A replica of a group, as watches need it.
 pub(crate) trait ChangeSource: Send + Sync + 'static {
+    /// Whether this is still where to read; else watches resume at another source.
+    fn serves(&self) -> bool;
+
     /// Waits until the replica reflects every write that was acknowledged before.
     fn barrier(&self, deadline: Instant) -> BoxFuture<'_, Result<(), Failure>>;
 
@@ -44,17 +48,28 @@ pub(crate) trait Sources: Send + Sync + 'static {
     fn of_env(&self, env: &str) -> Result<(u32, Arc<dyn ChangeSource>), Failure>;
 }
 
-impl ChangeSource for GroupRuntime {
+/// A replica on this node.
+pub(crate) struct Replica {
+    pub(crate) router: Arc<Router>,
+    pub(crate) group: Arc<GroupRuntime>,
+}
+
+impl ChangeSource for Replica {
+    fn serves(&self) -> bool {
+        self.router.lives_here(&self.group)
+    }
+
     fn barrier(&self, deadline: Instant) -> BoxFuture<'_, Result<(), Failure>> {
-        Box::pin(self.caught_up(deadline))
+        Box::pin(self.group.caught_up(deadline))
     }
 
     fn news(&self) -> watch::Receiver<u64> {
-        self.watch_applied()
+        self.group.watch_applied()
     }
 
     fn changes(&self, after: Position, limits: &Limits) -> Result<Changes, ChangesError> {
-        self.database()
+        self.group
+            .database()
             .changes(after, limits.changes_max, limits.changes_bytes_max)
     }
 
@@ -65,15 +80,27 @@ impl ChangeSource for GroupRuntime {
         limits: &Limits,
         deadline: Instant,
     ) -> Result<(Vec<RawDocumentBuf>, Position), Failure> {
-        find_in(self.database(), query, find, limits, deadline)
+        let (env, collection) = (&query.env, &query.collection);
+        let database = self.group.database();
+        find_in(
+            database,
+            env,
+            collection,
+            find,
+            query.now_ms,
+            limits,
+            deadline,
+        )
     }
 }
 
 /// Reads a result from a database.
 pub(crate) fn find_in(
     database: &Database,
-    query: &WatchQuery,
+    env: &str,
+    collection: &str,
     find: FindOp,
+    now_ms: i64,
     limits: &Limits,
     deadline: Instant,
 ) -> Result<(Vec<RawDocumentBuf>, Position), Failure> {
@@ -86,10 +113,10 @@ pub(crate) fn find_in(
         ..Budget::new(&expired)
     };
     let op = Op::Find {
-        collection: query.collection.clone(),
+        collection: collection.to_owned(),
         find,
     };
-    let (reply, position) = database.read_with_position(&query.env, &op, &budget, query.now_ms)?;
+    let (reply, position) = database.read_with_position(env, &op, &budget, now_ms)?;
     let OpReply::Found { documents, .. } = reply else {
         return Err(Failure::new(
             "SYS_ERR",

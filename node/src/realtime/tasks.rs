@@ -52,6 +52,11 @@ impl GroupTasks {
         Self { joins, replays }
     }
 
+    /// Whether they have ended, because the group is to be read elsewhere.
+    pub(crate) fn have_ended(&self) -> bool {
+        self.joins.is_closed()
+    }
+
     /// Has a watch follow the log. If that fails its subscriber tells it.
     pub(crate) async fn join(&self, join: Join) {
         let _ = self.joins.send(join).await;
@@ -83,13 +88,22 @@ async fn follow(
         tokio::select! {
             biased;
             _ = stop.wait_for(|stopping| *stopping) => return,
-            _ = sweeps.tick(), if !follower.is_idle() => sweep = true,
+            _ = sweeps.tick() => {
+                if !source.serves() {
+                    // The replica came or went; the watches resume where it is now.
+                    return;
+                }
+                sweep = true;
+            }
             count = joining.recv_many(&mut joins, JOINS_AT_ONCE) => if count == 0 { return },
             changed = news.changed(), if !follower.is_idle() => if changed.is_err() { return },
             () = std::future::ready(()), if has_more => {}
         }
         // What is applied from here on is news again.
         news.mark_unchanged();
+        if sweep && joins.is_empty() && follower.is_idle() {
+            continue;
+        }
         let worked = tokio::task::spawn_blocking(move || {
             let has_more = follower.work(joins);
             if sweep {

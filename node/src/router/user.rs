@@ -26,26 +26,23 @@ impl Router {
         call: Call,
         user: &EndUser,
     ) -> Result<OpReply, Failure> {
-        let denial = Denial {
-            at_ms: now_ms(),
-            request_id: call.request_id.clone(),
-            env: call.env.clone(),
-            collection: call.op.collection().unwrap_or_default().to_owned(),
-            operation: subject_of(&call.op).map_or("administration", |(action, _)| action.as_str()),
-            uid: user.uid.clone(),
-            reason: String::new(),
-        };
         let outcome = match subject_of(&call.op) {
             Err(refused) => Err(refused),
             Ok(_) if call.op.is_read() => self.read_held(group, &call, user).await,
-            Ok(_) => self.run_write(group, call).await,
+            Ok(_) => self.run_write(group, &call).await,
         };
         if let Err(failure) = &outcome
             && failure.code == DENIED
         {
             self.denials.record(Denial {
+                at_ms: now_ms(),
+                operation: subject_of(&call.op)
+                    .map_or("administration", |(action, _)| action.as_str()),
+                collection: call.op.collection().unwrap_or_default().to_owned(),
+                request_id: call.request_id,
+                env: call.env,
+                uid: user.uid.clone(),
                 reason: failure.message.clone(),
-                ..denial
             });
         }
         outcome

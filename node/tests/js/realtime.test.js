@@ -76,8 +76,6 @@ for (const [name, database] of Object.entries(apps)) {
 
   test(`${name}: RT06 what cannot be watched fails with its reason`, async () => {
     const own = await database();
-    // The packages forget that they were logged in when they hear that their last socket closed, which takes a moment.
-    await new Promise((resolve) => setTimeout(resolve, 200));
     const absent = new Watch(own.collection(newName()));
     await absent.until('an error', (w) => w.errors.length);
     assert.match(absent.errors.map(describe).join(), /DATABASE_COLLECTION_NOT_EXIST/);

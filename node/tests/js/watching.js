@@ -1,39 +1,21 @@
 'use strict';
 // Watches under test: what an app was told, and when; and a door to one node at a time, as a load balancer has it.
 
-const { createRequire } = require('node:module');
 const net = require('node:net');
 const test = require('node:test');
 const { packages } = require('./cluster');
 
 // Node.js 20 has no WebSocket of its own.
-const sockets = new Set();
-globalThis.WebSocket = class extends packages('ws') {
-  constructor(...words) {
-    super(...words);
-    sockets.add(this);
-  }
-};
-// The published `@cloudbase/database` reads `.default` of these CommonJS functions, which bundlers add and Node.js does not.
-const insidePackage = createRequire(createRequire(packages.resolve('@cloudbase/node-sdk')).resolve('@cloudbase/database'));
-for (const name of ['lodash.set', 'lodash.unset', 'lodash.clonedeep']) {
-  const called = insidePackage(name);
-  called.default = called;
-}
+globalThis.WebSocket = packages('ws');
 // The packages narrate each step of a watch.
 if (!process.env.YUNBASE_TEST_VERBOSE) console.log = console.warn = console.error = () => {};
-
-// The packages leave sockets and their timers behind, which would keep this process from ending.
-const { setTimeout: start } = globalThis;
-globalThis.setTimeout = (work, milliseconds, ...words) => {
-  const timer = start(work, milliseconds, ...words);
-  return milliseconds >= 5000 ? timer.unref() : timer;
-};
-test.after(() => {
-  for (const socket of sockets) {
-    socket.onclose = socket.onerror = null;
-    socket.terminate();
-  }
+// Beside telling the app of a watch that failed they reject a promise that nobody holds.
+test.before(() => {
+  const judges = process.listeners('unhandledRejection');
+  process.removeAllListeners('unhandledRejection');
+  process.on('unhandledRejection', (reason, promise) => {
+    if (!/^Watch Error /.test(reason?.message)) for (const judge of judges) judge(reason, promise);
+  });
 });
 
 /** A watch with everything that it was told. */
