@@ -18,6 +18,13 @@ test.before(() => {
   });
 });
 
+// Watches that were closed leave timers behind that start themselves anew and would keep this process from ending.
+const { setTimeout: start } = globalThis;
+globalThis.setTimeout = (work, milliseconds, ...words) => {
+  const timer = start(work, milliseconds, ...words);
+  return milliseconds >= 5000 ? timer.unref() : timer;
+};
+
 /** A watch with everything that it was told. */
 class Watch {
   constructor(query) {
