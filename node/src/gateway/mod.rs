@@ -15,6 +15,7 @@
 //! | `head`, `body` | bounded headers; bounded reading, depth check, top-level members as raw slices |
 //! | `signature`, `bearer` | who asks: TC3-HMAC-SHA256, HMAC-SHA1, API keys, access tokens |
 //! | `environment` | which environment a request acts on |
+//! | `ws_sign` | what a client needs to open a socket for watches |
 //! | `admin`, `web`, `rest` | one request of each door, from body to answer |
 //! | `ejson` | EJSON text to BSON and back |
 //! | `params` | typed access to the members of an action |
@@ -40,6 +41,7 @@ mod params;
 mod rest;
 mod signature;
 mod web;
+mod ws_sign;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,6 +55,7 @@ pub use limits::Limits;
 
 use crate::auth::Auth;
 use crate::call::{Caller, Execute, Failure, KeyDirectory, TokenVerifier};
+use crate::realtime::Tickets;
 use crate::transactions::Transact;
 
 /// What the gateway needs from the node around it.
@@ -68,6 +71,8 @@ pub struct GatewayState {
     pub auth: Option<Arc<Auth>>,
     /// Keeps transactions.
     pub transactions: Arc<dyn Transact>,
+    /// Gives out tickets for sockets.
+    pub tickets: Tickets,
     /// Tells the time: signature windows and server dates.
     pub clock: Arc<dyn Clock>,
     /// Every bound of the gateway.
