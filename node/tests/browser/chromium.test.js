@@ -193,8 +193,63 @@ const aggregation = {
   },
 };
 
+const realtime = {
+  'RT01 RT02 RT03 RT04 RT05 CO14: a watch of what the user may read': async (page) => {
+    const name = await collection('readonly');
+    const own = () => administrator().database().collection(name);
+    await own().add([{ _id: 'a', n: 1 }, { _id: 'b', n: 2 }]);
+    await signUp(page);
+    await page.step((name) => {
+      globalThis.seen = { ids: '', kinds: [], errors: [] };
+      seen.listener = db.collection(name).orderBy('n', 'desc').limit(2).watch({
+        onChange({ docs, docChanges }) {
+          seen.ids = docs.map((one) => one._id).sort().join('');
+          seen.kinds.push(...docChanges.map((change) => `${change.queueType} ${change.dataType}`));
+        },
+        onError: (error) => seen.errors.push(error.message),
+      });
+    }, name);
+    const shows = (ids) => page.waitForFunction((ids) => seen.ids === ids || seen.errors.length, ids, { timeout: 10000, polling: 20 });
+    await shows('ab');
+    await own().add({ _id: 'c', n: 3 });
+    await shows('bc');
+    await own().doc('a').update({ n: 4 });
+    await shows('ac');
+    await own().doc('a').remove();
+    await shows('bc');
+    const { kinds, errors } = await page.evaluate(async () => {
+      await seen.listener.close();
+      return { kinds: seen.kinds, errors: seen.errors };
+    });
+    assert.deepEqual(errors, []);
+    for (const kind of ['init init', 'enqueue add', 'dequeue limit', 'enqueue update', 'dequeue remove', 'enqueue limit']) assert.ok(kinds.includes(kind), `${kind} in ${kinds}`);
+    await own().doc('b').update({ n: 5 });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    assert.equal(await page.evaluate(() => seen.kinds.length), kinds.length, 'nothing after it was closed');
+  },
+
+  'RT06 RU01: a watch of what the user may not read fails, and one ends with the right to it': async (page) => {
+    const [closed, open] = [await collection('adminonly'), await collection('readonly')];
+    await administrator().database().collection(open).add({ _id: 'a', n: 1 });
+    await signUp(page);
+    await page.step(([closed, open]) => {
+      globalThis.heard = { closed: [], open: [], ids: '' };
+      db.collection(closed).where({}).watch({ onChange: () => heard.closed.push('a result'), onError: (error) => heard.closed.push(`${error.message} ${JSON.stringify(error)}`) });
+      db.collection(open).where({}).watch({ onChange: ({ docs }) => { heard.ids = docs.map((one) => one._id).join(''); }, onError: (error) => heard.open.push(`${error.message} ${JSON.stringify(error)}`) });
+    }, [closed, open]);
+    await page.waitForFunction(() => heard.closed.length && heard.ids === 'a', null, { timeout: 10000, polling: 20 });
+    assert.match(await page.evaluate(() => heard.closed[0]), /PERMISSION_DENIED/);
+    cli('rules', 'set', open, 'adminonly');
+    await page.waitForFunction(() => heard.open.length, null, { timeout: 10000, polling: 20 });
+    await administrator().database().collection(open).add({ _id: 'secret', n: 2 });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    assert.deepEqual(await page.evaluate(() => [heard.ids, /QUERYID_INVALID_ERROR|PERMISSION_DENIED/.test(heard.open[0])]), ['a', true]);
+    page.errors.length = 0; // Beside telling the app the packages reject a promise that nobody holds.
+  },
+};
+
 for (const major of [3, 2]) {
-  for (const [name, scenario] of Object.entries({ ...login, ...data, ...aggregation })) {
+  for (const [name, scenario] of Object.entries({ ...login, ...data, ...aggregation, ...realtime })) {
     test(`js-sdk ${major} in Chromium: ${name}`, async () => {
       const page = await app(major);
       await scenario(page);

@@ -168,6 +168,76 @@ test('RU01 attempt: what belongs to administrators', async () => {
   assert.ok(UNPROVEN.includes((await admin.json()).code));
 });
 
+/** A socket of the realtime door, logged in as a user, with all that it was told. */
+async function socket(user) {
+  const WebSocket = packagesOf('YUNBASE_JS_SDK_3_DIR', `${__dirname}/../js/js-sdk-3`)('ws');
+  const { body } = await web('auth.wsWebSign', {}, user);
+  assert.ok(body.data, JSON.stringify(body));
+  const connection = new WebSocket(body.data.wsUrl);
+  const told = [];
+  let heard = () => {};
+  connection.on('message', (text) => { told.push(JSON.parse(text)); heard(); });
+  connection.on('close', (code) => { told.push({ msgType: 'closed', code }); heard(); });
+  await new Promise((resolve, reject) => connection.on('open', resolve).on('error', reject));
+  const send = (message) => connection.send(JSON.stringify({ requestId: 'r', watchId: 'w', ...message }));
+  /** The first message, now or later, that is one of these. */
+  const wait = (...kinds) => new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`no ${kinds} in ${JSON.stringify(told)}`)), 10000);
+    heard = () => {
+      const found = told.find((message) => kinds.includes(message.msgType));
+      if (!found) return;
+      clearTimeout(late);
+      resolve(found);
+    };
+    heard();
+  });
+  send({ msgType: 'LOGIN', msgData: { envId: dev.env }, exMsgData: { signStr: body.data.signStr, secretVersion: body.data.secretVersion } });
+  await wait('LOGIN_RES');
+  return { told, send, wait, close: () => connection.close() };
+}
+
+const revocations = {
+  'the rules change': ({ name }) => cli('rules', 'set', name, 'adminonly'),
+  'the user\'s sessions are revoked': ({ bob }) => cli('user', 'revoke', bob.username),
+  'the user is disabled': ({ bob }) => cli('user', 'disable', bob.username),
+};
+
+for (const [what, revoke] of Object.entries(revocations)) {
+  test(`RT06 attempt: a watch goes on after ${what}`, async () => {
+    const all = await shared('readonly');
+    const watch = await socket(all.bob);
+    watch.send({ msgType: 'INIT_WATCH', msgData: { envId: dev.env, collName: all.name, query: '{}' } });
+    assert.equal((await watch.wait('INIT_EVENT')).msgData.events.length, 2);
+    revoke(all);
+    // A watch asks every few seconds whether its user still may.
+    const end = await watch.wait('ERROR', 'closed');
+    await add({ token: administrator }, all.name, { _id: 'later', n: 3 });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    assert.ok(!JSON.stringify(watch.told).includes('later'), JSON.stringify(watch.told));
+    assert.ok(end.code ?? end.msgData.code);
+    watch.close();
+  });
+}
+
+test('RT06 attempt: watches of what is not one\'s own', async () => {
+  const { name, ann, bob } = await shared('private');
+  const watch = await socket(bob);
+  watch.send({ msgType: 'INIT_WATCH', msgData: { envId: dev.env, collName: name, query: JSON.stringify({ _openid: { $ne: bob.uid } }) } });
+  assert.deepEqual((await watch.wait('INIT_EVENT')).msgData.events, []);
+  await add(ann, name, { _id: 'later', n: 3 });
+  await add(bob, name, { _id: 'own', n: 3 });
+  for (const collName of ['_sys.users', '_sys.sessions', '_cluster.nodes']) {
+    const other = await socket(bob);
+    other.send({ msgType: 'INIT_WATCH', msgData: { envId: dev.env, collName, query: '{}' } });
+    assert.match((await other.wait('ERROR')).msgData.code, /PERMISSION_DENIED|NOT_EXIST/);
+    other.close();
+  }
+  watch.send({ msgType: 'PING', msgData: null });
+  await watch.wait('PONG');
+  assert.ok(!JSON.stringify(watch.told).includes('later'), JSON.stringify(watch.told));
+  watch.close();
+});
+
 const part = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
 
 test('AU10 attempt: tokens that nobody issued, or for somewhere else', async () => {

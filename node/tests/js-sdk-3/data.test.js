@@ -3,7 +3,7 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { PASSWORD, cli, dev, newName, nextHost, packagesOf } = require('./harness');
+const { PASSWORD, auth: rest, cli, dev, newName, nextHost, packagesOf } = require('./harness');
 const { add, administrator, data, find, newCollection, newUser, remove, update } = require('./http');
 
 const packages = packagesOf('YUNBASE_JS3_DIR', __dirname);
@@ -76,6 +76,23 @@ test('RU02: custom rules hold for queries and for documents before and after', a
   assert.equal((await update(bob, name, { _openid: ann.uid }, { n: 3 })).body.code, 'DATABASE_PERMISSION_DENIED');
   const counts = await update(ann, name, { _openid: '{openid}' }, { n: 3 });
   assert.equal(counts.body.updated, 2);
+});
+
+test('RU02: rules ask for other documents, for what a write brings, and for who asks', async () => {
+  const teams = await newCollection('adminonly');
+  await data('POST', `/collections/${teams}/documents`, { token: administrator, body: { data: [{ _id: 'open', open: true }, { _id: 'shut', open: false }] } });
+  const rule = { read: `get(\`database.${teams}.\${doc.team}\`).open == true`, create: "auth.loginType != 'ANONYMOUS' && request.data.level < 3", update: false, delete: 'now > 0 && doc.level < 2' };
+  const name = await newCollection('custom', '--rule', JSON.stringify(rule));
+  const ann = await newUser();
+  const { body: { access_token: token } } = await rest('POST', '/v1/signin/anonymously', { body: {}, headers: { 'x-device-id': newName() } });
+  assert.equal((await add(ann, name, { _id: 'seen', team: 'open', level: 1 }, { _id: 'hidden', team: 'shut', level: 2 })).status, 200);
+  assert.equal((await add(ann, name, { level: 3 })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await add({ token }, name, { level: 1 })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await find({ token }, name, { _id: 'seen' })).body.list.length, 1);
+  assert.equal((await find({ token }, name, { _id: 'hidden' })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await update(ann, name, { _id: 'seen' }, { level: 0 })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await remove(ann, name, { _id: 'hidden' })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await remove(ann, name, { _id: 'seen' })).body.deleted, 1);
 });
 
 test('RU03: what is attempted against the rules is refused', async () => {
