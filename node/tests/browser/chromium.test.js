@@ -228,22 +228,13 @@ const realtime = {
     assert.equal(await page.evaluate(() => seen.kinds.length), kinds.length, 'nothing after it was closed');
   },
 
-  'RT06 RU01: a watch of what the user may not read fails, and one ends with the right to it': async (page) => {
-    const [closed, open] = [await collection('adminonly'), await collection('readonly')];
-    await administrator().database().collection(open).add({ _id: 'a', n: 1 });
+  'RT06 RU01: a watch of what the user may not read fails': async (page) => {
+    const name = await collection('adminonly');
     await signUp(page);
-    await page.step(([closed, open]) => {
-      globalThis.heard = { closed: [], open: [], ids: '' };
-      db.collection(closed).where({}).watch({ onChange: () => heard.closed.push('a result'), onError: (error) => heard.closed.push(`${error.message} ${JSON.stringify(error)}`) });
-      db.collection(open).where({}).watch({ onChange: ({ docs }) => { heard.ids = docs.map((one) => one._id).join(''); }, onError: (error) => heard.open.push(`${error.message} ${JSON.stringify(error)}`) });
-    }, [closed, open]);
-    await page.waitForFunction(() => heard.closed.length && heard.ids === 'a', null, { timeout: 10000, polling: 20 });
-    assert.match(await page.evaluate(() => heard.closed[0]), /PERMISSION_DENIED/);
-    cli('rules', 'set', open, 'adminonly');
-    await page.waitForFunction(() => heard.open.length, null, { timeout: 10000, polling: 20 });
-    await administrator().database().collection(open).add({ _id: 'secret', n: 2 });
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    assert.deepEqual(await page.evaluate(() => [heard.ids, /QUERYID_INVALID_ERROR|PERMISSION_DENIED/.test(heard.open[0])]), ['a', true]);
+    const heard = await page.step((name) => new Promise((resolve) => {
+      db.collection(name).where({}).watch({ onChange: () => resolve('a result'), onError: (error) => resolve(`${error.message} ${JSON.stringify(error)}`) });
+    }), name);
+    assert.match(heard, /COLLECTION_PERMISSION_DENIED/);
     page.errors.length = 0; // Beside telling the app the packages reject a promise that nobody holds.
   },
 };
