@@ -108,6 +108,8 @@ pub fn router(state: GatewayState) -> Router {
 }
 
 #[cfg(test)]
+mod documents_test;
+#[cfg(test)]
 mod fuzz_test;
 #[cfg(test)]
 mod rest_test;
