@@ -12,8 +12,9 @@ use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
 use super::signature::{self, SignedRequest};
-use super::{GatewayState, head};
+use super::{GatewayState, head, operator};
 use crate::call::Failure;
+use crate::operators::roles::{Action, Place};
 
 /// Authenticates the request, settles its environment and carries out its action.
 pub(super) async fn answer(
@@ -37,17 +38,26 @@ pub(super) async fn answer(
         members: &members,
         whole_body: false,
     };
-    let proven = signature::authenticate(&request, &*state.keys, now_unix_ms, &state.limits)?;
-    trace.caller.clone_from(&proven.key_id);
     let params = Params::new(&members, &state.limits, now_unix_ms);
-    let named = Named::of(state, parts, params.text("envName")?);
-    let identity = Identity::administrator(state, proven, named)?;
+    let named = || Ok(Named::of(state, parts, params.text("envName")?));
+    let identity = match operator::identify(state, parts, named).await? {
+        Some(identity) => identity,
+        None => {
+            let proven =
+                signature::authenticate(&request, &*state.keys, now_unix_ms, &state.limits)?;
+            trace.caller.clone_from(&proven.key_id);
+            Identity::administrator(state, proven, named()?)?
+        }
+    };
+    identity.name().clone_into(&mut trace.caller);
     trace.env.clone_from(&identity.env);
     let action = params.action()?;
     trace.name_action(&action);
+    let access = identity.access.clone();
+    let gate = operator::gate(state, parts, identity.access);
     let context = CallContext {
-        execute: &*state.execute,
-        transactions: &*state.transactions,
+        execute: &gate,
+        transactions: &gate,
         caller: identity.caller,
         env: identity.env,
         deadline,
@@ -55,6 +65,7 @@ pub(super) async fn answer(
     };
     match &state.auth {
         Some(auth) if action == actions::USER_INFO => {
+            access.check(Action::UserView, Place::Environment(&context.env))?;
             actions::user_info(auth, &params, &context).await
         }
         _ => actions::dispatch(&action, params, &context).await,

@@ -13,6 +13,7 @@
 //! | `door` | permits, deadlines, panics, access log around each request |
 //! | `head`, `body` | bounded headers; bounded reading, depth check, top-level members as raw slices |
 //! | `signature`, `bearer` | who asks: TC3-HMAC-SHA256, HMAC-SHA1, API keys, access tokens |
+//! | `operator` | operators at the doors, and the gate in front of what administrators do |
 //! | `environment` | which environment a request acts on |
 //! | `admin`, `web`, `rest` | one request of each door, from body to answer |
 //! | `ejson` | EJSON text to BSON and back |
@@ -34,6 +35,7 @@ mod environment;
 mod head;
 mod ids;
 mod limits;
+mod operator;
 mod params;
 mod rest;
 mod signature;
@@ -51,6 +53,7 @@ pub use limits::Limits;
 
 use crate::auth::Auth;
 use crate::call::{Caller, Execute, Failure, KeyDirectory, TokenVerifier};
+use crate::operators::Operators;
 use crate::transactions::Transact;
 
 /// What the gateway needs from the node around it.
@@ -64,6 +67,8 @@ pub struct GatewayState {
     pub tokens: Arc<dyn TokenVerifier>,
     /// End users, for the actions that ask about them; `None` where there is no login.
     pub auth: Option<Arc<Auth>>,
+    /// Operators and the audit log; `None` where there is no cluster.
+    pub operators: Option<Arc<Operators>>,
     /// Keeps transactions.
     pub transactions: Arc<dyn Transact>,
     /// Tells the time: signature windows and server dates.

@@ -34,6 +34,7 @@ impl StandIn {
             keys: Arc::new(Keys),
             tokens: Arc::new(Tokens),
             auth: None,
+            operators: None,
             transactions: self.clone(),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,

@@ -13,7 +13,7 @@ use super::door::Trace;
 use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
-use super::{GatewayState, bearer, codes, head};
+use super::{GatewayState, bearer, codes, head, operator};
 use crate::auth::{Auth, Scope, is_login_action, web_login_action};
 use crate::call::{Caller, EndUser, Failure, Retry};
 use crate::surface::client_address::ClientAddress;
@@ -61,9 +61,10 @@ pub(super) async fn answer(
         };
         return login(auth, &scope, &action, body, user).await;
     }
+    let gate = operator::gate(state, parts, identity.access);
     let context = CallContext {
-        execute: &*state.execute,
-        transactions: &*state.transactions,
+        execute: &gate,
+        transactions: &gate,
         caller: identity.caller,
         env: identity.env,
         deadline,
