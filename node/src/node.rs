@@ -168,9 +168,14 @@ impl Node {
                 require_member,
             );
             let raft = InterceptedService::new(host.peer_service(), require_member);
-            let membership = membership_server::MembershipServer::new(
-                join::MembershipService::new(store.clone(), map.clone(), peers.clone(), now_ms),
-            );
+            let membership =
+                membership_server::MembershipServer::new(join::MembershipService::new(
+                    store.clone(),
+                    map.clone(),
+                    peers.clone(),
+                    audit.clone(),
+                    now_ms,
+                ));
             tonic::transport::Server::builder()
                 .tls_config(certificates.server())?
                 .http2_keepalive_interval(Some(Duration::from_secs(5)))
@@ -275,7 +280,7 @@ impl Node {
             tokens: Arc::new(auth.verifier()),
             transactions,
             auth: Some(auth.clone()),
-            operators: Some(operators),
+            operators: Some(operators.clone()),
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
@@ -294,6 +299,7 @@ impl Node {
             .merge(gateway::router(state))
             .merge(rest::router(auth))
             .layer(cors::layer(&config.cors_origins))
+            .merge(operators::http::router(operators))
             .merge(health::router(node_health));
         let limits = http::HttpLimits {
             connections_max: config.connections_max,

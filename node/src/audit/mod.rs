@@ -26,6 +26,7 @@ pub mod service;
 pub mod sweep;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use bson::{RawDocumentBuf, rawdoc};
@@ -45,6 +46,7 @@ pub const OK: &str = "ok";
 pub struct Audit {
     execute: Arc<dyn Execute>,
     clock: Arc<dyn Clock>,
+    written: AtomicU32,
 }
 
 /// What a commit must hold so that an entry becomes part of it.
@@ -58,7 +60,11 @@ pub struct Entry {
 impl Audit {
     /// The logs that `execute` reaches.
     pub fn new(execute: Arc<dyn Execute>, clock: Arc<dyn Clock>) -> Self {
-        Self { execute, clock }
+        Self {
+            execute,
+            clock,
+            written: AtomicU32::new(0),
+        }
     }
 
     /// An entry for a commit to the cluster's documents.
@@ -102,7 +108,7 @@ impl Audit {
     fn record_of(&self, origin: &Origin, act: &Act, outcome: &str) -> AuditRecord {
         let at_ms = self.clock.now_unix_ms();
         AuditRecord {
-            id: document_id(at_ms),
+            id: self.next_id(at_ms),
             at_ms,
             by: bounded(&origin.by, TARGET_BYTES_MAX),
             from: origin.from.clone(),
@@ -112,6 +118,13 @@ impl Audit {
             request_id: bounded(&origin.request_id, REQUEST_ID_BYTES_MAX),
             detail: bounded(&act.detail, DETAIL_BYTES_MAX),
         }
+    }
+
+    /// An id that sorts by time and, within a millisecond, by the order in which this node made it.
+    fn next_id(&self, at_ms: i64) -> String {
+        let count = self.written.fetch_add(1, Ordering::Relaxed);
+        let random = document_id(at_ms);
+        format!("{}{count:08x}{}", &random[..12], &random[20..])
     }
 
     async fn append(&self, env: &str, record: &AuditRecord) -> Result<(), Failure> {

@@ -59,6 +59,23 @@ impl Changes {
         self.put(collection, id, record)
     }
 
+    /// Likewise, where `_id`s are numbers.
+    pub fn add_numbered<T: Serialize>(
+        &mut self,
+        collection: &str,
+        id: i64,
+        record: &T,
+    ) -> Result<(), Failure> {
+        let id = rawdoc! { "": id };
+        self.transaction.reads.push(ReadDocument {
+            collection: collection.to_owned(),
+            id: id.clone(),
+            fingerprint: None,
+        });
+        self.write(collection, id, Some(raw(record)?));
+        Ok(())
+    }
+
     /// Puts a record in the place of the one with this `_id`.
     pub fn put<T: Serialize>(
         &mut self,
@@ -66,13 +83,13 @@ impl Changes {
         id: &str,
         record: &T,
     ) -> Result<(), Failure> {
-        self.write(collection, id, Some(raw(record)?));
+        self.write(collection, rawdoc! { "": id }, Some(raw(record)?));
         Ok(())
     }
 
     /// Removes the record with this `_id`.
     pub fn remove(&mut self, collection: &str, id: &str) {
-        self.write(collection, id, None);
+        self.write(collection, rawdoc! { "": id }, None);
     }
 
     /// Adds an entry of the audit log.
@@ -81,10 +98,10 @@ impl Changes {
         self.transaction.writes.push(entry.write);
     }
 
-    fn write(&mut self, collection: &str, id: &str, document: Option<RawDocumentBuf>) {
+    fn write(&mut self, collection: &str, id: RawDocumentBuf, document: Option<RawDocumentBuf>) {
         self.transaction.writes.push(WrittenDocument {
             collection: collection.to_owned(),
-            id: rawdoc! { "": id },
+            id,
             document,
             is_replacement: true,
         });

@@ -13,12 +13,13 @@
 //! | `records`, `limits` | the documents; every lifetime and bound |
 //! | `sessions` | sign-in, tokens that are used once, revocation in force at its commit |
 //! | `manage` | adding, changing and removing operators; the last owner stays |
-//! | `service` | the gRPC service `Operators` |
+//! | `service`, `http` | the gRPC service `Operators`; sign-in over HTTP for the console |
 //! | `sweep` | removes what has ended |
 
 pub mod access;
 pub mod door;
 pub mod gate;
+pub mod http;
 pub mod limits;
 pub mod manage;
 pub mod records;

@@ -408,6 +408,7 @@ fn what_was_done_is_told(stage: &Stage) {
     has(&cluster, "operator:root", "operator.sign_in", "root", "ok");
     has(&cluster, "operator:root", "env.create", "shop", "ok");
     has(&cluster, "operator:root", "operator.add", "dev", "ok");
+    has(&cluster, "node:2", "cluster.join", "node 2", "ok");
     has(&cluster, "operator:root", "cluster.join_token", "", "ok");
     has(
         &cluster,
