@@ -38,7 +38,11 @@ impl Access {
     /// Whether the caller may do `action` at `place`. The only place where that is decided.
     pub fn check(&self, action: Action, place: Place<'_>) -> Result<(), Failure> {
         match (self, place) {
-            (Self::Key { env: None, .. } | Self::User, _) => Ok(()),
+            (Self::Key { env: None, .. }, _) => Ok(()),
+            (Self::User, _) => Err(denied(format!(
+                "`{}` needs a secret key or an operator: end users may not do it",
+                action.name()
+            ))),
             (Self::Key { env: Some(own), .. }, Place::Environment(env)) if own == env => Ok(()),
             (Self::Key { .. }, Place::Environment(env)) => Err(denied(format!(
                 "this key does not open environment `{env}`"

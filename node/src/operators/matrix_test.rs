@@ -109,6 +109,7 @@ fn several_roles_add_up_and_keys_open_what_they_are_for() {
     for action in Action::ALL {
         for place in [Place::Cluster, Place::Environment(ENV), Place::Anywhere] {
             assert!(key(None).allows(action, place));
+            assert!(!Access::User.allows(action, place));
         }
         assert!(key(Some(ENV)).allows(action, Place::Environment(ENV)));
         for place in [
