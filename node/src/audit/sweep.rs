@@ -45,7 +45,7 @@ pub async fn run(
                 Ok(0) => {}
                 Ok(removed) => tracing::info!(env, removed, "old entries of the audit log removed"),
                 Err(failure) => {
-                    tracing::warn!(env, %failure, "remove old entries of the audit log")
+                    tracing::warn!(env, %failure, "remove old entries of the audit log");
                 }
             }
         }

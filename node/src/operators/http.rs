@@ -75,7 +75,7 @@ async fn sign_in(
         let Json(asked) = body.map_err(malformed)?;
         let operators = &door.operators;
         let signed_in = operators.sign_in(origin, address, &asked.name, &asked.password);
-        signed_in.await.map(shown)
+        signed_in.await.map(|signed_in| shown(&signed_in))
     })
     .await
 }
@@ -89,7 +89,7 @@ async fn refresh(
     door.answer(Access::User.origin(address, ""), async |origin| {
         let Json(asked) = body.map_err(malformed)?;
         let signed_in = door.operators.refresh(origin, &asked.refresh_token);
-        signed_in.await.map(shown)
+        signed_in.await.map(|signed_in| shown(&signed_in))
     })
     .await
 }
@@ -178,7 +178,7 @@ fn shown_roles(grants: &[Grant]) -> Vec<Value> {
     grants.iter().map(shown).collect()
 }
 
-fn shown(signed_in: SignedIn) -> Value {
+fn shown(signed_in: &SignedIn) -> Value {
     json!({
         "operator": signed_in.operator.name,
         "roles": shown_roles(&signed_in.operator.grants),
