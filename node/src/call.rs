@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use yunbase_docdb::op::{Op, OpReply};
 
 use crate::cluster::records::CLUSTER_ENV;
@@ -27,7 +28,7 @@ pub enum Caller {
 }
 
 /// An end user as an access token proves it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndUser {
     /// The `_id` of the user's document.
     pub uid: String,
@@ -40,7 +41,7 @@ pub struct EndUser {
 }
 
 /// How an end user signed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoginType {
     /// Without any proof of identity.
     Anonymous,

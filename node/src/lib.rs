@@ -10,6 +10,7 @@
 //! | `auth` | end users: sign-in, sessions, tokens, and the door `/auth` |
 //! | `operators` | who runs the cluster or builds on it: roles, sign-in, the gate in front of what they do |
 //! | `audit` | who did what: append-only logs |
+//! | `realtime` | the door for watches, and the engine behind it |
 //! | `data_service` | the door for gRPC: documents |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
@@ -47,6 +48,7 @@ pub mod metrics;
 pub mod multiplex;
 pub mod node;
 pub mod operators;
+pub mod realtime;
 pub mod router;
 pub mod rules;
 pub mod sessions;

@@ -41,6 +41,7 @@ use crate::operators::service::OperatorsService;
 use crate::operators::{OperatorLimits, Operators};
 use crate::peer_proto::forward_server;
 use crate::peer_proto::membership_server;
+use crate::realtime;
 use crate::router::{Router, RouterHandle};
 use crate::spill::SpillFolder;
 use crate::state_bridge::DatabaseState;
@@ -240,6 +241,21 @@ impl Node {
 
         let keys: Arc<dyn KeyDirectory> = Arc::new(Directory::new(map.clone(), router.clone()));
         let door = Door::new(keys.clone(), operators.clone());
+        let watch_limits = realtime::limits::Limits::default();
+        let seal = realtime::seal::Seal::of_cluster(map.clone());
+        let tickets = realtime::Tickets::new(seal.clone(), &watch_limits);
+        let realtime = realtime::Realtime::new(
+            handle.clone(),
+            Arc::new(realtime::by_rules::ByRules::new(
+                realtime::access::KeysOnly(keys.clone()),
+                router.clone(),
+                auth.clone(),
+            )),
+            keys.clone(),
+            seal,
+            watch_limits,
+            stopping.clone(),
+        );
         let data_service = DataService::new(
             execute.clone(),
             Arc::new(handle.clone()),
@@ -268,6 +284,7 @@ impl Node {
             router.clone(),
             map.clone(),
             log.clone(),
+            realtime.counters(),
             Wanted {
                 env: config.bootstrap_env.clone(),
                 key: config.bootstrap_secret_id.clone(),
@@ -281,6 +298,7 @@ impl Node {
             transactions,
             auth: Some(auth.clone()),
             operators: Some(operators.clone()),
+            tickets,
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
@@ -298,6 +316,7 @@ impl Node {
             .into_axum_router()
             .merge(gateway::router(state))
             .merge(rest::router(auth))
+            .merge(realtime.routes())
             .layer(cors::layer(&config.cors_origins))
             .merge(operators::http::router(operators))
             .merge(health::router(node_health));
@@ -475,6 +494,7 @@ async fn open_groups(
         router.add_group(GroupRuntime::new(
             group,
             database.clone(),
+            applied.clone(),
             spill.clone(),
             now_ms,
         ));

@@ -12,8 +12,8 @@ use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
 use super::signature::{self, SignedRequest};
-use super::{GatewayState, head, operator};
-use crate::call::Failure;
+use super::{GatewayState, codes, head, operator, ws_sign};
+use crate::call::{Failure, Retry};
 use crate::operators::roles::{Action, Place};
 
 /// Authenticates the request, settles its environment and carries out its action.
@@ -39,7 +39,7 @@ pub(super) async fn answer(
         whole_body: false,
     };
     let params = Params::new(&members, &state.limits, now_unix_ms);
-    let named = || Ok(Named::of(state, parts, params.text("envName")?));
+    let named = || Ok(Named::of(state, parts, params.env_name()?));
     let identity = match operator::identify(state, parts, named).await? {
         Some(identity) => identity,
         None => {
@@ -53,6 +53,18 @@ pub(super) async fn answer(
     trace.env.clone_from(&identity.env);
     let action = params.action()?;
     trace.name_action(&action);
+    if action == ws_sign::ACTION {
+        // A socket is not behind the gate, so what a role allows would not count there.
+        if identity.access.operator().is_some() {
+            let message = "watching needs a key: operators may not open a socket";
+            return Err(Failure::new(
+                codes::PERMISSION_DENIED,
+                message,
+                Retry::Never,
+            ));
+        }
+        return ws_sign::answer(state, parts, &identity, now_unix_ms);
+    }
     let access = identity.access.clone();
     let gate = operator::gate(state, parts, identity.access);
     let context = CallContext {

@@ -303,6 +303,7 @@ fn t70_operators_do_what_their_roles_allow_and_the_log_tells() {
                 "shop",
                 "PERMISSION_DENIED",
             ),
+            (&dev, "auth.wsWebSign", "demo", "PERMISSION_DENIED"),
             (&dev, "database.getDocument", "_cluster", "INVALID_ENV"),
         ] {
             let code = stage.action(k, token, &action(name, env));
