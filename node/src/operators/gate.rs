@@ -16,6 +16,9 @@ use crate::call::{Call, CallFuture, Execute, Failure};
 use crate::router::TransactionCall;
 use crate::transactions::{Step, Transact};
 
+/// The code of creating a collection that exists.
+const ALREADY_THERE: &str = "DATABASE_COLLECTION_ALREADY_EXIST";
+
 /// A gate for one caller.
 #[derive(Clone)]
 pub struct Gate {
@@ -100,7 +103,10 @@ impl Execute for Gate {
                 Ok(reply) => (counted(act, reply), OK),
                 Err(failure) => (act, failure.code.as_ref()),
             };
-            operators.audit().record(&env, &origin, act, code).await;
+            // Apps make sure of their collections at every start: that one is there already is no act.
+            if code != ALREADY_THERE {
+                operators.audit().record(&env, &origin, act, code).await;
+            }
             outcome
         });
         Box::pin(async move {

@@ -372,6 +372,12 @@ async fn the_gate_tells_the_log_of_the_environment_and_of_refusals_that_of_the_c
     for (_, op) in every_kind_of_operation() {
         developer.execute(request(ENV, op)).await.unwrap();
     }
+    for _ in 0..2 {
+        let again = Op::CreateCollection {
+            collection: "twice".into(),
+        };
+        let _ = developer.execute(request(ENV, again)).await;
+    }
     let drop_absent = || Op::DropCollection {
         collection: "absent".into(),
     };
@@ -397,6 +403,7 @@ async fn the_gate_tells_the_log_of_the_environment_and_of_refusals_that_of_the_c
             "data.remove_many c ok",
             "index.drop c/a_1 ok",
             "collection.drop c ok",
+            "collection.create twice ok",
             "collection.drop absent DATABASE_COLLECTION_NOT_EXIST",
         ]
     );
