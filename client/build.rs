@@ -7,6 +7,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "proto/yunbase/v1/data.proto",
             "proto/yunbase/v1/cluster.proto",
             "proto/yunbase/v1/auth.proto",
+            "proto/yunbase/v1/operators.proto",
+            "proto/yunbase/v1/audit.proto",
         ],
         ["proto"],
     )?;

@@ -11,6 +11,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use yunbase_docdb::op::{Op, OpReply};
 
+use crate::cluster::records::CLUSTER_ENV;
+
 /// Who asks, as the door has established.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
@@ -195,6 +197,18 @@ pub fn check_collection(caller: &Caller, op: &Op) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses the cluster's own environment to everybody but the node itself: it holds the keys of all others.
+pub fn check_environment(caller: &Caller, env: &str) -> Result<(), Failure> {
+    if env == CLUSTER_ENV && *caller != Caller::System {
+        return Err(Failure::new(
+            "INVALID_ENV",
+            format!("there is no environment `{env}`"),
+            Retry::Never,
+        ));
+    }
+    Ok(())
+}
+
 /// A secret key as the door needs it.
 #[derive(Clone)]
 pub struct SecretKey {
@@ -271,6 +285,11 @@ mod tests {
         }
         for name in ["users", "sys.users", "_sysusers", "x_sys."] {
             assert_eq!(check_collection(&administrator, &count(name)), Ok(()));
+        }
+        assert_eq!(check_environment(&Caller::System, CLUSTER_ENV), Ok(()));
+        for caller in [&administrator, &user] {
+            assert!(check_environment(caller, CLUSTER_ENV).is_err());
+            assert_eq!(check_environment(caller, "demo"), Ok(()));
         }
     }
 }

@@ -8,6 +8,8 @@
 //! | `call` | one request as everything behind the doors sees it |
 //! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`) |
 //! | `auth` | end users: sign-in, sessions, tokens, and the door `/auth` |
+//! | `operators` | who runs the cluster or builds on it: roles, sign-in, the gate in front of what they do |
+//! | `audit` | who did what: append-only logs |
 //! | `realtime` | the door for watches, and the engine behind it |
 //! | `data_service` | the door for gRPC: documents |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
@@ -27,6 +29,7 @@
 //!   `router`; the database checks that they are still in force when it acts.
 //! * A retry of the node's own, and a client's under its session, takes effect once.
 
+pub mod audit;
 pub mod auth;
 pub mod call;
 pub mod cli;
@@ -44,6 +47,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod multiplex;
 pub mod node;
+pub mod operators;
 pub mod realtime;
 pub mod router;
 pub mod rules;

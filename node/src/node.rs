@@ -18,6 +18,9 @@ use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::rocks_options::RocksShared;
 use yunbase_docdb::{Database, Options as DatabaseOptions};
 
+use crate::audit::Audit;
+use crate::audit::record::Origin;
+use crate::audit::service::AuditService;
 use crate::auth::service::AuthService;
 use crate::auth::{Auth, AuthLimits, SystemRandom, rest, sweep};
 use crate::call::{Execute, KeyDirectory};
@@ -33,6 +36,9 @@ use crate::gateway;
 use crate::group_runtime::GroupRuntime;
 use crate::identity::{DataDir, DirLock, Identity, random_id};
 use crate::metrics::{NodeHealth, Wanted};
+use crate::operators::door::Door;
+use crate::operators::service::OperatorsService;
+use crate::operators::{OperatorLimits, Operators};
 use crate::peer_proto::forward_server;
 use crate::peer_proto::membership_server;
 use crate::realtime;
@@ -42,7 +48,7 @@ use crate::state_bridge::DatabaseState;
 use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
 use crate::surface::{cors, health, http};
 use crate::tls::{Authority, NewKey, NodeCertificates};
-use crate::{direct_io, durable_file, maintenance, threads};
+use crate::{audit, direct_io, durable_file, maintenance, operators, threads};
 
 /// Longest wait for the last user of a database to let go of it at a stop.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -136,6 +142,15 @@ impl Node {
                 ..AuthLimits::default()
             },
         )?);
+        let audit = Arc::new(Audit::new(execute.clone(), Arc::new(gateway::SystemClock)));
+        let operators = Arc::new(Operators::new(
+            store.clone(),
+            auth.clone(),
+            audit.clone(),
+            Arc::new(gateway::SystemClock),
+            OperatorLimits::default(),
+            config.request_timeout,
+        ));
         let (stop, stopping) = watch::channel(false);
         // Of its own: handing leadership over needs the peer port until the end.
         let (stop_peers, mut peer_stopping) = watch::channel(false);
@@ -154,9 +169,14 @@ impl Node {
                 require_member,
             );
             let raft = InterceptedService::new(host.peer_service(), require_member);
-            let membership = membership_server::MembershipServer::new(
-                join::MembershipService::new(store.clone(), map.clone(), peers.clone(), now_ms),
-            );
+            let membership =
+                membership_server::MembershipServer::new(join::MembershipService::new(
+                    store.clone(),
+                    map.clone(),
+                    peers.clone(),
+                    audit.clone(),
+                    now_ms,
+                ));
             tonic::transport::Server::builder()
                 .tls_config(certificates.server())?
                 .http2_keepalive_interval(Some(Duration::from_secs(5)))
@@ -197,9 +217,22 @@ impl Node {
             router.clone(),
             stopping.clone(),
         )));
+        tasks.push(tokio::spawn(operators::sweep::run(
+            operators.clone(),
+            router.clone(),
+            stopping.clone(),
+        )));
+        tasks.push(tokio::spawn(audit::sweep::run(
+            audit,
+            router.clone(),
+            map.clone(),
+            config.audit_retention_days,
+            stopping.clone(),
+        )));
         tasks.push(tokio::spawn(write_down(
             store.clone(),
             auth.clone(),
+            operators.clone(),
             map.clone(),
             identity.clone(),
             data.clone(),
@@ -207,6 +240,7 @@ impl Node {
         )));
 
         let keys: Arc<dyn KeyDirectory> = Arc::new(Directory::new(map.clone(), router.clone()));
+        let door = Door::new(keys.clone(), operators.clone());
         let watch_limits = realtime::limits::Limits::default();
         let seal = realtime::seal::Seal::of_cluster(map.clone());
         let tickets = realtime::Tickets::new(seal.clone(), &watch_limits);
@@ -226,16 +260,25 @@ impl Node {
             execute.clone(),
             Arc::new(handle.clone()),
             Arc::new(handle.clone()),
-            keys.clone(),
+            Arc::new(handle.clone()),
+            door.clone(),
             config.request_timeout,
             stopping.clone(),
         )
         .into_server();
-        let cluster_service =
-            ClusterService::new(store, map.clone(), peers.clone(), auth.clone(), now_ms)
-                .into_server();
+        let cluster_service = ClusterService::new(
+            store,
+            map.clone(),
+            peers.clone(),
+            auth.clone(),
+            door.clone(),
+            now_ms,
+        )
+        .into_server();
         let auth_service =
-            AuthService::new(auth.clone(), keys.clone(), config.request_timeout).into_server();
+            AuthService::new(auth.clone(), door.clone(), config.request_timeout).into_server();
+        let operators_service = OperatorsService::new(door.clone()).into_server();
+        let audit_service = AuditService::new(door).into_server();
         let node_health = Arc::new(NodeHealth::new(
             identity.node_id,
             router.clone(),
@@ -254,6 +297,7 @@ impl Node {
             tokens: Arc::new(auth.verifier()),
             transactions,
             auth: Some(auth.clone()),
+            operators: Some(operators.clone()),
             tickets,
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {
@@ -267,11 +311,14 @@ impl Node {
         let web = tonic::service::Routes::new(data_service)
             .add_service(cluster_service)
             .add_service(auth_service)
+            .add_service(operators_service)
+            .add_service(audit_service)
             .into_axum_router()
             .merge(gateway::router(state))
             .merge(rest::router(auth))
             .merge(realtime.routes())
             .layer(cors::layer(&config.cors_origins))
+            .merge(operators::http::router(operators))
             .merge(health::router(node_health));
         let limits = http::HttpLimits {
             connections_max: config.connections_max,
@@ -499,13 +546,14 @@ async fn found_groups(
 async fn write_down(
     store: ClusterStore,
     auth: Arc<Auth>,
+    operators: Arc<Operators>,
     map: SharedMap,
     identity: Identity,
     data: DataDir,
     config: Config,
 ) {
     loop {
-        match try_write_down(&store, &auth, &map, &identity, &data, &config).await {
+        match try_write_down(&store, &auth, &operators, &map, &identity, &data, &config).await {
             Ok(()) => return,
             Err(error) => tracing::debug!(
                 error = format!("{error:#}"),
@@ -519,6 +567,7 @@ async fn write_down(
 async fn try_write_down(
     store: &ClusterStore,
     auth: &Auth,
+    operators: &Operators,
     map: &SharedMap,
     identity: &Identity,
     data: &DataDir,
@@ -540,11 +589,22 @@ async fn try_write_down(
     }) {
         store.update::<bson::Document>(NODES, own.id, set).await?;
     }
+    // Before key and environment, which readiness waits for.
+    if let (Some(name), Some(password)) = (
+        &config.bootstrap_operator,
+        &config.bootstrap_operator_password,
+    ) {
+        let origin = Origin {
+            by: format!("node:{}", identity.node_id),
+            ..Origin::default()
+        };
+        operators.ensure_owner(&origin, name, password).await?;
+    }
     if let (Some(id), Some(secret)) = (&config.bootstrap_secret_id, &config.bootstrap_secret_key) {
         founding::ensure_key(store, id, secret, None, now_ms()).await?;
     }
     if let Some(env) = &config.bootstrap_env {
-        founding::ensure_env(store, map, env, now_ms()).await?;
+        founding::ensure_env(store, map, env, now_ms(), None).await?;
         // Refused until this node has heard of the environment; the caller repeats this until it has.
         let scope = auth.scope(env, "start", config.request_timeout, None)?;
         auth.prepare(&scope).await?;

@@ -17,8 +17,10 @@ use parking_lot::RwLock;
 use yunbase_consensus::{GroupId, NodeId};
 use yunbase_docdb::op::{Op, OpReply};
 
+use crate::audit::append_only;
 use crate::call::{
-    Call, CallFuture, Caller, Execute, Failure, ReadLevel, Retry, SessionSequence, check_collection,
+    Call, CallFuture, Caller, Execute, Failure, ReadLevel, Retry, SessionSequence,
+    check_collection, check_environment,
 };
 use crate::cluster::map::SharedMap;
 use crate::data_service::{NameLeader, OpenSessions, SessionFuture};
@@ -28,6 +30,7 @@ use crate::forward::codec::{
 use crate::forward::{ForwardError, ForwardPool, Leader};
 use crate::group_runtime::{Attempt, GroupRuntime, WriteRequest};
 use crate::leader_hints::LeaderHints;
+use crate::node::now_ms;
 use crate::realtime;
 use crate::rules::{Denials, RuleCache, Rules};
 use crate::sessions::SessionPool;
@@ -109,6 +112,8 @@ impl Router {
     async fn run(&self, call: Call) -> Result<OpReply, Failure> {
         // Here and not at each door, so that no door can forget it.
         check_collection(&call.caller, &call.op)?;
+        check_environment(&call.caller, &call.env)?;
+        append_only::check(&call.env, &call.op, now_ms())?;
         let group = self.group_of(&call.env)?;
         if let Caller::User(user) = &call.caller {
             let user = user.clone();

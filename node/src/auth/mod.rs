@@ -53,14 +53,17 @@ pub use error::{AuthError, AuthResult, Reason};
 pub use limits::AuthLimits;
 pub use random::{Random, SystemRandom};
 pub use sessions::Credentials;
+pub(crate) use sessions::{RefreshToken, equal, hash, keyed};
 pub use store::Scope;
+pub(crate) use throttle::Counted;
 pub use web_actions::{is_login_action, web_login_action};
 
 use crate::call::{Execute, KeyDirectory as _};
 use crate::cluster::map::SharedMap;
 use crate::cluster::records::CLUSTER_ENV;
 use crate::gateway::Clock;
-use passwords::Passwords;
+pub(crate) use passwords::Passwords;
+pub(crate) use random::bytes as random_bytes;
 use records::{AuthSettings, SETTINGS, SETTINGS_ID};
 use signing_keys::SigningKeys;
 use store::SystemStore;
@@ -123,6 +126,16 @@ impl Auth {
         })
     }
 
+    /// What passwords are hashed and checked with: one bound for all that this node works on.
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    /// Where unguessable values come from.
+    pub(crate) fn random(&self) -> &dyn Random {
+        &*self.random
+    }
+
     /// Makes what login of a new environment needs, so that its first sign-in finds it everywhere.
     pub async fn prepare(&self, scope: &Scope) -> AuthResult<()> {
         self.secret(scope).await?;
@@ -161,4 +174,4 @@ mod attempts_test;
 #[cfg(test)]
 mod flows_test;
 #[cfg(test)]
-mod test_bed;
+pub(crate) mod test_bed;

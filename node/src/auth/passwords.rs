@@ -17,7 +17,7 @@ use super::random::{self, Random};
 
 /// Hashes and checks passwords.
 #[derive(Clone)]
-pub(super) struct Passwords {
+pub(crate) struct Passwords {
     working: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     params: Params,
@@ -44,7 +44,7 @@ impl Passwords {
     }
 
     /// The PHC string of a new password.
-    pub(super) async fn hash(&self, password: String) -> AuthResult<String> {
+    pub(crate) async fn hash(&self, password: String) -> AuthResult<String> {
         let (argon2, salt) = (self.argon2(), random::bytes::<16>(&*self.random));
         self.work(move || {
             argon2
@@ -56,7 +56,7 @@ impl Passwords {
     }
 
     /// Whether `password` is the one of `known`; takes as long for a user without a password, and is then false.
-    pub(super) async fn check(&self, password: String, known: Option<&str>) -> AuthResult<bool> {
+    pub(crate) async fn check(&self, password: String, known: Option<&str>) -> AuthResult<bool> {
         let nobody = self
             .nobody
             .get_or_try_init(|| self.hash(random::hex::<16>(&*self.random)))

@@ -19,7 +19,7 @@ impl Random for SystemRandom {
 }
 
 /// `N` random bytes.
-pub(super) fn bytes<const N: usize>(random: &dyn Random) -> [u8; N] {
+pub(crate) fn bytes<const N: usize>(random: &dyn Random) -> [u8; N] {
     let mut bytes = [0_u8; N];
     random.fill(&mut bytes);
     bytes

@@ -12,9 +12,12 @@ use super::error::{AuthError, Reason};
 use super::records::UserRecord;
 use super::sign_in::NewUser;
 use super::store::Scope;
-use super::{Auth, records};
-use crate::call::{Failure, KeyDirectory};
-use crate::data_service::admit;
+use super::{Auth, AuthResult, records};
+use crate::audit::OK;
+use crate::audit::record::{Act, Origin};
+use crate::call::Failure;
+use crate::operators::door::Door;
+use crate::operators::roles::{Action, Place};
 
 /// Users on a page, unless the request says.
 const PAGE_DEFAULT: u32 = 100;
@@ -24,16 +27,16 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// The service.
 pub struct AuthService {
     auth: Arc<Auth>,
-    keys: Arc<dyn KeyDirectory>,
+    door: Door,
     timeout: Duration,
 }
 
 impl AuthService {
     /// A service over `auth`; each request is answered within `timeout`.
-    pub fn new(auth: Arc<Auth>, keys: Arc<dyn KeyDirectory>, timeout: Duration) -> Self {
+    pub fn new(auth: Arc<Auth>, door: Door, timeout: Duration) -> Self {
         Self {
             auth,
-            keys,
+            door,
             timeout,
         }
     }
@@ -43,17 +46,55 @@ impl AuthService {
         AuthServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// Lets in who holds a key that opens `env`.
-    #[allow(clippy::result_large_err)] // The error that tonic's services have.
-    fn admit<T>(&self, request: &Request<T>, method: &str, env: &str) -> Result<Scope, Status> {
+    /// Lets in who may do `action` in `env`.
+    async fn admit<T>(
+        &self,
+        request: &Request<T>,
+        method: &str,
+        action: Action,
+        env: &str,
+    ) -> Result<Admitted, Status> {
         let method = format!("/yunbase.v1.Auth/{method}");
-        let admitted = admit(&self.keys, request.metadata(), &method)?;
-        admitted.check_env(&*self.keys, env).map_err(refused)?;
-        let request_id = crate::gateway::request_id();
-        self.auth
-            .scope(env, &request_id, self.timeout, None)
-            .map_err(status_of)
+        let place = Place::Environment(env);
+        let (admitted, origin) = self.door.authorize(request, &method, action, place).await?;
+        let keys = &**self.door.keys();
+        admitted.check_env(keys, env).map_err(refused)?;
+        let scope = self
+            .auth
+            .scope(env, &origin.request_id, self.timeout, None)
+            .map_err(status_of)?;
+        Ok(Admitted { scope, origin })
     }
+
+    /// Writes down what a change has come to, and answers with it.
+    async fn told<T>(
+        &self,
+        admitted: &Admitted,
+        act: Act,
+        outcome: AuthResult<T>,
+    ) -> Result<T, Status> {
+        let code = match &outcome {
+            Ok(_) => OK,
+            Err(error) => error.reason.action_code(),
+        };
+        self.door
+            .operators()
+            .audit()
+            .record(&admitted.scope.env, &admitted.origin, act, code)
+            .await;
+        outcome.map_err(status_of)
+    }
+}
+
+/// Who was let in.
+struct Admitted {
+    scope: Scope,
+    origin: Origin,
+}
+
+/// What the log says of a user: the id where there is one, else the name.
+fn target(uid: &str, username: &str) -> String {
+    if uid.is_empty() { username } else { uid }.to_owned()
 }
 
 #[allow(clippy::needless_pass_by_value)] // The shape that `map_err` wants.
@@ -107,7 +148,10 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::ListUsersRequest>,
     ) -> Result<Response<proto::ListUsersResponse>, Status> {
-        let scope = self.admit(&request, "ListUsers", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let Admitted { scope, .. } = self
+            .admit(&request, "ListUsers", Action::UserView, env)
+            .await?;
         let asked = request.into_inner();
         let (users, more) = if asked.username.is_empty() {
             let limit = if asked.limit == 0 {
@@ -134,8 +178,13 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::CreateUserRequest>,
     ) -> Result<Response<proto::CreateUserResponse>, Status> {
-        let scope = self.admit(&request, "CreateUser", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "CreateUser", Action::UserChange, env)
+            .await?;
+        let scope = &admitted.scope;
         let asked = request.into_inner();
+        let act = Act::new("user.create", &asked.username);
         let new = NewUser {
             username: asked.username,
             password: Some(asked.password).filter(|password| !password.is_empty()),
@@ -144,11 +193,8 @@ impl AuthRpc for AuthService {
                 ..records::Profile::default()
             },
         };
-        let user = self
-            .auth
-            .create_user(&scope, new)
-            .await
-            .map_err(status_of)?;
+        let outcome = self.auth.create_user(scope, new).await;
+        let user = self.told(&admitted, act, outcome).await?;
         Ok(Response::new(proto::CreateUserResponse {
             user: Some(shown(user)),
         }))
@@ -158,16 +204,26 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::SetUserDisabledRequest>,
     ) -> Result<Response<proto::SetUserDisabledResponse>, Status> {
-        let scope = self.admit(&request, "SetUserDisabled", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "SetUserDisabled", Action::UserChange, env)
+            .await?;
+        let scope = &admitted.scope;
         let asked = request.into_inner();
         let work = async {
             let named = Named::of(&asked.uid, &asked.username)?;
-            let user = self.auth.named(&scope, named).await?;
+            let user = self.auth.named(scope, named).await?;
             self.auth
-                .set_disabled(&scope, &user.uid, asked.disabled)
+                .set_disabled(scope, &user.uid, asked.disabled)
                 .await
         };
-        let user = work.await.map_err(status_of)?;
+        let action = if asked.disabled {
+            "user.disable"
+        } else {
+            "user.enable"
+        };
+        let act = Act::new(action, target(&asked.uid, &asked.username));
+        let user = self.told(&admitted, act, work.await).await?;
         Ok(Response::new(proto::SetUserDisabledResponse {
             user: Some(shown(user)),
         }))
@@ -177,15 +233,20 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::DeleteUserRequest>,
     ) -> Result<Response<proto::DeleteUserResponse>, Status> {
-        let scope = self.admit(&request, "DeleteUser", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "DeleteUser", Action::UserChange, env)
+            .await?;
+        let scope = &admitted.scope;
         let asked = request.into_inner();
         let work = async {
             let named = Named::of(&asked.uid, &asked.username)?;
-            let user = self.auth.named(&scope, named).await?;
-            self.auth.delete_user(&scope, &user.uid).await?;
+            let user = self.auth.named(scope, named).await?;
+            self.auth.delete_user(scope, &user.uid).await?;
             Ok(user.uid)
         };
-        let uid = work.await.map_err(status_of)?;
+        let act = Act::new("user.delete", target(&asked.uid, &asked.username));
+        let uid = self.told(&admitted, act, work.await).await?;
         Ok(Response::new(proto::DeleteUserResponse { uid }))
     }
 
@@ -193,17 +254,22 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::ResetPasswordRequest>,
     ) -> Result<Response<proto::ResetPasswordResponse>, Status> {
-        let scope = self.admit(&request, "ResetPassword", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "ResetPassword", Action::UserChange, env)
+            .await?;
+        let scope = &admitted.scope;
         let asked = request.into_inner();
         let work = async {
             let named = Named::of(&asked.uid, &asked.username)?;
-            let user = self.auth.named(&scope, named).await?;
+            let user = self.auth.named(scope, named).await?;
             self.auth
-                .reset_password(&scope, &user, &asked.password)
+                .reset_password(scope, &user, &asked.password)
                 .await?;
             Ok(user.uid)
         };
-        let uid = work.await.map_err(status_of)?;
+        let act = Act::new("user.reset_password", target(&asked.uid, &asked.username));
+        let uid = self.told(&admitted, act, work.await).await?;
         Ok(Response::new(proto::ResetPasswordResponse { uid }))
     }
 
@@ -211,7 +277,10 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::ListSessionsRequest>,
     ) -> Result<Response<proto::ListSessionsResponse>, Status> {
-        let scope = self.admit(&request, "ListSessions", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let Admitted { scope, .. } = self
+            .admit(&request, "ListSessions", Action::UserView, env)
+            .await?;
         let asked = request.into_inner();
         let work = async {
             let named = Named::of(&asked.uid, &asked.username)?;
@@ -230,15 +299,20 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::RevokeSessionsRequest>,
     ) -> Result<Response<proto::RevokeSessionsResponse>, Status> {
-        let scope = self.admit(&request, "RevokeSessions", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "RevokeSessions", Action::UserChange, env)
+            .await?;
+        let scope = &admitted.scope;
         let asked = request.into_inner();
         let work = async {
             let named = Named::of(&asked.uid, &asked.username)?;
-            let user = self.auth.named(&scope, named).await?;
+            let user = self.auth.named(scope, named).await?;
             let one = Some(asked.session.as_str()).filter(|id| !id.is_empty());
-            self.auth.revoke_sessions(&scope, &user.uid, one).await
+            self.auth.revoke_sessions(scope, &user.uid, one).await
         };
-        let revoked = work.await.map_err(status_of)?;
+        let act = Act::new("user.revoke_sessions", target(&asked.uid, &asked.username));
+        let revoked = self.told(&admitted, act, work.await).await?;
         Ok(Response::new(proto::RevokeSessionsResponse { revoked }))
     }
 
@@ -246,12 +320,15 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::CreateTicketKeyRequest>,
     ) -> Result<Response<proto::CreateTicketKeyResponse>, Status> {
-        let scope = self.admit(&request, "CreateTicketKey", &request.get_ref().env)?;
-        let key = self
-            .auth
-            .create_ticket_key(&scope)
-            .await
-            .map_err(status_of)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "CreateTicketKey", Action::LoginChange, env)
+            .await?;
+        let scope = &admitted.scope;
+        let outcome = self.auth.create_ticket_key(scope).await;
+        let id = outcome.as_ref().map_or("", |key| key.id.as_str());
+        let act = Act::new("login.create_ticket_key", id);
+        let key = self.told(&admitted, act, outcome).await?;
         Ok(Response::new(proto::CreateTicketKeyResponse {
             private_key_id: key.id,
             private_key: key.private_key,
@@ -262,7 +339,10 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::ListTicketKeysRequest>,
     ) -> Result<Response<proto::ListTicketKeysResponse>, Status> {
-        let scope = self.admit(&request, "ListTicketKeys", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let Admitted { scope, .. } = self
+            .admit(&request, "ListTicketKeys", Action::UserView, env)
+            .await?;
         let keys = self.auth.ticket_keys(&scope).await.map_err(status_of)?;
         let keys = keys.into_iter().map(|key| proto::TicketKey {
             private_key_id: key.id,
@@ -277,13 +357,15 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::DeleteTicketKeyRequest>,
     ) -> Result<Response<proto::DeleteTicketKeyResponse>, Status> {
-        let scope = self.admit(&request, "DeleteTicketKey", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "DeleteTicketKey", Action::LoginChange, env)
+            .await?;
+        let scope = &admitted.scope;
         let id = request.into_inner().private_key_id;
-        let deleted = self
-            .auth
-            .delete_ticket_key(&scope, &id)
-            .await
-            .map_err(status_of)?;
+        let outcome = self.auth.delete_ticket_key(scope, &id).await;
+        let act = Act::new("login.delete_ticket_key", id);
+        let deleted = self.told(&admitted, act, outcome).await?;
         Ok(Response::new(proto::DeleteTicketKeyResponse { deleted }))
     }
 
@@ -291,12 +373,18 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::SetWechatRequest>,
     ) -> Result<Response<proto::SetWechatResponse>, Status> {
-        let scope = self.admit(&request, "SetWechat", &request.get_ref().env)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "SetWechat", Action::LoginChange, env)
+            .await?;
+        let scope = &admitted.scope;
         let asked = request.into_inner();
-        self.auth
-            .set_wechat(&scope, &asked.appid, &asked.secret, &asked.base_url)
-            .await
-            .map_err(status_of)?;
+        let outcome = self
+            .auth
+            .set_wechat(scope, &asked.appid, &asked.secret, &asked.base_url)
+            .await;
+        let act = Act::new("login.set_wechat", &asked.appid);
+        self.told(&admitted, act, outcome).await?;
         Ok(Response::new(proto::SetWechatResponse {}))
     }
 
@@ -304,12 +392,15 @@ impl AuthRpc for AuthService {
         &self,
         request: Request<proto::RotateSigningKeyRequest>,
     ) -> Result<Response<proto::RotateSigningKeyResponse>, Status> {
-        let scope = self.admit(&request, "RotateSigningKey", &request.get_ref().env)?;
-        let kid = self
-            .auth
-            .rotate_signing_key(&scope)
-            .await
-            .map_err(status_of)?;
+        let env = &request.get_ref().env;
+        let admitted = self
+            .admit(&request, "RotateSigningKey", Action::LoginChange, env)
+            .await?;
+        let scope = &admitted.scope;
+        let outcome = self.auth.rotate_signing_key(scope).await;
+        let kid = outcome.as_ref().map_or("", String::as_str);
+        let act = Act::new("login.rotate_signing_key", kid);
+        let kid = self.told(&admitted, act, outcome).await?;
         Ok(Response::new(proto::RotateSigningKeyResponse { kid }))
     }
 }

@@ -57,14 +57,14 @@ impl SignIn {
 }
 
 /// A refresh token in its parts: session, generation, secret.
-struct RefreshToken {
-    session: String,
-    generation: i64,
-    secret: [u8; 32],
+pub(crate) struct RefreshToken {
+    pub(crate) session: String,
+    pub(crate) generation: i64,
+    pub(crate) secret: [u8; 32],
 }
 
 impl RefreshToken {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
         let (session, generation, secret) = (parts.next()?, parts.next()?, parts.next()?);
         if parts.next().is_some() || session.len() != 32 {
@@ -79,25 +79,32 @@ impl RefreshToken {
         })
     }
 
-    fn text(session: &str, generation: i64, secret: &[u8; 32]) -> String {
+    pub(crate) fn text(session: &str, generation: i64, secret: &[u8; 32]) -> String {
         format!("{session}.{generation}.{}", hex::encode(secret))
     }
 }
 
-fn hash(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn hash(bytes: &[u8]) -> Vec<u8> {
     Sha256::digest(bytes).to_vec()
 }
 
 /// The secret after `secret`: whoever has only the stored hash and seed cannot make it.
 fn next_secret(seed: &[u8], secret: &[u8; 32]) -> [u8; 32] {
+    keyed(seed, &[secret])
+}
+
+/// A hash of `parts`, one after the other, under `seed`.
+pub(crate) fn keyed(seed: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes keys of any length, so this cannot fail; an empty key would only be a weaker one.
     let mut mac = Hmac::<Sha256>::new_from_slice(seed)
         .unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
-    mac.update(secret);
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().into()
 }
 
-fn equal(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
     bool::from(a.ct_eq(b))
 }
 

@@ -46,7 +46,7 @@ pub async fn run(auth: Arc<Auth>, router: Arc<Router>, mut stop: watch::Receiver
 
 impl Auth {
     /// Removes what has ended in one environment.
-    pub(super) async fn sweep(&self, scope: &Scope) -> AuthResult<()> {
+    pub(crate) async fn sweep(&self, scope: &Scope) -> AuthResult<()> {
         let ended = doc! { "expires_at_ms": { "$lte": scope.now_ms } };
         self.store
             .remove(scope, SESSIONS, ended.clone(), true)

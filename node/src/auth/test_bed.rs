@@ -18,13 +18,13 @@ use crate::cluster::records::{CLUSTER_ENV, ENVIRONMENTS, EnvRecord, KEYS, NODES,
 use crate::cluster::refresh;
 use crate::gateway::Clock;
 
-pub(super) const ENV: &str = "demo";
-pub(super) const OTHER_ENV: &str = "other";
-pub(super) const START_MS: i64 = 1_700_000_000_000;
-pub(super) const PASSWORD: &str = "correct-horse-1";
+pub(crate) const ENV: &str = "demo";
+pub(crate) const OTHER_ENV: &str = "other";
+pub(crate) const START_MS: i64 = 1_700_000_000_000;
+pub(crate) const PASSWORD: &str = "correct-horse-1";
 
 /// The database that all nodes share.
-pub(super) struct Bed {
+pub(crate) struct Bed {
     database: Database,
     map: SharedMap,
     log_index: AtomicU64,
@@ -46,7 +46,7 @@ impl Execute for Bed {
 }
 
 impl Bed {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let database = Database::open(Box::new(MemoryStore::new()), Options::default()).unwrap();
         let bed = Arc::new(Self {
             database,
@@ -80,7 +80,7 @@ impl Bed {
     }
 
     /// A node. All nodes of a bed see the same documents at each commit.
-    pub(super) fn node(self: &Arc<Self>) -> Auth {
+    pub(crate) fn node(self: &Arc<Self>) -> Auth {
         let limits = AuthLimits {
             argon2_memory_kib: 64,
             argon2_passes: 1,
@@ -97,12 +97,17 @@ impl Bed {
         .unwrap()
     }
 
-    pub(super) fn pass(&self, ms: i64) {
+    /// What every node knows of the cluster.
+    pub(crate) fn map(&self) -> SharedMap {
+        self.map.clone()
+    }
+
+    pub(crate) fn pass(&self, ms: i64) {
         self.now_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// All documents of a system collection.
-    pub(super) fn documents(&self, env: &str, collection: &str) -> Vec<bson::Document> {
+    pub(crate) fn documents(&self, env: &str, collection: &str) -> Vec<bson::Document> {
         let find = FindOp::default();
         let collection = collection.to_owned();
         let op = Op::Find { collection, find };
@@ -132,6 +137,8 @@ impl Bed {
 
     fn carry_out(&self, call: Call) -> Result<OpReply, Failure> {
         crate::call::check_collection(&call.caller, &call.op)?;
+        crate::call::check_environment(&call.caller, &call.env)?;
+        crate::audit::append_only::check(&call.env, &call.op, self.now_unix_ms())?;
         let (now_ms, expired) = (self.now_unix_ms(), || false);
         if call.op.is_read() {
             let budget = Budget::new(&expired);
@@ -168,14 +175,14 @@ impl Bed {
 
 impl Auth {
     /// A scope at this moment of the test.
-    pub(super) fn at(&self, env: &str) -> Scope {
+    pub(crate) fn at(&self, env: &str) -> Scope {
         let address: IpAddr = "192.0.2.7".parse().unwrap();
         self.scope(env, "test", Duration::from_secs(5), Some(address))
             .unwrap()
     }
 
     /// A new user with a name and [`PASSWORD`], signed in.
-    pub(super) async fn newcomer(&self, env: &str, username: &str) -> Credentials {
+    pub(crate) async fn newcomer(&self, env: &str, username: &str) -> Credentials {
         let new = super::sign_in::NewUser {
             username: username.to_owned(),
             password: Some(PASSWORD.to_owned()),
@@ -186,7 +193,7 @@ impl Auth {
 }
 
 /// The members of a request.
-pub(super) fn members(value: Value) -> Map<String, Value> {
+pub(crate) fn members(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
         other => panic!("{other} is no object"),

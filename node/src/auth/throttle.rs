@@ -21,7 +21,7 @@ const ROUNDS_MAX: usize = 8;
 
 /// What is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Counted {
+pub(crate) enum Counted {
     /// Wrong passwords of one user name.
     Name(String),
     /// Failures from one address.
@@ -69,13 +69,13 @@ fn network_of(address: IpAddr) -> String {
 /// A try that has been charged.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Charged {
+pub(crate) struct Charged {
     ids: Vec<(String, bool)>,
 }
 
 impl Auth {
     /// Charges a try to each of `counted`; refuses it while one of them has to wait.
-    pub(super) async fn charge(&self, scope: &Scope, counted: &[Counted]) -> AuthResult<Charged> {
+    pub(crate) async fn charge(&self, scope: &Scope, counted: &[Counted]) -> AuthResult<Charged> {
         let secret = self.secret(scope).await?;
         let mut ids = Vec::new();
         for one in counted {
@@ -92,7 +92,7 @@ impl Auth {
 
     /// The try succeeded. The name starts anew; an address only gets this try back, or its owner could guess between
     /// sign-ins of its own.
-    pub(super) async fn give_back(&self, scope: &Scope, charged: Charged) {
+    pub(crate) async fn give_back(&self, scope: &Scope, charged: Charged) {
         for (id, starts_anew) in charged.ids {
             let outcome = if starts_anew {
                 let filter = doc! { "_id": &id };

@@ -17,6 +17,7 @@ use super::export::ExportArgs;
 use super::failure::{CliError, conclude};
 use super::import::ImportArgs;
 use super::index_wait;
+use super::operators::{Movement, note};
 use super::output::{OutputArgs, would};
 
 /// Largest text that is read as documents of `db insert`; larger ones are imported.
@@ -219,7 +220,14 @@ impl DbCommand {
         let Self { shared, verb } = self;
         let target = shared.target.resolve()?;
         if let Verb::Import(args) = verb {
+            let collection = args.collection().to_owned();
+            if !shared.dry_run {
+                note(&target, Movement::Import, &collection, None).await;
+            }
             let report = args.run(&target, shared.dry_run).await?;
+            if !shared.dry_run {
+                note(&target, Movement::Import, &collection, Some(report.written)).await;
+            }
             shared.output.value(&report.to_json())?;
             return report.conclude();
         }
@@ -245,7 +253,12 @@ impl DbCommand {
             }
             Verb::Index(verb) => session.index(verb).await,
             Verb::Collection(verb) => session.collections(verb).await,
-            Verb::Export(args) => args.run(&session.client).await,
+            Verb::Export(args) => {
+                let collection = args.collection().to_owned();
+                let count = args.run(&session.client).await?;
+                note(&session.target, Movement::Export, &collection, Some(count)).await;
+                Ok(())
+            }
             Verb::Import(_) => Ok(()),
         }
     }
@@ -389,7 +402,14 @@ impl Session {
             return Err(CliError::new(Exit::Unsafe, message));
         }
         let removed = if args.many {
-            collection.delete_many(filter).await?
+            // An emptied collection the cluster notes by itself.
+            let to_note = !filter.is_empty();
+            let removed = collection.delete_many(filter).await?;
+            if to_note {
+                let documents = Some(removed);
+                note(&self.target, Movement::Delete, &args.collection, documents).await;
+            }
+            removed
         } else {
             collection.delete_one(filter).await?
         };

@@ -131,6 +131,7 @@ mod tests {
             target: TargetArgs {
                 target: Some("http://a:1".into()),
                 secret_id: None,
+                operator: None,
                 timeout: 5,
             },
             env: env.map(Into::into),

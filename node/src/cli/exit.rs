@@ -38,6 +38,7 @@ impl Exit {
             "SIGN_PARAM_INVALID"
             | "PERMISSION_DENIED"
             | "INVALID_CREDENTIALS"
+            | "INVALID_ACCESS_TOKEN"
             | "DATABASE_PERMISSION_DENIED" => Self::Auth,
             "DATABASE_COLLECTION_NOT_EXIST" | "INVALID_ENV" | "DOCUMENT_NOT_FOUND" => {
                 Self::NotFound

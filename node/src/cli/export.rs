@@ -49,12 +49,17 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// Carries out the export. A file is complete or not there.
-    pub async fn run(self, client: &Client) -> Result<(), CliError> {
+    /// The collection.
+    pub(super) fn collection(&self) -> &str {
+        &self.collection
+    }
+
+    /// Carries out the export and says how many documents there were. A file is complete or not there.
+    pub async fn run(self, client: &Client) -> Result<u64, CliError> {
         let Some(path) = &self.file else {
             let count = self.write(client, io::stdout()).await?;
             eprintln!("{count} documents");
-            return Ok(());
+            return Ok(count);
         };
         let failed = |error: io::Error| {
             CliError::failed(format!("cannot write {}: {error}", path.display()))
@@ -65,7 +70,7 @@ impl ExportArgs {
         file.sync_all().map_err(failed)?;
         std::fs::rename(&partial, path).map_err(failed)?;
         eprintln!("{count} documents in {}", path.display());
-        Ok(())
+        Ok(count)
     }
 
     fn format(&self) -> Format {

@@ -136,6 +136,11 @@ impl Report {
 }
 
 impl ImportArgs {
+    /// The collection.
+    pub(super) fn collection(&self) -> &str {
+        &self.collection
+    }
+
     /// Carries out the import.
     pub async fn run(self, target: &Environment, dry_run: bool) -> Result<Report, CliError> {
         let checkpoint = match &self.resume {

@@ -20,6 +20,7 @@ pub mod key;
 pub mod management;
 #[cfg(test)]
 mod management_fake;
+pub mod operators;
 pub mod output;
 pub mod rules;
 pub mod serve;
@@ -50,6 +51,11 @@ fn command() -> Command {
         .subcommand(cluster::ClusterCommand::augment_args(Command::new("cluster").about("Members and leadership")))
         .subcommand(env::EnvCommand::augment_args(Command::new("env").about("Environments")))
         .subcommand(key::KeyCommand::augment_args(Command::new("key").about("Secret keys")))
+        .subcommand(operators::LoginCommand::augment_args(Command::new("login").about("Sign in as an operator")))
+        .subcommand(operators::LogoutCommand::augment_args(Command::new("logout").about("End that sign-in")))
+        .subcommand(operators::WhoAmICommand::augment_args(Command::new("whoami").about("Say who commands are carried out as")))
+        .subcommand(operators::OperatorCommand::augment_args(Command::new("operator").about("Who runs the cluster or builds on it")))
+        .subcommand(operators::AuditCommand::augment_args(Command::new("audit").about("Who did what, when and from where")))
         .subcommand(config::command())
 }
 
@@ -82,6 +88,11 @@ pub fn run() -> Exit {
         Some(("cluster", matches)) => parsed(matches, cluster::ClusterCommand::run),
         Some(("env", matches)) => parsed(matches, env::EnvCommand::run),
         Some(("key", matches)) => parsed(matches, key::KeyCommand::run),
+        Some(("login", matches)) => parsed(matches, operators::LoginCommand::run),
+        Some(("logout", matches)) => parsed(matches, operators::LogoutCommand::run),
+        Some(("whoami", matches)) => parsed(matches, operators::WhoAmICommand::run),
+        Some(("operator", matches)) => parsed(matches, operators::OperatorCommand::run),
+        Some(("audit", matches)) => parsed(matches, operators::AuditCommand::run),
         _ => Exit::Usage,
     }
 }

@@ -12,6 +12,7 @@ use yunbase_client::auth::Credentials;
 
 use super::exit::Exit;
 use super::failure::CliError;
+use super::operators::stored;
 
 /// Where a development cluster lives unless told otherwise.
 const DEV_DIRECTORY: &str = ".yunbase";
@@ -25,6 +26,9 @@ pub struct TargetArgs {
     /// Public half of the secret key; the other half comes from YUNBASE_SECRET_KEY [default: the one that dev.json names]
     #[arg(long, global = true, env = "YUNBASE_SECRET_ID", hide_env_values = true)]
     pub secret_id: Option<String>,
+    /// Act as this operator, who has signed in with `yunbase login` [default: the given key, else who signed in last, else the key of dev.json]
+    #[arg(long, value_name = "NAME", global = true, env = "YUNBASE_OPERATOR")]
+    pub operator: Option<String>,
     /// Seconds to wait for each answer
     #[arg(long, global = true, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
@@ -46,9 +50,26 @@ pub struct Target {
 }
 
 impl TargetArgs {
-    /// Finds the cluster and the key.
+    /// Finds the cluster, and the key or the operator.
     pub fn resolve(&self) -> Result<Target, CliError> {
-        self.resolve_with(std::env::var("YUNBASE_SECRET_KEY").ok())
+        let secret_key = std::env::var("YUNBASE_SECRET_KEY").ok();
+        let given = self.secret_id.is_some() && secret_key.is_some();
+        let target = self.resolve_with(secret_key)?;
+        if given && self.operator.is_none() {
+            return Ok(target);
+        }
+        let token = stored(&target, self.operator.as_deref())?;
+        Ok(Target {
+            credentials: token.or(target.credentials),
+            ..target
+        })
+    }
+
+    /// The folder of the development cluster, if the target is one.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        let named = self.target.as_deref().unwrap_or(DEV_DIRECTORY);
+        let is_url = named.starts_with("http://") || named.starts_with("https://");
+        (!is_url).then(|| PathBuf::from(named))
     }
 
     pub(super) fn resolve_with(&self, secret_key: Option<String>) -> Result<Target, CliError> {
@@ -100,7 +121,7 @@ impl Target {
     pub fn require_credentials(&self) -> Result<Credentials, CliError> {
         self.credentials.clone().ok_or_else(|| {
             let message = format!(
-                "set YUNBASE_SECRET_ID and YUNBASE_SECRET_KEY to reach {}",
+                "run `yunbase login`, or set YUNBASE_SECRET_ID and YUNBASE_SECRET_KEY, to reach {}",
                 self.endpoints.join(", ")
             );
             CliError::new(Exit::Auth, message)
@@ -120,6 +141,7 @@ mod tests {
         TargetArgs {
             target: Some(target.into()),
             secret_id: Some("id".into()),
+            operator: None,
             timeout: 5,
         }
     }

@@ -2,12 +2,14 @@
 //!
 //! Every step may be repeated, so a crash in the middle is finished by the next start.
 
+use super::changes::Changes;
 use super::map::SharedMap;
 use super::records::{
     CLUSTER_ENV, ENVIRONMENTS, EnvRecord, KEYS, KeyRecord, NODES, NodeRecord, SETTINGS,
     SETTINGS_ID, SettingsRecord,
 };
 use super::store::ClusterStore;
+use crate::audit::Entry;
 use crate::call::{Failure, Retry};
 use crate::config::Config;
 use crate::identity::{Identity, random_id};
@@ -61,12 +63,14 @@ pub fn node_record(
     })
 }
 
-/// Creates an environment unless it exists; says whether it did and where the environment lives.
+/// Creates an environment unless it exists; says whether it did and where the environment lives. An entry of the audit log
+/// becomes part of the commit that creates it.
 pub async fn ensure_env(
     store: &ClusterStore,
     map: &SharedMap,
     name: &str,
     now_ms: i64,
+    entry: Option<Entry>,
 ) -> Result<(bool, u32), Failure> {
     check_env_name(name)?;
     if let Some(present) = store
@@ -84,7 +88,12 @@ pub async fn ensure_env(
         created_at_ms: now_ms,
         signing_keys: Vec::new(),
     };
-    let created = store.insert(ENVIRONMENTS, &record).await?;
+    let mut changes = Changes::default();
+    changes.add(ENVIRONMENTS, name, &record)?;
+    if let Some(entry) = entry {
+        changes.tell(entry);
+    }
+    let created = store.commit(changes).await?;
     Ok((created, group))
 }
 

@@ -7,11 +7,14 @@ use subtle::ConstantTimeEq as _;
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
 
+use super::changes::Changes;
 use super::inspect::Inspect;
 use super::map::SharedMap;
 use super::records::{NODES, NodeRecord, SETTINGS, SETTINGS_ID, SettingsRecord};
 use super::store::ClusterStore;
-use crate::call::Failure;
+use crate::audit::Audit;
+use crate::audit::record::{Act, Origin};
+use crate::call::{Failure, Retry};
 use crate::config::Config;
 use crate::identity::{DataDir, Identity, random_id};
 use crate::peer_proto::membership_client::MembershipClient;
@@ -36,6 +39,7 @@ pub struct MembershipService {
     store: ClusterStore,
     map: SharedMap,
     inspect: Arc<dyn Inspect>,
+    audit: Arc<Audit>,
     now_ms: fn() -> i64,
 }
 
@@ -45,18 +49,20 @@ impl MembershipService {
         store: ClusterStore,
         map: SharedMap,
         inspect: Arc<dyn Inspect>,
+        audit: Arc<Audit>,
         now_ms: fn() -> i64,
     ) -> Self {
         Self {
             store,
             map,
             inspect,
+            audit,
             now_ms,
         }
     }
 
-    /// The record of the node with this disk, made now if there is none.
-    async fn admit(&self, request: &JoinRequest) -> Result<NodeRecord, Failure> {
+    /// The record of the node with this disk, made now, with its entry in the audit log, if there is none.
+    async fn admit(&self, request: &JoinRequest, from: String) -> Result<NodeRecord, Failure> {
         let by_disk = bson::doc! { "disk_id": &request.disk_id };
         if let Some(known) = self
             .store
@@ -77,7 +83,7 @@ impl MembershipService {
                 Failure::new(
                     "RESOURCE_NOT_INITIAL",
                     "the cluster is not founded yet",
-                    crate::call::Retry::Safe,
+                    Retry::Safe,
                 )
             })?;
         let record = NodeRecord {
@@ -88,14 +94,31 @@ impl MembershipService {
             zone: request.zone.clone(),
             joined_at_ms: (self.now_ms)(),
         };
-        self.store.insert(NODES, &record).await?;
-        Ok(record)
+        let origin = Origin {
+            by: format!("node:{}", record.id),
+            from,
+            request_id: crate::gateway::request_id(),
+        };
+        let act = Act::new("cluster.join", format!("node {}", record.id))
+            .with(format!("peers at {}", record.peer_address));
+        let mut changes = Changes::default();
+        changes.add_numbered(NODES, record.id, &record)?;
+        changes.tell(self.audit.entry(&origin, &act)?);
+        if self.store.commit(changes).await? {
+            return Ok(record);
+        }
+        Err(Failure::new(
+            "SERVER_TIMEOUT",
+            "another node has taken this id: try again",
+            Retry::Safe,
+        ))
     }
 }
 
 #[tonic::async_trait]
 impl Membership for MembershipService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let from = request.remote_addr().map(|from| from.ip().to_string());
         let request = request.into_inner();
         let map = self.map.get();
         let settings = map
@@ -120,7 +143,10 @@ impl Membership for MembershipService {
             ));
         }
         let unavailable = |failure: Failure| Status::unavailable(failure.to_string());
-        let record = self.admit(&request).await.map_err(unavailable)?;
+        let record = self
+            .admit(&request, from.unwrap_or_default())
+            .await
+            .map_err(unavailable)?;
         let node_id = u64::try_from(record.id)
             .map_err(|_| Status::internal("the cluster holds a negative node id"))?;
         let authority = Authority {

@@ -5,17 +5,26 @@
 
 use std::time::Duration;
 
+use super::changes::{Changes, Kept};
 use super::records::{KEYS, KeyRecord};
 use super::store::ClusterStore;
+use crate::audit::Audit;
+use crate::audit::record::{Act, Origin};
 use crate::call::{Failure, Retry};
 use crate::identity::random_id;
 
 /// Longest life of a temporary key: a week. What must live longer deserves a permanent one.
 pub const TEMPORARY_KEY_LIFE_MAX: Duration = Duration::from_secs(168 * 3600);
 
-/// Makes a key that opens `env` (`None` = all environments), for good or for `life`.
+/// How often a revocation is tried again that another change came in between of.
+const ROUNDS_MAX: usize = 4;
+
+/// Makes a key that opens `env` (`None` = all environments), for good or for `life`; in one commit with its entry in the
+/// audit log.
 pub async fn create(
     store: &ClusterStore,
+    audit: &Audit,
+    origin: &Origin,
     env: Option<String>,
     life: Option<Duration>,
     now_ms: i64,
@@ -25,8 +34,50 @@ pub async fn create(
         let ended = bson::doc! { "expires_at_ms": { "$lte": now_ms } };
         store.remove_all(KEYS, ended).await?;
     }
-    store.insert(KEYS, &record).await?;
-    Ok(record)
+    let opens = match &record.env {
+        Some(env) => format!("opens {env}"),
+        None => "opens all environments".to_owned(),
+    };
+    let temporary = record.expires_at_ms.map_or("", |_| ", temporary");
+    let act = Act::new("key.create", &record.id).with(opens + temporary);
+    let mut changes = Changes::default();
+    changes.add(KEYS, &record.id, &record)?;
+    changes.tell(audit.entry(origin, &act)?);
+    if store.commit(changes).await? {
+        return Ok(record);
+    }
+    Err(Failure::new(
+        "SYS_ERR",
+        "a new key has the id of another one: try again",
+        Retry::Safe,
+    ))
+}
+
+/// Revokes a key, in one commit with its entry in the audit log; says whether there was one.
+pub async fn delete(
+    store: &ClusterStore,
+    audit: &Audit,
+    origin: &Origin,
+    id: &str,
+) -> Result<bool, Failure> {
+    for _ in 0..ROUNDS_MAX {
+        let known: Option<Kept<KeyRecord>> = store.kept_one(KEYS, id).await?;
+        let Some(known) = known else {
+            return Ok(false);
+        };
+        let mut changes = Changes::default();
+        changes.expect(KEYS, &known)?;
+        changes.remove(KEYS, id);
+        changes.tell(audit.entry(origin, &Act::new("key.delete", id))?);
+        if store.commit(changes).await? {
+            return Ok(true);
+        }
+    }
+    Err(Failure::new(
+        "SERVER_TIMEOUT",
+        "others change this key at this moment: try again",
+        Retry::Safe,
+    ))
 }
 
 fn new_record(

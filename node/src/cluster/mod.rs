@@ -1,5 +1,6 @@
 //! The cluster's duties: who is a member, which group lives where, and the steps that keep it so.
 
+pub mod changes;
 pub mod directory;
 pub mod founding;
 pub mod inspect;

@@ -18,11 +18,15 @@ use super::founding;
 use super::inspect::assemble;
 use super::keys;
 use super::map::SharedMap;
-use super::records::KEYS;
+use super::records::CLUSTER_ENV;
 use super::store::ClusterStore;
+use crate::audit::record::{Act, Origin};
+use crate::audit::{Audit, OK};
 use crate::auth::Auth;
 use crate::call::{Failure, KeyDirectory};
-use crate::data_service::admit;
+use crate::operators::access::Access;
+use crate::operators::door::Door;
+use crate::operators::roles::{Action, Place};
 use crate::surface::peer::PeerCalls;
 use crate::tls::JoinToken;
 
@@ -37,6 +41,7 @@ pub struct ClusterService {
     keys: Arc<dyn KeyDirectory>,
     peers: Arc<PeerCalls>,
     auth: Arc<Auth>,
+    door: Door,
     now_ms: fn() -> i64,
 }
 
@@ -47,6 +52,7 @@ impl ClusterService {
         map: SharedMap,
         peers: Arc<PeerCalls>,
         auth: Arc<Auth>,
+        door: Door,
         now_ms: fn() -> i64,
     ) -> Self {
         let keys: Arc<dyn KeyDirectory> = Arc::new(map.clone());
@@ -56,6 +62,7 @@ impl ClusterService {
             keys,
             peers,
             auth,
+            door,
             now_ms,
         }
     }
@@ -83,20 +90,52 @@ impl ClusterService {
             .map_err(|_| "not in time".to_owned())?
     }
 
-    /// Lets in who holds a key for the whole cluster.
-    fn admit<T>(&self, request: &Request<T>, method: &str) -> Result<(), Status> {
-        let admitted = admit(
-            &self.keys,
-            request.metadata(),
-            &format!("/yunbase.v1.Cluster/{method}"),
-        )?;
-        match admitted.env {
-            None => Ok(()),
-            Some(env) => Err(Status::permission_denied(format!(
-                "managing the cluster needs a key for all environments; this one opens `{env}` only"
-            ))),
-        }
+    /// Lets in who may do `action` to the cluster.
+    async fn admit<T>(
+        &self,
+        request: &Request<T>,
+        method: &str,
+        action: Action,
+    ) -> Result<Origin, Status> {
+        let admitted = self
+            .authorize(request, method, action, Place::Cluster)
+            .await?;
+        Ok(admitted.1)
     }
+
+    /// Lets in who may see some of it.
+    async fn admit_to_see<T>(
+        &self,
+        request: &Request<T>,
+        method: &str,
+        action: Action,
+    ) -> Result<Access, Status> {
+        let admitted = self
+            .authorize(request, method, action, Place::Anywhere)
+            .await?;
+        Ok(admitted.0)
+    }
+
+    async fn authorize<T>(
+        &self,
+        request: &Request<T>,
+        method: &str,
+        action: Action,
+        place: Place<'_>,
+    ) -> Result<(Access, Origin), Status> {
+        let method = format!("/yunbase.v1.Cluster/{method}");
+        let (admitted, origin) = self.door.authorize(request, &method, action, place).await?;
+        Ok((admitted.access, origin))
+    }
+
+    fn audit(&self) -> &Audit {
+        self.door.operators().audit()
+    }
+}
+
+/// Whether a caller may know of an environment.
+fn sees(access: &Access, env: &str) -> bool {
+    access.allows(Action::ClusterView, Place::Environment(env))
 }
 
 #[allow(clippy::needless_pass_by_value)] // The shape that `map_err` wants.
@@ -115,16 +154,24 @@ impl Cluster for ClusterService {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        self.admit(&request, "Status")?;
+        let access = self
+            .admit_to_see(&request, "Status", Action::ClusterView)
+            .await?;
         let statements = self.peers.inspect_all().await;
-        Ok(Response::new(assemble(&self.map.get(), &statements)))
+        let mut status = assemble(&self.map.get(), &statements);
+        for group in &mut status.groups {
+            group.environments.retain(|env| sees(&access, env));
+        }
+        Ok(Response::new(status))
     }
 
     async fn join_token(
         &self,
         request: Request<JoinTokenRequest>,
     ) -> Result<Response<JoinTokenResponse>, Status> {
-        self.admit(&request, "JoinToken")?;
+        let origin = self
+            .admit(&request, "JoinToken", Action::ClusterChange)
+            .await?;
         let map = self.map.get();
         let settings = map
             .settings
@@ -135,6 +182,9 @@ impl Cluster for ClusterService {
             secret: settings.join_secret.clone(),
             authority: settings.authority_certificate.clone(),
         };
+        // Whoever has it can make a machine of its own a member.
+        let act = Act::new("cluster.join_token", "");
+        self.audit().record(CLUSTER_ENV, &origin, act, OK).await;
         Ok(Response::new(JoinTokenResponse {
             token: token.encode(),
         }))
@@ -144,11 +194,18 @@ impl Cluster for ClusterService {
         &self,
         request: Request<CreateEnvironmentRequest>,
     ) -> Result<Response<CreateEnvironmentResponse>, Status> {
-        self.admit(&request, "CreateEnvironment")?;
+        let origin = self
+            .admit(&request, "CreateEnvironment", Action::EnvironmentChange)
+            .await?;
         let name = request.into_inner().name;
-        let (created, group) = founding::ensure_env(&self.store, &self.map, &name, (self.now_ms)())
-            .await
+        let entry = self
+            .audit()
+            .entry(&origin, &Act::new("env.create", &name))
             .map_err(status_of)?;
+        let (created, group) =
+            founding::ensure_env(&self.store, &self.map, &name, (self.now_ms)(), Some(entry))
+                .await
+                .map_err(status_of)?;
         if created && let Err(reason) = self.prepare_login(&name).await {
             // The first sign-in makes it then.
             tracing::info!(env = name, reason, "prepare login");
@@ -160,11 +217,14 @@ impl Cluster for ClusterService {
         &self,
         request: Request<ListEnvironmentsRequest>,
     ) -> Result<Response<ListEnvironmentsResponse>, Status> {
-        self.admit(&request, "ListEnvironments")?;
+        let access = self
+            .admit_to_see(&request, "ListEnvironments", Action::ClusterView)
+            .await?;
         let map = self.map.get();
         let environments = map
             .environments
             .iter()
+            .filter(|(name, _)| sees(&access, name))
             .map(|(name, group)| Environment {
                 name: name.clone(),
                 group: group.0,
@@ -177,7 +237,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<CreateKeyRequest>,
     ) -> Result<Response<CreateKeyResponse>, Status> {
-        self.admit(&request, "CreateKey")?;
+        let origin = self.admit(&request, "CreateKey", Action::KeyChange).await?;
         let CreateKeyRequest {
             env,
             temporary_hours,
@@ -192,9 +252,16 @@ impl Cluster for ClusterService {
         }
         let life =
             (temporary_hours > 0).then(|| Duration::from_secs(u64::from(temporary_hours) * 3600));
-        let key = keys::create(&self.store, env, life, (self.now_ms)())
-            .await
-            .map_err(status_of)?;
+        let key = keys::create(
+            &self.store,
+            self.audit(),
+            &origin,
+            env,
+            life,
+            (self.now_ms)(),
+        )
+        .await
+        .map_err(status_of)?;
         Ok(Response::new(CreateKeyResponse {
             secret_id: key.id,
             secret_key: key.secret,
@@ -207,11 +274,18 @@ impl Cluster for ClusterService {
         &self,
         request: Request<ListKeysRequest>,
     ) -> Result<Response<ListKeysResponse>, Status> {
-        self.admit(&request, "ListKeys")?;
+        let access = self
+            .admit_to_see(&request, "ListKeys", Action::KeyView)
+            .await?;
+        let place = |env: &Option<String>| match env {
+            Some(env) => access.allows(Action::KeyView, Place::Environment(env)),
+            None => access.allows(Action::KeyView, Place::Cluster),
+        };
         let map = self.map.get();
         let mut keys: Vec<Key> = map
             .keys
             .values()
+            .filter(|key| place(&key.env))
             .map(|key| Key {
                 secret_id: key.id.clone(),
                 env: key.env.clone().unwrap_or_default(),
@@ -226,10 +300,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<DeleteKeyRequest>,
     ) -> Result<Response<DeleteKeyResponse>, Status> {
-        self.admit(&request, "DeleteKey")?;
-        let deleted = self
-            .store
-            .remove(KEYS, &request.into_inner().secret_id)
+        let origin = self.admit(&request, "DeleteKey", Action::KeyChange).await?;
+        let id = request.into_inner().secret_id;
+        let deleted = keys::delete(&self.store, self.audit(), &origin, &id)
             .await
             .map_err(status_of)?;
         Ok(Response::new(DeleteKeyResponse { deleted }))
@@ -239,7 +312,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<TransferLeaderRequest>,
     ) -> Result<Response<TransferLeaderResponse>, Status> {
-        self.admit(&request, "TransferLeader")?;
+        let origin = self
+            .admit(&request, "TransferLeader", Action::ClusterChange)
+            .await?;
         let TransferLeaderRequest { group, node } = request.into_inner();
         let runtime = self
             .peers
@@ -247,7 +322,16 @@ impl Cluster for ClusterService {
             .group(GroupId(group))
             .ok_or_else(|| Status::not_found(format!("there is no group {group}")))?;
         let deadline = tokio::time::Instant::now() + TRANSFER_TIMEOUT;
-        match runtime.group().transfer_leader(node, deadline).await {
+        let outcome = runtime.group().transfer_leader(node, deadline).await;
+        let act = Act::new("cluster.transfer_leader", format!("group {group}"))
+            .with(format!("to node {node}"));
+        let code = if outcome.is_ok() {
+            OK
+        } else {
+            "OPERATION_FAIL"
+        };
+        self.audit().record(CLUSTER_ENV, &origin, act, code).await;
+        match outcome {
             Ok(()) => Ok(Response::new(TransferLeaderResponse {})),
             Err(MembershipError::NotLeader { leader }) => {
                 Err(Status::failed_precondition(format!(
@@ -266,7 +350,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<RecentDenialsRequest>,
     ) -> Result<Response<RecentDenialsResponse>, Status> {
-        self.admit(&request, "RecentDenials")?;
+        let access = self
+            .admit_to_see(&request, "RecentDenials", Action::UserView)
+            .await?;
         let RecentDenialsRequest { env, count_max } = request.into_inner();
         let count_max = match count_max {
             0 => usize::MAX,
@@ -278,6 +364,7 @@ impl Cluster for ClusterService {
             .denials()
             .recent(&env, count_max)
             .into_iter()
+            .filter(|denial| access.allows(Action::UserView, Place::Environment(&denial.env)))
             .map(|denial| Denial {
                 at_ms: denial.at_ms,
                 request_id: denial.request_id,

@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use yunbase_docdb::op::{FindOp, Op, OpReply, UpdateOp};
 
+use super::changes::{Changes, Kept};
 use super::records::CLUSTER_ENV;
+use crate::audit::record::{CLUSTER_AUDIT, index_by_time};
 use crate::call::{Call, Caller, Execute, Failure, ReadLevel, Retry};
 use crate::identity::random_id;
 
@@ -95,6 +97,64 @@ impl ClusterStore {
         }
     }
 
+    /// Records that match `filter`, at most a page of them, each as it must still be for [`ClusterStore::commit`]. None
+    /// where there is no such collection yet.
+    pub async fn kept<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        filter: Document,
+    ) -> Result<Vec<Kept<T>>, Failure> {
+        let find = FindOp {
+            filter: raw(&filter)?,
+            ..FindOp::default()
+        };
+        let op = Op::Find {
+            collection: collection.to_owned(),
+            find,
+        };
+        match self.call(op).await {
+            Ok(OpReply::Found { documents, .. }) => documents.into_iter().map(Kept::of).collect(),
+            Ok(other) => Err(unexpected(&other)),
+            Err(failure) if is_missing(&failure) => Ok(Vec::new()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The record with `id`, likewise.
+    pub async fn kept_one<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        id: &str,
+    ) -> Result<Option<Kept<T>>, Failure> {
+        let found = self.kept(collection, bson::doc! { "_id": id }).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Carries out all of `changes`, in one commit; `false`, and nothing has happened, when something is not as they
+    /// expect it to be. Makes collections that are missing.
+    pub async fn commit(&self, changes: Changes) -> Result<bool, Failure> {
+        let collections = changes.collections();
+        let op = Op::Commit(Box::new(changes.into_transaction()));
+        let outcome = match self.call(op.clone()).await {
+            Err(failure) if is_missing(&failure) => {
+                for collection in collections {
+                    self.ensure_collection(&collection).await?;
+                    if collection == CLUSTER_AUDIT {
+                        let index = index_by_time();
+                        self.call(Op::CreateIndex { collection, index }).await?;
+                    }
+                }
+                self.call(op).await
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.code == "DATABASE_TRANSACTION_CONFLICT" => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Changes the one record with `id` and returns it as it is then; `None` when there is none.
     pub async fn update<T: DeserializeOwned>(
         &self,
@@ -149,7 +209,7 @@ impl ClusterStore {
     }
 }
 
-fn raw<T: Serialize>(record: &T) -> Result<RawDocumentBuf, Failure> {
+pub(super) fn raw<T: Serialize>(record: &T) -> Result<RawDocumentBuf, Failure> {
     bson::serialize_to_raw_document_buf(record).map_err(|error| {
         Failure::new(
             "SYS_ERR",
@@ -159,7 +219,7 @@ fn raw<T: Serialize>(record: &T) -> Result<RawDocumentBuf, Failure> {
     })
 }
 
-fn record<T: DeserializeOwned>(document: &RawDocumentBuf) -> Result<T, Failure> {
+pub(super) fn record<T: DeserializeOwned>(document: &RawDocumentBuf) -> Result<T, Failure> {
     bson::deserialize_from_slice(document.as_bytes()).map_err(|error| {
         Failure::new(
             "SYS_ERR",
@@ -167,6 +227,10 @@ fn record<T: DeserializeOwned>(document: &RawDocumentBuf) -> Result<T, Failure> 
             Retry::Never,
         )
     })
+}
+
+fn is_missing(failure: &Failure) -> bool {
+    failure.code == "DATABASE_COLLECTION_NOT_EXIST"
 }
 
 fn unexpected(reply: &OpReply) -> Failure {

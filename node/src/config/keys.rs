@@ -111,6 +111,18 @@ pub const KEYS: &[Key] = &[
     ),
     secret("bootstrap_secret_key", "secret half of that key"),
     key(
+        "bootstrap_operator",
+        "",
+        "operator to create as an owner while there is none at all",
+    ),
+    secret("bootstrap_operator_password", "password of that operator"),
+    // A year: long enough to look into what happened before the last audit.
+    key(
+        "audit_retention_days",
+        "365",
+        "days for which the audit logs keep entries, 1 to 36500",
+    ),
+    key(
         "log_level",
         "info,openraft=error",
         "filter for log lines, for example `info,yunbase_consensus=debug,openraft=warn`",

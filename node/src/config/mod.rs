@@ -15,6 +15,9 @@ use std::time::Duration;
 
 pub use keys::{KEYS, Key};
 
+use crate::audit::limits::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN};
+use crate::operators::OperatorLimits;
+use crate::operators::manage::{check_name, check_password};
 use crate::surface::client_address::TrustedProxies;
 use crate::surface::cors::is_origin;
 
@@ -283,6 +286,12 @@ pub struct Config {
     pub bootstrap_secret_id: Option<String>,
     /// Secret half of that key.
     pub bootstrap_secret_key: Option<String>,
+    /// Operator to create as an owner while there is none.
+    pub bootstrap_operator: Option<String>,
+    /// Its password.
+    pub bootstrap_operator_password: Option<String>,
+    /// Days for which the audit logs keep entries.
+    pub audit_retention_days: i64,
     /// Filter for log lines.
     pub log_level: String,
     /// Form of log lines.
@@ -339,6 +348,9 @@ impl Config {
             bootstrap_env: layers.optional("bootstrap_env"),
             bootstrap_secret_id: layers.optional("bootstrap_secret_id"),
             bootstrap_secret_key: layers.optional("bootstrap_secret_key"),
+            bootstrap_operator: layers.optional("bootstrap_operator"),
+            bootstrap_operator_password: layers.optional("bootstrap_operator_password"),
+            audit_retention_days: layers.parse("audit_retention_days")?,
             log_level: layers.text("log_level").to_owned(),
             log_format: layers.parse("log_format")?,
             block_cache_bytes: mebibytes("block_cache_mib")?,
@@ -417,6 +429,26 @@ impl Config {
                 "bootstrap_secret_id and bootstrap_secret_key belong together",
             );
         }
+        if self.bootstrap_operator.is_some() != self.bootstrap_operator_password.is_some() {
+            return wrong(
+                "bootstrap_operator_password",
+                "bootstrap_operator and bootstrap_operator_password belong together",
+            );
+        }
+        if let (Some(name), Some(password)) =
+            (&self.bootstrap_operator, &self.bootstrap_operator_password)
+        {
+            let limits = OperatorLimits::default();
+            if let Err(error) = check_name(&name.to_lowercase(), &limits) {
+                return wrong("bootstrap_operator", &error.message);
+            }
+            if let Err(error) = check_password(password, &limits) {
+                return wrong("bootstrap_operator_password", &error.message);
+            }
+        }
+        if !(RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(&self.audit_retention_days) {
+            return wrong("audit_retention_days", "must be between 1 and 36500");
+        }
         Ok(())
     }
 }
@@ -459,6 +491,22 @@ mod tests {
             .find(|line| line.name == "join_token")
             .expect("listed");
         assert_eq!(token.value, "(hidden)");
+    }
+
+    #[test]
+    fn the_retention_of_the_audit_log_has_its_default_and_bounds() {
+        let config = |days: &str| {
+            let mut layers = Layers::defaults();
+            if !days.is_empty() {
+                layers.set("audit_retention_days", days.to_owned(), Source::Flag)?;
+            }
+            Config::from_layers(&layers)
+        };
+        let days = config("").expect("valid").audit_retention_days;
+        assert_eq!(days, crate::audit::limits::RETENTION_DAYS);
+        for bad in ["0", "-1", "36501", "x"] {
+            assert!(config(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The door of the public gRPC surface: who calls, settled once for each stream.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +8,10 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 use yunbase_client::auth::Authorization;
 
+use crate::audit::record::Origin;
 use crate::call::{Caller, Failure, KeyDirectory, Retry};
+use crate::cluster::records::CLUSTER_ENV;
+use crate::operators::access::Access;
 
 /// Oldest (and furthest ahead) a signature may be: bounds how long a recorded one is worth anything,
 /// and how wrong a client's clock may be.
@@ -22,6 +26,10 @@ pub struct Admitted {
     pub caller: Caller,
     /// `None` = all environments.
     pub env: Option<String>,
+    /// What it may do.
+    pub access: Access,
+    /// Where the call came from.
+    pub address: Option<IpAddr>,
 }
 
 impl Admitted {
@@ -34,7 +42,8 @@ impl Admitted {
                 Retry::Never,
             ));
         }
-        if !keys.has_env(env) {
+        // The cluster's own documents are not for callers: its services manage them.
+        if env == CLUSTER_ENV || !keys.has_env(env) {
             return Err(Failure::new(
                 "INVALID_ENV",
                 format!("there is no environment `{env}`"),
@@ -43,10 +52,15 @@ impl Admitted {
         }
         Ok(())
     }
+
+    /// For the audit log: this caller, under `request_id`.
+    pub fn origin(&self, request_id: &str) -> Origin {
+        self.access.origin(self.address, request_id)
+    }
 }
 
 /// The public half of the key that a call names, proven or not.
-pub(super) fn key_id(metadata: &MetadataMap) -> Option<&str> {
+pub(crate) fn key_id(metadata: &MetadataMap) -> Option<&str> {
     let value = metadata.get("authorization")?.to_str().ok()?;
     match Authorization::parse(value).ok()? {
         Authorization::Bearer(token) => token.split_once('.').map(|(id, _)| id),
@@ -99,8 +113,15 @@ pub fn admit(
             "a temporary key opens `POST /admin` only: use a permanent one",
         )),
         Some(key) if proven => Ok(Admitted {
-            caller: Caller::Administrator { key_id: key.id },
-            env: key.env,
+            caller: Caller::Administrator {
+                key_id: key.id.clone(),
+            },
+            env: key.env.clone(),
+            access: Access::Key {
+                id: key.id,
+                env: key.env,
+            },
+            address: None,
         }),
         _ => Err(refused()),
     }

@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use tokio::sync::watch;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use yunbase_client::proto::data_server::{Data, DataServer};
 use yunbase_client::proto::{self, RequestFrame, ResponseFrame};
 
-use door::key_id;
+pub(crate) use door::key_id;
 pub use door::{Admitted, admit};
 pub use wire::with_id;
 
-use crate::call::{Call, Execute, Failure, KeyDirectory, Retry};
+use crate::call::{Call, Execute, Failure, Retry};
 use crate::identity::random_id;
 use crate::multiplex::{StreamLimits, serve};
+use crate::operators::door::Door;
+use crate::operators::gate::Gate;
+use crate::operators::roles::{Action, Place};
+use crate::transactions::Transact;
 
 const CALL: &str = "/yunbase.v1.Data/Call";
 const EXECUTE: &str = "/yunbase.v1.Data/Execute";
 /// Largest message: a frame of requests, or one document of 16 MiB with its update.
 const MESSAGE_BYTES_MAX: usize = 40 << 20;
-
-/// Longest that a call with an unknown key waits for this node to catch up with the cluster.
-const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session being opened: its id and window.
 pub type SessionFuture = Pin<Box<dyn Future<Output = Result<(u64, u32), Failure>> + Send>>;
@@ -51,7 +51,8 @@ pub struct DataService {
     execute: Arc<dyn Execute>,
     sessions: Arc<dyn OpenSessions>,
     leaders: Arc<dyn NameLeader>,
-    keys: Arc<dyn KeyDirectory>,
+    transactions: Arc<dyn Transact>,
+    door: Door,
     timeout_max: Duration,
     limits: StreamLimits,
     stopping: watch::Receiver<bool>,
@@ -64,7 +65,8 @@ impl DataService {
         execute: Arc<dyn Execute>,
         sessions: Arc<dyn OpenSessions>,
         leaders: Arc<dyn NameLeader>,
-        keys: Arc<dyn KeyDirectory>,
+        transactions: Arc<dyn Transact>,
+        door: Door,
         timeout_max: Duration,
         stopping: watch::Receiver<bool>,
     ) -> Self {
@@ -72,7 +74,8 @@ impl DataService {
             execute,
             sessions,
             leaders,
-            keys,
+            transactions,
+            door,
             timeout_max,
             limits: StreamLimits::default(),
             stopping,
@@ -84,14 +87,6 @@ impl DataService {
         DataServer::new(self)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
-    }
-
-    /// Who calls; a key that this node has not heard of yet gets a second look.
-    async fn admit(&self, metadata: &MetadataMap, method: &str) -> Result<Admitted, Status> {
-        if key_id(metadata).is_some_and(|id| self.keys.find(id).is_none()) {
-            self.keys.catch_up(Instant::now() + CATCH_UP_TIMEOUT).await;
-        }
-        admit(&self.keys, metadata, method)
     }
 
     async fn answer(self, admitted: Admitted, request: proto::Request) -> proto::Response {
@@ -119,7 +114,7 @@ impl DataService {
 
     async fn carry_out(
         &self,
-        admitted: Admitted,
+        mut admitted: Admitted,
         request: proto::Request,
         request_id: String,
     ) -> Result<proto::response::Result, Failure> {
@@ -130,10 +125,12 @@ impl DataService {
             wanted.min(self.timeout_max)
         };
         let deadline = Instant::now() + timeout;
-        if !self.keys.has_env(&request.env) {
-            self.keys.catch_up(deadline).await;
+        let keys = self.door.keys();
+        if !keys.has_env(&request.env) {
+            keys.catch_up(deadline).await;
         }
-        admitted.check_env(&*self.keys, &request.env)?;
+        admitted.check_env(&**keys, &request.env)?;
+        self.door.again(&mut admitted).await?;
         let read_level = wire::read_level(request.read_level());
         let op = request.op.ok_or_else(|| {
             Failure::new(
@@ -144,6 +141,8 @@ impl DataService {
         })?;
         match wire::asked(op)? {
             wire::Asked::OpenSession => {
+                let place = Place::Environment(&request.env);
+                admitted.access.check(Action::SchemaView, place)?;
                 let (session, window) = self.sessions.open_session(request.env, deadline).await?;
                 Ok(proto::response::Result::SessionOpened(
                     proto::SessionOpened { session, window },
@@ -163,7 +162,14 @@ impl DataService {
                     deadline,
                     request_id,
                 };
-                self.execute.execute(call).await.map(wire::replied)
+                let gate = Gate::new(
+                    self.execute.clone(),
+                    self.transactions.clone(),
+                    Some(self.door.operators().clone()),
+                    admitted.access,
+                    admitted.address,
+                );
+                gate.execute(call).await.map(wire::replied)
             }
         }
     }
@@ -177,7 +183,7 @@ impl Data for DataService {
         &self,
         request: Request<Streaming<RequestFrame>>,
     ) -> Result<Response<Self::CallStream>, Status> {
-        let admitted = self.admit(request.metadata(), CALL).await?;
+        let admitted = self.door.admit(&request, CALL).await?;
         let frames = request
             .into_inner()
             .take_while(|frame| std::future::ready(frame.is_ok()))
@@ -200,7 +206,7 @@ impl Data for DataService {
         &self,
         request: Request<proto::Request>,
     ) -> Result<Response<proto::Response>, Status> {
-        let admitted = self.admit(request.metadata(), EXECUTE).await?;
+        let admitted = self.door.admit(&request, EXECUTE).await?;
         Ok(Response::new(
             self.clone().answer(admitted, request.into_inner()).await,
         ))

@@ -12,8 +12,9 @@ use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
 use super::signature::{self, SignedRequest};
-use super::{GatewayState, head, ws_sign};
-use crate::call::Failure;
+use super::{GatewayState, codes, head, operator, ws_sign};
+use crate::call::{Failure, Retry};
+use crate::operators::roles::{Action, Place};
 
 /// Authenticates the request, settles its environment and carries out its action.
 pub(super) async fn answer(
@@ -37,20 +38,38 @@ pub(super) async fn answer(
         members: &members,
         whole_body: false,
     };
-    let proven = signature::authenticate(&request, &*state.keys, now_unix_ms, &state.limits)?;
-    trace.caller.clone_from(&proven.key_id);
     let params = Params::new(&members, &state.limits, now_unix_ms);
-    let named = Named::of(state, parts, params.env_name()?);
-    let identity = Identity::administrator(state, proven, named)?;
+    let named = || Ok(Named::of(state, parts, params.env_name()?));
+    let identity = match operator::identify(state, parts, named).await? {
+        Some(identity) => identity,
+        None => {
+            let proven =
+                signature::authenticate(&request, &*state.keys, now_unix_ms, &state.limits)?;
+            trace.caller.clone_from(&proven.key_id);
+            Identity::administrator(state, proven, named()?)?
+        }
+    };
+    identity.name().clone_into(&mut trace.caller);
     trace.env.clone_from(&identity.env);
     let action = params.action()?;
     trace.name_action(&action);
     if action == ws_sign::ACTION {
+        // A socket is not behind the gate, so what a role allows would not count there.
+        if identity.access.operator().is_some() {
+            let message = "watching needs a key: operators may not open a socket";
+            return Err(Failure::new(
+                codes::PERMISSION_DENIED,
+                message,
+                Retry::Never,
+            ));
+        }
         return ws_sign::answer(state, parts, &identity, now_unix_ms);
     }
+    let access = identity.access.clone();
+    let gate = operator::gate(state, parts, identity.access);
     let context = CallContext {
-        execute: &*state.execute,
-        transactions: &*state.transactions,
+        execute: &gate,
+        transactions: &gate,
         caller: identity.caller,
         env: identity.env,
         deadline,
@@ -58,6 +77,7 @@ pub(super) async fn answer(
     };
     match &state.auth {
         Some(auth) if action == actions::USER_INFO => {
+            access.check(Action::UserView, Place::Environment(&context.env))?;
             actions::user_info(auth, &params, &context).await
         }
         _ => actions::dispatch(&action, params, &context).await,

@@ -11,12 +11,15 @@ use super::environment::{self, Named};
 use super::signature::{Proven, authenticate_api_key};
 use super::{GatewayState, codes};
 use crate::call::{Caller, Failure, Retry};
+use crate::operators::access::Access;
 
 /// Who asks, and of which environment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) caller: Caller,
     pub(super) env: String,
+    /// What it may do.
+    pub(super) access: Access,
 }
 
 impl Identity {
@@ -28,10 +31,18 @@ impl Identity {
     ) -> Result<Self, Failure> {
         let env = named.settle(state, proven.env.clone())?;
         environment::check(state, &env, proven.env.as_deref())?;
+        let access = Access::Key {
+            id: proven.key_id.clone(),
+            env: proven.env,
+        };
         let caller = Caller::Administrator {
             key_id: proven.key_id,
         };
-        Ok(Self { caller, env })
+        Ok(Self {
+            caller,
+            env,
+            access,
+        })
     }
 
     /// For the access log: the public half of a key, or the id of a user.
@@ -70,6 +81,7 @@ pub(super) fn identify(
     Ok(Identity {
         caller: Caller::User(user),
         env,
+        access: Access::User,
     })
 }
 

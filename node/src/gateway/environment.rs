@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 
 use super::{GatewayState, codes, head};
 use crate::call::{Failure, Retry};
+use crate::cluster::records::CLUSTER_ENV;
 
 /// What a request says about its environment apart from its credentials.
 #[derive(Debug, Default)]
@@ -58,7 +59,8 @@ pub(super) fn check(state: &GatewayState, env: &str, own: Option<&str>) -> Resul
             Retry::Never,
         ));
     }
-    if env.len() > state.limits.name_bytes_max || !state.keys.has_env(env) {
+    let is_name = env.len() <= state.limits.name_bytes_max && env != CLUSTER_ENV;
+    if !is_name || !state.keys.has_env(env) {
         let message = "there is no environment of this name: check `env`";
         return Err(Failure::new(codes::INVALID_ENV, message, Retry::Never));
     }

@@ -14,6 +14,7 @@
 //! | `aside` | work on large bodies and answers, out of the way of others |
 //! | `head`, `body` | bounded headers; bounded reading, depth check, top-level members as raw slices |
 //! | `signature`, `bearer` | who asks: TC3-HMAC-SHA256, HMAC-SHA1, API keys, access tokens |
+//! | `operator` | operators at the doors, and the gate in front of what administrators do |
 //! | `environment` | which environment a request acts on |
 //! | `ws_sign` | what a client needs to open a socket for watches |
 //! | `admin`, `web`, `rest` | one request of each door, from body to answer |
@@ -37,6 +38,7 @@ mod environment;
 mod head;
 mod ids;
 mod limits;
+mod operator;
 mod params;
 mod rest;
 mod signature;
@@ -55,6 +57,7 @@ pub use limits::Limits;
 
 use crate::auth::Auth;
 use crate::call::{Caller, Execute, Failure, KeyDirectory, TokenVerifier};
+use crate::operators::Operators;
 use crate::realtime::Tickets;
 use crate::transactions::Transact;
 
@@ -69,6 +72,8 @@ pub struct GatewayState {
     pub tokens: Arc<dyn TokenVerifier>,
     /// End users, for the actions that ask about them; `None` where there is no login.
     pub auth: Option<Arc<Auth>>,
+    /// Operators and the audit log; `None` where there is no cluster.
+    pub operators: Option<Arc<Operators>>,
     /// Keeps transactions.
     pub transactions: Arc<dyn Transact>,
     /// Gives out tickets for sockets.

@@ -36,6 +36,7 @@ impl StandIn {
             keys: Arc::new(Keys),
             tokens: Arc::new(Tokens),
             auth: None,
+            operators: None,
             transactions: self.clone(),
             tickets: Tickets::new(Seal::fixed([9; 32]), &Default::default()),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),

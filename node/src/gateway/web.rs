@@ -13,7 +13,7 @@ use super::door::Trace;
 use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
-use super::{GatewayState, bearer, codes, head, ws_sign};
+use super::{GatewayState, bearer, codes, head, operator, ws_sign};
 use crate::auth::{Auth, Scope, is_login_action, web_login_action};
 use crate::call::{Caller, EndUser, Failure, Retry};
 use crate::surface::client_address::ClientAddress;
@@ -64,9 +64,10 @@ pub(super) async fn answer(
     if action == ws_sign::ACTION {
         return ws_sign::answer(state, parts, &identity, now_unix_ms);
     }
+    let gate = operator::gate(state, parts, identity.access);
     let context = CallContext {
-        execute: &*state.execute,
-        transactions: &*state.transactions,
+        execute: &gate,
+        transactions: &gate,
         caller: identity.caller,
         env: identity.env,
         deadline,

@@ -17,6 +17,8 @@ use crate::cli::output::line;
 use crate::durable_file;
 
 const DEFAULT_PORT: u16 = 7600;
+/// Name of the first operator, an owner.
+const OPERATOR: &str = "root";
 /// Longest a node may take to become ready: it may have a long log to apply.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(20);
@@ -154,7 +156,7 @@ async fn start_all(
         secret_id: settings.secret_id.clone(),
         secret_key: settings.secret_key.clone(),
         operator: Operator {
-            username: "root".to_owned(),
+            username: OPERATOR.to_owned(),
             password: settings.operator_password.clone(),
         },
         nodes,
@@ -234,6 +236,11 @@ fn write_config(
         set("bootstrap_env", env.to_owned());
         set("bootstrap_secret_id", settings.secret_id.clone());
         set("bootstrap_secret_key", settings.secret_key.clone());
+        set("bootstrap_operator", OPERATOR.to_owned());
+        set(
+            "bootstrap_operator_password",
+            settings.operator_password.clone(),
+        );
         set("replicas", settings.nodes.to_string());
     } else if let Some(token) = token {
         set("join_token", token.to_owned());

@@ -5,11 +5,12 @@
 
 mod auth;
 mod connection;
-mod secret;
+pub(super) mod secret;
 mod user;
 
 pub use auth::AuthCommand;
 pub use user::UserCommand;
+pub(super) use user::time;
 
 use clap::Args;
 

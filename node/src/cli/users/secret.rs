@@ -15,7 +15,7 @@ const PASSWORD_CHARS: usize = 16;
 const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
 /// The first line of a file, or of standard input for `-`.
-pub(super) fn read(path: &Path) -> Result<String, CliError> {
+pub(in crate::cli) fn read(path: &Path) -> Result<String, CliError> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin()
@@ -33,7 +33,7 @@ pub(super) fn read(path: &Path) -> Result<String, CliError> {
 }
 
 /// A password, read or made up; says whether it was made up.
-pub(super) fn password(file: Option<&Path>) -> Result<(String, bool), CliError> {
+pub(in crate::cli) fn password(file: Option<&Path>) -> Result<(String, bool), CliError> {
     match file {
         Some(file) => Ok((read(file)?, false)),
         None => Ok((made_up(), true)),

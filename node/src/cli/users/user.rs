@@ -293,7 +293,7 @@ fn shown(user: &EndUser) -> Document {
 }
 
 /// A time as people read it.
-pub(super) fn time(ms: i64) -> String {
+pub(in crate::cli) fn time(ms: i64) -> String {
     bson::DateTime::from_millis(ms)
         .try_to_rfc3339_string()
         .unwrap_or_default()

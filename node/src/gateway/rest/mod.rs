@@ -27,7 +27,7 @@ use super::envelope::Answer;
 use super::environment::Named;
 use super::params::{Params, wrong};
 use super::signature::{self, SignedRequest};
-use super::{GatewayState, codes, head};
+use super::{GatewayState, codes, head, operator};
 use crate::call::{Failure, Retry};
 
 /// Finds out who asks, and carries out the call.
@@ -48,7 +48,14 @@ pub(super) async fn answer(
     } else {
         Members::parse(body, &state.limits)?
     };
-    let identity = identify(state, parts, body, &members, credentials, now_unix_ms)?;
+    let named = || {
+        let params = Params::new(&members, &state.limits, now_unix_ms);
+        Ok(Named::of(state, parts, params.text("envName")?))
+    };
+    let identity = match operator::identify(state, parts, named).await? {
+        Some(identity) => identity,
+        None => identify(state, parts, body, &members, credentials, now_unix_ms)?,
+    };
     identity.name().clone_into(&mut trace.caller);
     trace.env.clone_from(&identity.env);
     state
@@ -56,9 +63,10 @@ pub(super) async fn answer(
         .await?;
     let address = route::parse(method(parts), parts.uri.path())?;
     trace.name_action(address.route.name());
+    let gate = operator::gate(state, parts, identity.access);
     let context = CallContext {
-        execute: &*state.execute,
-        transactions: &*state.transactions,
+        execute: &gate,
+        transactions: &gate,
         caller: identity.caller,
         env: identity.env,
         deadline,
