@@ -245,7 +245,10 @@ impl DbCommand {
             }
             Verb::Index(verb) => session.index(verb).await,
             Verb::Collection(verb) => session.collections(verb).await,
-            Verb::Export(args) => args.run(&session.client).await,
+            Verb::Export(args) => {
+                let done = args.run(&session.client, session.shared.dry_run).await?;
+                done.map_or(Ok(()), |done| session.shared.output.value(&done))
+            }
             Verb::Import(_) => Ok(()),
         }
     }

@@ -21,6 +21,7 @@ pub mod management;
 #[cfg(test)]
 mod management_fake;
 pub mod output;
+mod progress;
 pub mod rules;
 pub mod serve;
 pub mod status;

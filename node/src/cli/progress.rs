@@ -1,69 +1,78 @@
-//! Shows how far an import is: a bar on a terminal, a line now and then elsewhere.
+//! Shows how far an import or export is: a bar on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Report;
-
 /// How often a line is printed where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// When the first one is: who waits wants to know soon that something happens.
 const FIRST_LINE_AFTER: Duration = Duration::from_secs(1);
 
-/// Progress by the place in the file.
+/// What positions and the total count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Bytes,
+    Documents,
+}
+
+/// How far something is whose end may be known.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
-    size_bytes: Option<u64>,
-    first_offset: u64,
+    total: Option<u64>,
+    first: u64,
     furthest: u64,
+    /// Rows of earlier runs, which say nothing about speed.
+    rows_before: u64,
     begun: Instant,
     line_at: Instant,
 }
 
 impl Progress {
-    /// Begins at `first_offset` of a file of `size_bytes`, if it has a known size.
-    pub(super) fn new(size_bytes: Option<u64>, first_offset: u64) -> Self {
+    /// Begins at position `first` of `total`, if that is known, after `rows_before` rows of earlier runs.
+    pub(super) fn new(unit: Unit, total: Option<u64>, first: u64, rows_before: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let (bar, template) = match size_bytes {
-                Some(size_bytes) => (
-                    ProgressBar::new(size_bytes),
+            let (bar, template) = match (total, unit) {
+                (Some(total), Unit::Bytes) => (
+                    ProgressBar::new(total),
                     "{bar:30} {percent}% {bytes}/{total_bytes} {msg} eta {eta}",
                 ),
-                None => (ProgressBar::new_spinner(), "{spinner} {bytes} {msg}"),
+                (Some(total), Unit::Documents) => (
+                    ProgressBar::new(total),
+                    "{bar:30} {percent}% {pos}/{len} {msg} eta {eta}",
+                ),
+                (None, Unit::Bytes) => (ProgressBar::new_spinner(), "{spinner} {bytes} {msg}"),
+                (None, Unit::Documents) => (ProgressBar::new_spinner(), "{spinner} {msg}"),
             };
             let style = ProgressStyle::with_template(template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            bar.with_style(style).with_position(first_offset)
+            bar.with_style(style).with_position(first)
         });
         let now = Instant::now();
         Self {
             bar,
-            size_bytes,
-            first_offset,
-            furthest: first_offset,
+            total,
+            first,
+            furthest: first,
+            rows_before,
             begun: now,
             line_at: now + FIRST_LINE_AFTER,
         }
     }
 
-    /// Rows up to `offset` are done.
-    pub(super) fn show(&mut self, offset: u64, report: &Report) {
-        self.furthest = self.furthest.max(offset);
+    /// All up to `position` is done: `rows`, of which `rejected` were set aside.
+    pub(super) fn show(&mut self, position: u64, rows: u64, rejected: u64) {
+        self.furthest = self.furthest.max(position);
         let now = Instant::now();
         match &self.bar {
             Some(bar) => {
                 bar.set_position(self.furthest);
-                bar.set_message(format!(
-                    "{} rows, {:.0}/s",
-                    report.rows,
-                    self.rate(report.rows)
-                ));
+                bar.set_message(format!("{rows} rows, {:.0}/s", self.rate(rows)));
             }
             None if now >= self.line_at => {
                 self.line_at = now + LINE_INTERVAL;
-                eprintln!("{}", self.line(report));
+                eprintln!("{}", self.line(rows, rejected));
             }
             None => {}
         }
@@ -78,35 +87,32 @@ impl Progress {
     }
 
     /// Ends the bar and sums up.
-    pub(super) fn finish(&self, report: &Report) {
+    pub(super) fn finish(&self, rows: u64) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         eprintln!(
-            "{} rows in {:.1} s, {:.0}/s",
-            report.rows,
+            "{rows} rows in {:.1} s, {:.0}/s",
             self.elapsed_s(),
-            self.rate(report.rows)
+            self.rate(rows)
         );
     }
 
-    fn line(&self, report: &Report) -> String {
-        let eta = self.size_bytes.and_then(|size_bytes| {
-            let done = self.furthest.saturating_sub(self.first_offset);
-            let left = size_bytes.saturating_sub(self.furthest);
+    fn line(&self, rows: u64, rejected: u64) -> String {
+        let eta = self.total.and_then(|total| {
+            let done = self.furthest.saturating_sub(self.first);
+            let left = total.saturating_sub(self.furthest);
             (done > 0).then(|| self.elapsed_s() * left as f64 / done as f64)
         });
         let eta = eta.map_or_else(String::new, |eta| format!(", {eta:.0} s left"));
         format!(
-            "{} rows, {} rejected, {:.0}/s{eta}",
-            report.rows,
-            report.rejected,
-            self.rate(report.rows)
+            "{rows} rows, {rejected} rejected, {:.0}/s{eta}",
+            self.rate(rows)
         )
     }
 
     fn rate(&self, rows: u64) -> f64 {
-        rows as f64 / self.elapsed_s()
+        rows.saturating_sub(self.rows_before) as f64 / self.elapsed_s()
     }
 
     fn elapsed_s(&self) -> f64 {
