@@ -131,14 +131,17 @@ impl<R: BufRead> Rows<R> {
         collection: Arc<str>,
         place: Place,
     ) -> io::Result<Self> {
-        let format = match (&place.head, options.format) {
-            (Some(head), _) => head.format,
-            (None, Some(format)) => format,
-            (None, None) => Format::of_beginning(&mut reader)?,
-        };
-        let mut names = match &place.head {
-            Some(head) => head.names.clone(),
-            None => options.fields.clone(),
+        let Place { offset, rows, head } = place;
+        let is_beginning = head.is_none();
+        let (format, mut names) = match head {
+            Some(Head { format, names }) => (format, names),
+            None => {
+                let format = match options.format {
+                    Some(format) => format,
+                    None => Format::of_beginning(&mut reader)?,
+                };
+                (format, options.fields.clone())
+            }
         };
         let source = match format {
             Format::Jsonl => Source::Lines(Counting::new(reader)),
@@ -146,7 +149,7 @@ impl<R: BufRead> Rows<R> {
             Format::Bson => Source::Bson(Counting::new(reader)),
             Format::Csv => {
                 let mut csv = CsvRows::new(reader);
-                if place.head.is_none() && names.is_empty() {
+                if is_beginning && names.is_empty() {
                     names = csv.names()?;
                 }
                 Source::Csv(csv)
@@ -154,8 +157,8 @@ impl<R: BufRead> Rows<R> {
         };
         Ok(Self {
             names,
-            first_offset: place.offset,
-            number: place.rows,
+            first_offset: offset,
+            number: rows,
             ..Self::of(source, options, collection)
         })
     }
