@@ -286,3 +286,74 @@ async fn an_interrupted_import_goes_on() {
     numbers.sort_unstable();
     assert_eq!(numbers, (0..6000).collect::<Vec<_>>());
 }
+
+/// An archive whose blocks of two collections alternate, as mongodump writes it.
+fn archive() -> Vec<u8> {
+    let terminator = (-1_i32).to_le_bytes();
+    let mut bytes = 0x8199_e26d_u32.to_le_bytes().to_vec();
+    let mut put = |document: Document| document.to_writer(&mut bytes).unwrap();
+    put(doc! {"concurrent_collections": 2, "version": "0.1"});
+    for name in ["a", "b"] {
+        put(doc! {"db": "shop", "collection": name, "metadata": "", "type": "collection"});
+    }
+    bytes.extend(terminator);
+    for first in (0..3000).step_by(500) {
+        for name in ["a", "b"] {
+            let mut put = |document: Document| document.to_writer(&mut bytes).unwrap();
+            put(doc! {"db": "shop", "collection": name, "EOF": false, "CRC": 0_i64});
+            (first..first + 500).for_each(|n| put(doc! {"_id": n, "of": name}));
+            bytes.extend(terminator);
+        }
+    }
+    for name in ["a", "b"] {
+        let end = doc! {"db": "shop", "collection": name, "EOF": true};
+        end.to_writer(&mut bytes).unwrap();
+        bytes.extend(terminator);
+    }
+    bytes
+}
+
+/// An archive, compressed or not, breaks off in the middle and goes on.
+#[tokio::test]
+async fn an_interrupted_archive_goes_on() {
+    use std::io::Write as _;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&archive()).unwrap();
+    for (name, bytes) in [("plain", archive()), ("gzip", gzip.finish().unwrap())] {
+        let fake = Fake::start(1).await;
+        let folder = tempfile::tempdir().unwrap();
+        let dump = folder.path().join(name);
+        std::fs::write(&dump, bytes).unwrap();
+        let checkpoint = folder.path().join("progress.json");
+        let resume = ["--resume", checkpoint.to_str().unwrap()];
+        let refused = Fault::Refuse {
+            code: "INVALID_ENV",
+            retry: yunbase_client::proto::Retry::Never,
+        };
+        // Two collections, four batches, and then nothing.
+        fake.fault_next(0, vec![Fault::None; 2 + 4]);
+        fake.fault_next(0, vec![refused; 20]);
+        dump_args(&dump, &resume)
+            .run(&Environment::of_fake(&fake), false)
+            .await
+            .unwrap_err();
+        let stored = fake.store().documents("a").len();
+        assert!((1..3000).contains(&stored), "{name}: {stored}");
+        fake.clear_faults();
+        let report = dump_args(&dump, &resume)
+            .run(&Environment::of_fake(&fake), false)
+            .await
+            .unwrap();
+        assert_eq!((report.rows, report.rejected), (6000, 0), "{name}");
+        assert!(report.conclude().is_ok());
+        for collection in ["a", "b"] {
+            let stored = fake.store().documents(collection);
+            assert_eq!(stored.len(), 3000, "{name}");
+            assert!(
+                stored
+                    .iter()
+                    .all(|one| one.get_str("of").unwrap() == collection)
+            );
+        }
+    }
+}
