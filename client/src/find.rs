@@ -194,6 +194,12 @@ impl<T> Find<T> {
         }
     }
 
+    /// One page of documents as BSON: as many as [`limit`](Self::limit) and the size of a page allow.
+    pub async fn page_raw(&self) -> Result<Page<Bytes>> {
+        let proto::Found { documents, next } = self.raw_page(self.page_documents).await?;
+        Ok(Page { documents, next })
+    }
+
     /// The documents as BSON, page by page, at most one page ahead of the reader.
     ///
     /// Each page is a query of its own: a document that changes meanwhile may show before or after its change.

@@ -98,12 +98,12 @@ fn log_options(options: &LogOptions, cache: &Cache) -> Options {
     family.set_level_zero_stop_writes_trigger(i32::MAX);
     family.set_soft_pending_compaction_bytes_limit(0);
     family.set_hard_pending_compaction_bytes_limit(0);
-    // Payloads are application data, often compressed already; lz4 costs next to nothing.
-    family.set_compression_type(DBCompressionType::Lz4);
+    // Written once and purged, mostly unread: compression costs more than it saves.
+    family.set_compression_type(DBCompressionType::None);
     // Large values are written once and dropped as whole files when the log is purged.
     family.set_enable_blob_files(true);
     family.set_min_blob_size(options.blob_bytes_min);
-    family.set_blob_compression_type(DBCompressionType::Lz4);
+    family.set_blob_compression_type(DBCompressionType::None);
     family.set_enable_blob_gc(true);
     family.set_blob_gc_age_cutoff(0.25);
     family.set_blob_gc_force_threshold(0.5);

@@ -147,6 +147,7 @@ pub(crate) fn insert(
     now_ms: i64,
 ) -> Result<Vec<RawDocumentBuf>, Failure> {
     let held = Held::parse(guard, now_ms)?;
+    writer.look_ahead(documents)?;
     let mut ids = Vec::with_capacity(documents.len());
     for document in documents {
         match &held {

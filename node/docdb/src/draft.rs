@@ -4,6 +4,9 @@
 //! Reads look here first, then in the store. A command that is refused half-way is rolled back to the
 //! savepoint before it. Range deletions are final: only operations that can no longer fail make them.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
 use crate::kv::{Direction, Family, KeyRange, StorageResult, Store, WriteBatch};
 
 /// What a key held in the draft before a change: nothing, or a value or deletion.
@@ -13,7 +16,11 @@ type Earlier = Option<Option<Vec<u8>>>;
 pub(crate) struct Draft<'s> {
     store: &'s dyn Store,
     batch: WriteBatch,
-    undo: Vec<(Family, Vec<u8>, Earlier)>,
+    /// Each change since the savepoint; its key is a part of `undo_keys`, which spares an allocation each.
+    undo: Vec<(Family, Range<usize>, Earlier)>,
+    undo_keys: Vec<u8>,
+    /// Keys that the store was asked for together, and does not have.
+    absent: [HashSet<Vec<u8>>; Family::ALL.len()],
 }
 
 impl<'s> Draft<'s> {
@@ -22,6 +29,8 @@ impl<'s> Draft<'s> {
             store,
             batch: WriteBatch::default(),
             undo: Vec::new(),
+            undo_keys: Vec::new(),
+            absent: Default::default(),
         }
     }
 
@@ -30,11 +39,19 @@ impl<'s> Draft<'s> {
         if let Some(change) = self.batch.family(family).get(key) {
             return Ok(change.clone());
         }
-        if self.is_range_deleted(family, key) {
+        if self.is_range_deleted(family, key) || self.absent[family as usize].contains(key) {
             Ok(None)
         } else {
             self.store.get(family, key)
         }
+    }
+
+    /// Says which keys the current command is about to get. The store answers for many at once with less work than
+    /// for one after the other, above all that it does not have them.
+    pub(crate) fn look_ahead(&mut self, family: Family, keys: Vec<Vec<u8>>) -> StorageResult<()> {
+        let absent = self.store.absent(family, keys)?;
+        self.absent[family as usize].extend(absent);
+        Ok(())
     }
 
     pub(crate) fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
@@ -46,31 +63,39 @@ impl<'s> Draft<'s> {
     }
 
     fn change(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
-        let earlier = self.batch.changes[family as usize].insert(key.clone(), value);
-        self.undo.push((family, key, earlier));
+        let start = self.undo_keys.len();
+        self.undo_keys.extend_from_slice(&key);
+        let earlier = self.batch.changes[family as usize].insert(key, value);
+        self.undo
+            .push((family, start..self.undo_keys.len(), earlier));
     }
 
     /// Deletes all keys in `range`. Cannot be rolled back.
     pub(crate) fn delete_range(&mut self, family: Family, range: KeyRange) {
         self.batch.changes[family as usize].retain(|key, _| !range.contains(key));
+        let undo_keys = &self.undo_keys;
         self.undo
-            .retain(|(of, key, _)| *of != family || !range.contains(key));
+            .retain(|(of, key, _)| *of != family || !range.contains(&undo_keys[key.clone()]));
         self.batch.deleted_ranges.push((family, range));
     }
 
     /// Begins a command: what came before can no longer be rolled back.
     pub(crate) fn savepoint(&mut self) {
         self.undo.clear();
+        self.undo_keys.clear();
+        self.absent.iter_mut().for_each(HashSet::clear);
     }
 
     /// Takes back all single changes since the savepoint.
     pub(crate) fn rollback(&mut self) {
         while let Some((family, key, earlier)) = self.undo.pop() {
+            let key = &self.undo_keys[key];
             match earlier {
-                Some(value) => self.batch.changes[family as usize].insert(key, value),
-                None => self.batch.changes[family as usize].remove(&key),
+                Some(value) => self.batch.changes[family as usize].insert(key.to_vec(), value),
+                None => self.batch.changes[family as usize].remove(key),
             };
         }
+        self.undo_keys.clear();
     }
 
     /// The first entries of `range`, up to `count_max` entries and, but for the first, `bytes_max` bytes.
@@ -212,6 +237,27 @@ mod tests {
             Some(b"kept".to_vec())
         );
         assert_eq!(keys(&draft, "a", "z"), ["a", "b"]);
+    }
+
+    #[test]
+    fn keys_looked_up_ahead_are_the_same_as_one_by_one() {
+        let store = stored(&["a", "c"]);
+        let mut draft = Draft::new(&store);
+        draft.put(Family::Docs, b"b".to_vec(), b"new".to_vec());
+        let keys = ["a", "b", "c", "d"].map(|key| key.as_bytes().to_vec());
+        draft.look_ahead(Family::Docs, keys.to_vec()).unwrap();
+        let got = keys.map(|key| draft.get(Family::Docs, &key).unwrap());
+        let expected = [Some("old"), Some("new"), Some("old"), None];
+        assert_eq!(
+            got,
+            expected.map(|value| value.map(|v| v.as_bytes().to_vec()))
+        );
+        draft.put(Family::Docs, b"d".to_vec(), b"later".to_vec());
+        assert_eq!(
+            draft.get(Family::Docs, b"d").unwrap(),
+            Some(b"later".to_vec())
+        );
+        assert_eq!(draft.get(Family::Index, b"d").unwrap(), None);
     }
 
     #[test]

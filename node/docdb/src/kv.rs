@@ -200,6 +200,17 @@ pub trait Store: Send + Sync {
     /// The newest value under `key`.
     fn get(&self, family: Family, key: &[u8]) -> StorageResult<Option<Vec<u8>>>;
 
+    /// Those of `keys` that have no value, in any order.
+    fn absent(&self, family: Family, keys: Vec<Vec<u8>>) -> StorageResult<Vec<Vec<u8>>> {
+        let mut absent = Vec::new();
+        for key in keys {
+            if self.get(family, &key)?.is_none() {
+                absent.push(key);
+            }
+        }
+        Ok(absent)
+    }
+
     /// Runs `read` over one consistent view. The view lives in a closure because a RocksDB snapshot
     /// borrows its database, and an owner of both would need unsafe code.
     fn with_view(&self, read: &mut dyn FnMut(&dyn View)) -> StorageResult<()>;

@@ -163,6 +163,20 @@ impl Store for RocksStore {
             .map_err(engine("read a key"))
     }
 
+    fn absent(&self, family: Family, mut keys: Vec<Vec<u8>>) -> StorageResult<Vec<Vec<u8>>> {
+        keys.sort_unstable();
+        let open = self.open.read_recursive();
+        let column = column(&open.db, family)?;
+        let values = open.db.batched_multi_get_cf(column, &keys, true);
+        let mut is_absent = Vec::with_capacity(keys.len());
+        for value in values {
+            is_absent.push(value.map_err(engine("read some keys"))?.is_none());
+        }
+        let mut absent = is_absent.into_iter();
+        keys.retain(|_| absent.next().unwrap_or(false));
+        Ok(keys)
+    }
+
     fn with_view(&self, read: &mut dyn FnMut(&dyn View)) -> StorageResult<()> {
         let open = self.open.read_recursive();
         read(&RocksView {

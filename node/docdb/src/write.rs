@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bson::spec::ElementType;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::catalog::Collection;
@@ -17,7 +18,10 @@ use crate::keys;
 use crate::kv::{Family, StorageError, StorageResult};
 use crate::limits::{DOCUMENT_BYTES_MAX, ID_BYTES_MAX};
 use crate::state::{State, Tally};
-use crate::value::{encode_value, type_name};
+use crate::value::{encode_value, malformed, type_name};
+
+/// Inserts of fewer documents do not gain by looking them up together.
+const LOOK_AHEAD_DOCUMENTS_MIN: usize = 8;
 
 /// Why a command did not go through.
 #[derive(Debug)]
@@ -74,6 +78,20 @@ impl<'a, 's> Writer<'a, 's> {
             .draft
             .get(Family::Docs, &keys::document(self.collection.id, id))?;
         bytes.map(stored_document).transpose()
+    }
+
+    /// Says which documents are about to be inserted; without this each is looked up by itself.
+    pub(crate) fn look_ahead(&mut self, documents: &[RawDocumentBuf]) -> StorageResult<()> {
+        if documents.len() < LOOK_AHEAD_DOCUMENTS_MIN {
+            return Ok(());
+        }
+        // A document without a good `_id` is refused in its turn.
+        let keys = documents
+            .iter()
+            .filter_map(|document| encoded_id(document).ok())
+            .map(|id| keys::document(self.collection.id, &id))
+            .collect();
+        self.draft.look_ahead(Family::Docs, keys)
     }
 
     /// Inserts a new document.
@@ -385,7 +403,41 @@ pub(crate) fn encode_id(id: RawBsonRef<'_>) -> Result<Vec<u8>> {
 
 /// `{"": _id}`, the form in which ids travel in replies.
 pub(crate) fn wrapped_id(document: &RawDocument) -> Result<RawDocumentBuf> {
+    let id = id_value(document)?;
+    if let RawBsonRef::String(text) = id {
+        // The usual case, in one allocation.
+        let text_length = (text.len() + 1) as i32;
+        let length = 4 + 1 + 1 + 4 + text_length + 1;
+        let mut bytes = Vec::with_capacity(length as usize);
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&[ElementType::String as u8, 0]);
+        bytes.extend_from_slice(&text_length.to_le_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.extend_from_slice(&[0, 0]);
+        return RawDocumentBuf::from_bytes(bytes).map_err(malformed);
+    }
     let mut wrapped = RawDocumentBuf::new();
-    wrapped.append(bson::cstr!(""), id_value(document)?);
+    wrapped.append(bson::cstr!(""), id);
     Ok(wrapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_wrapped_as_bson_does_it() {
+        for document in [
+            rawdoc! {"_id": "é", "a": 1},
+            rawdoc! {"_id": ""},
+            rawdoc! {"_id": 7},
+        ] {
+            let mut expected = RawDocumentBuf::new();
+            expected.append(bson::cstr!(""), id_value(&document).unwrap());
+            assert_eq!(wrapped_id(&document).unwrap(), expected);
+        }
+        assert!(wrapped_id(&rawdoc! {}).is_err());
+    }
 }

@@ -7,18 +7,15 @@ use yunbase_client::proto::{
 };
 
 use super::exit::Exit;
-use super::failure::{CliError, conclude};
-use super::management::Management;
-use super::output::{ChangeArgs, OutputArgs, Printed, would};
-use super::target::TargetArgs;
+use super::failure::CliError;
+use super::management::{Management, ManagementArgs};
+use super::output::{ChangeArgs, Printed, would};
 
 /// Members and leadership.
 #[derive(Debug, Args)]
 pub struct ClusterCommand {
     #[command(flatten)]
-    target: TargetArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    shared: ManagementArgs,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -41,13 +38,10 @@ enum Verb {
 impl ClusterCommand {
     /// Carries out the command.
     pub async fn run(self) -> Exit {
-        conclude(self.try_run().await)
-    }
-
-    async fn try_run(self) -> Result<(), CliError> {
-        let mut management = Management::of(&self.target.resolve()?).await?;
-        self.output
-            .printed(carry_out(self.verb, &mut management).await?)
+        let Self { shared, verb } = self;
+        shared
+            .run(async |management| carry_out(verb, management).await)
+            .await
     }
 }
 

@@ -220,13 +220,13 @@ impl DbCommand {
         let Self { shared, verb } = self;
         let target = shared.target.resolve()?;
         if let Verb::Import(args) = verb {
-            let collection = args.collection().to_owned();
+            let moved = args.moved();
             if !shared.dry_run {
-                note(&target, Movement::Import, &collection, None).await;
+                note(&target, Movement::Import, &moved, None).await;
             }
             let report = args.run(&target, shared.dry_run).await?;
             if !shared.dry_run {
-                note(&target, Movement::Import, &collection, Some(report.written)).await;
+                note(&target, Movement::Import, &moved, Some(report.written)).await;
             }
             shared.output.value(&report.to_json())?;
             return report.conclude();
@@ -254,10 +254,15 @@ impl DbCommand {
             Verb::Index(verb) => session.index(verb).await,
             Verb::Collection(verb) => session.collections(verb).await,
             Verb::Export(args) => {
-                let collection = args.collection().to_owned();
-                let count = args.run(&session.client).await?;
-                note(&session.target, Movement::Export, &collection, Some(count)).await;
-                Ok(())
+                let moved = args.moved();
+                let dry_run = session.shared.dry_run;
+                let done = args.run(&session.client, dry_run).await?;
+                if !dry_run {
+                    let documents = Some(done.documents);
+                    note(&session.target, Movement::Export, &moved, documents).await;
+                }
+                let report = done.report;
+                report.map_or(Ok(()), |report| session.shared.output.value(&report))
             }
             Verb::Import(_) => Ok(()),
         }

@@ -5,19 +5,16 @@ use serde_json::json;
 use yunbase_client::proto::{CreateEnvironmentRequest, Environment, ListEnvironmentsRequest};
 
 use super::exit::Exit;
-use super::failure::{CliError, conclude};
-use super::management::Management;
-use super::output::{ChangeArgs, OutputArgs, Printed, would};
-use super::target::TargetArgs;
+use super::failure::CliError;
+use super::management::{Management, ManagementArgs};
+use super::output::{ChangeArgs, Printed, would};
 use crate::cluster::founding::check_env_name;
 
 /// Environments.
 #[derive(Debug, Args)]
 pub struct EnvCommand {
     #[command(flatten)]
-    target: TargetArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    shared: ManagementArgs,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -38,13 +35,10 @@ enum Verb {
 impl EnvCommand {
     /// Carries out the command.
     pub async fn run(self) -> Exit {
-        conclude(self.try_run().await)
-    }
-
-    async fn try_run(self) -> Result<(), CliError> {
-        let mut management = Management::of(&self.target.resolve()?).await?;
-        self.output
-            .printed(carry_out(self.verb, &mut management).await?)
+        let Self { shared, verb } = self;
+        shared
+            .run(async |management| carry_out(verb, management).await)
+            .await
     }
 }
 

@@ -6,10 +6,9 @@ use yunbase_client::proto::{CreateKeyRequest, DeleteKeyRequest, Key, ListKeysReq
 
 use super::env::environments;
 use super::exit::Exit;
-use super::failure::{CliError, conclude};
-use super::management::Management;
-use super::output::{ChangeArgs, OutputArgs, Printed, would};
-use super::target::TargetArgs;
+use super::failure::CliError;
+use super::management::{Management, ManagementArgs};
+use super::output::{ChangeArgs, Printed, would};
 use crate::cluster::keys::TEMPORARY_KEY_LIFE_MAX;
 
 /// Most hours that a temporary key may live.
@@ -19,9 +18,7 @@ const HOURS_MAX: i64 = (TEMPORARY_KEY_LIFE_MAX.as_secs() / 3600) as i64;
 #[derive(Debug, Args)]
 pub struct KeyCommand {
     #[command(flatten)]
-    target: TargetArgs,
-    #[command(flatten)]
-    output: OutputArgs,
+    shared: ManagementArgs,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -62,13 +59,10 @@ enum Verb {
 impl KeyCommand {
     /// Carries out the command.
     pub async fn run(self) -> Exit {
-        conclude(self.try_run().await)
-    }
-
-    async fn try_run(self) -> Result<(), CliError> {
-        let mut management = Management::of(&self.target.resolve()?).await?;
-        self.output
-            .printed(carry_out(self.verb, &mut management).await?)
+        let Self { shared, verb } = self;
+        shared
+            .run(async |management| carry_out(verb, management).await)
+            .await
     }
 }
 

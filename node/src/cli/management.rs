@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use clap::Args;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use yunbase_client::auth::{Credentials, nonce};
@@ -15,11 +16,39 @@ use yunbase_client::proto::{
 };
 
 use super::exit::Exit;
-use super::failure::CliError;
-use super::target::Target;
+use super::failure::{CliError, conclude};
+use super::output::{OutputArgs, Printed};
+use super::target::{Target, TargetArgs};
 
 /// Longest that the first connection to a node may take: the next one may be well.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+
+/// The flags of every command that manages a cluster.
+#[derive(Debug, Args)]
+pub struct ManagementArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl ManagementArgs {
+    /// Connects, has `carry_out` do the command's work, and prints what it has come to.
+    pub async fn run(
+        self,
+        carry_out: impl AsyncFnOnce(&mut Management) -> Result<Printed, CliError>,
+    ) -> Exit {
+        conclude(self.try_run(carry_out).await)
+    }
+
+    async fn try_run(
+        self,
+        carry_out: impl AsyncFnOnce(&mut Management) -> Result<Printed, CliError>,
+    ) -> Result<(), CliError> {
+        let mut management = Management::of(&self.target.resolve()?).await?;
+        self.output.printed(carry_out(&mut management).await?)
+    }
+}
 
 /// A connection to one node's management surface.
 pub struct Management {

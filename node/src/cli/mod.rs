@@ -22,6 +22,7 @@ pub mod management;
 mod management_fake;
 pub mod operators;
 pub mod output;
+mod progress;
 pub mod rules;
 pub mod serve;
 pub mod status;

@@ -5,6 +5,7 @@ mod cluster;
 mod hosts;
 mod t10_serve;
 mod t20_cities;
+mod t25_movement;
 mod t30_cluster;
 mod t50_kill;
 mod t60_garbage;

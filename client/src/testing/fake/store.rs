@@ -413,7 +413,12 @@ fn matches(document: &Document, filter: &Document) -> bool {
                 .all(|filter| matches(document, filter)),
             (path, Bson::Document(comparisons)) => comparisons.iter().all(|(operator, value)| {
                 let order = compare(document.get(path), Some(value));
+                let equals =
+                    |value| compare(document.get(path), Some(value)) == Some(Ordering::Equal);
                 match operator.as_str() {
+                    "$in" => value
+                        .as_array()
+                        .is_some_and(|values| values.iter().any(equals)),
                     "$eq" => order == Some(Ordering::Equal),
                     "$gt" => order == Some(Ordering::Greater),
                     "$gte" => matches!(order, Some(Ordering::Greater | Ordering::Equal)),

@@ -1,6 +1,6 @@
 //! How far an import has come: the place in the file before which every row is settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -13,12 +13,21 @@ use crate::cli::failure::CliError;
 /// Progress that survives an interruption. Batches end in any order; only those without a gap before them count.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
-    /// The file that is imported.
-    pub(super) source: String,
-    /// Where the first unsettled row begins.
+    /// The file or dump that is imported.
+    source: String,
+    /// Files of a dump that are done.
+    #[serde(default)]
+    finished: BTreeSet<String>,
+    /// The file that is being imported, or was when the run was interrupted.
+    #[serde(default)]
+    current: String,
+    /// Where the first unsettled row of the file begins.
     pub(super) offset: u64,
-    /// Settled rows.
+    /// Settled rows of the file.
     pub(super) rows: u64,
+    /// Rows of the files that are done.
+    #[serde(default)]
+    rows_before: u64,
     written: u64,
     skipped: u64,
     rejected: u64,
@@ -78,7 +87,7 @@ impl Checkpoint {
         let failed = |error: std::io::Error| {
             CliError::failed(format!("cannot write {}: {error}", path.display()))
         };
-        let partial = path.with_extension("partial");
+        let partial = path.with_added_extension("partial");
         let text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
         fs::write(&partial, text).map_err(failed)?;
         fs::rename(&partial, path).map_err(failed)
@@ -112,15 +121,35 @@ impl Checkpoint {
         self.next > before
     }
 
+    /// Whether an earlier run is done with this file.
+    pub(super) fn has_finished(&self, part: &Path) -> bool {
+        self.finished.contains(&part.display().to_string())
+    }
+
+    /// Begins with a file; true when an earlier run has begun with it, and may have written rows that are not settled.
+    pub(super) fn begin_part(&mut self, part: &Path) -> bool {
+        let part = part.display().to_string();
+        let has_begun = self.current == part || self.offset > 0;
+        self.current = part;
+        has_begun
+    }
+
+    /// All rows of this file are settled; the next one begins at its beginning.
+    pub(super) fn finish_part(&mut self, part: &Path) {
+        self.finished.insert(part.display().to_string());
+        self.rows_before += self.rows;
+        (self.offset, self.rows, self.next) = (0, 0, 0);
+    }
+
     /// What earlier runs did.
     pub(super) fn report(&self) -> Report {
         Report {
-            rows: self.rows,
+            rows: self.rows_before + self.rows,
             written: self.written,
             skipped: self.skipped,
             rejected: self.rejected,
             conflicts: self.conflicts,
-            dry_run: false,
+            ..Report::default()
         }
     }
 }
@@ -163,5 +192,20 @@ mod tests {
         assert!(Checkpoint::load(&path, Path::new("b.json")).is_err());
         fs::write(&path, "{").unwrap();
         assert!(Checkpoint::load(&path, Path::new("a.json")).is_err());
+    }
+
+    #[test]
+    fn files_of_a_dump_follow_each_other() {
+        let mut checkpoint = Checkpoint::default();
+        assert!(!checkpoint.begin_part(Path::new("a.bson")));
+        assert!(checkpoint.begin_part(Path::new("a.bson")));
+        checkpoint.finished(&done(0, 100));
+        checkpoint.finish_part(Path::new("a.bson"));
+        assert!(checkpoint.has_finished(Path::new("a.bson")));
+        assert!(!checkpoint.has_finished(Path::new("b.bson")));
+        assert!(!checkpoint.begin_part(Path::new("b.bson")));
+        assert!(checkpoint.finished(&done(0, 50)));
+        assert_eq!((checkpoint.offset, checkpoint.rows), (50, 10));
+        assert_eq!(checkpoint.report().rows, 20);
     }
 }

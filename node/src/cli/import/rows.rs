@@ -1,56 +1,42 @@
-//! Rows of a file, one after the other, in bounded memory: JSON lines, one JSON array, or CSV.
+//! Rows of a file, one after the other, in bounded memory, as documents that the database takes.
 //!
 //! Each row knows where it ends in the file, so that a later run can go on behind it. What is wrong with one row is
 //! that row's reason; only a file that cannot be read at all is an error.
 
-use std::io::{self, BufRead, Read};
-use std::path::Path;
+use std::io::{self, BufRead};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bson::{Bson, Document};
-use clap::ValueEnum;
+use bson::{Bson, Document, RawBsonRef, RawDocument};
+use bytes::Bytes;
+use yunbase_docdb::value::check_document;
 
+use super::archive::{Blocks, Step};
+use super::bson_rows::{read_document, shown};
+use super::convert::{Conversion, convert};
+use super::csv_rows::{self, CsvRows};
+use super::format::Format;
+use super::json_rows::{Counting, Next, read_element, read_line, trimmed};
+use super::transcode;
 use super::types::FieldType;
-use crate::cli::ejson;
 
 /// Largest row: a document of 16 MiB is at most about this long as text.
-const ROW_BYTES_MAX: usize = 48 << 20;
+pub(super) const ROW_BYTES_MAX: usize = 48 << 20;
 /// How much of a rejected row is kept.
 const TEXT_BYTES_MAX: usize = 4096;
-
-/// Some programs begin a file with this.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// How a file is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// One JSON object a line.
-    Jsonl,
-    /// One JSON array of objects.
-    Json,
-    /// Comma-separated values; the first line names the fields.
-    Csv,
-}
-
-impl Format {
-    /// What the name of a file says. `.json` may be an array or lines.
-    pub fn of_name(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "jsonl" | "ndjson" => Some(Self::Jsonl),
-            "csv" => Some(Self::Csv),
-            _ => None,
-        }
-    }
-}
+/// What the answer to an insert holds for an `_id` beside its value, and for one that the node makes.
+const REPLY_FRAME_BYTES: usize = 20;
+const REPLY_MADE_ID_BYTES: usize = 60;
 
 /// How rows become documents.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RowsOptions {
     pub(super) format: Option<Format>,
+    /// Names of the fields of CSV whose first line does not name them.
+    pub(super) fields: Vec<String>,
     pub(super) id_field: Option<String>,
     pub(super) infer_types: bool,
     pub(super) types: Vec<FieldType>,
+    pub(super) convert: Vec<Conversion>,
 }
 
 /// One row.
@@ -58,12 +44,16 @@ pub(super) struct RowsOptions {
 pub(super) struct Row {
     /// From 1.
     pub(super) number: u64,
-    /// The document, or what is wrong with it.
-    pub(super) document: Result<Document, String>,
+    /// The collection it is for.
+    pub(super) collection: Arc<str>,
+    /// The document as BSON, or what is wrong with it.
+    pub(super) document: Result<Bytes, String>,
     /// Its beginning, if it is wrong.
     pub(super) text: String,
     /// Size in the file.
     pub(super) size_bytes: usize,
+    /// Size of its part of the answer to an insert.
+    pub(super) reply_bytes: usize,
     /// Where the next row begins.
     pub(super) end_offset: u64,
 }
@@ -78,38 +68,39 @@ pub(super) struct Head {
 
 /// Reads the beginning of a file: its format and, for CSV, the names of the fields.
 pub(super) fn head(mut reader: impl BufRead, options: &RowsOptions) -> io::Result<Head> {
-    let format = format_of(&mut reader, options)?;
+    let format = match options.format {
+        Some(format) => format,
+        None => Format::of_beginning(&mut reader)?,
+    };
     let names = match format {
-        Format::Csv => CsvRows::new(reader).names()?,
-        Format::Json | Format::Jsonl => Vec::new(),
+        Format::Csv if options.fields.is_empty() => CsvRows::new(reader).names()?,
+        Format::Csv => options.fields.clone(),
+        Format::Json | Format::Jsonl | Format::Bson => Vec::new(),
     };
     Ok(Head { format, names })
 }
 
-/// The format, from the first character that is not white space; nothing is consumed.
-fn format_of(reader: &mut impl BufRead, options: &RowsOptions) -> io::Result<Format> {
-    if let Some(format) = options.format {
-        return Ok(format);
-    }
-    let buffer = reader.fill_buf()?;
-    let first = buffer
-        .iter()
-        .find(|byte| !byte.is_ascii_whitespace() && !BYTE_ORDER_MARK.contains(byte));
-    Ok(match first {
-        Some(b'[') => Format::Json,
-        Some(b'{') | None => Format::Jsonl,
-        Some(_) => Format::Csv,
-    })
+/// Where in its file a reader stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    /// Bytes before it.
+    pub(super) offset: u64,
+    /// Rows before it.
+    pub(super) rows: u64,
+    /// What the beginning said, when this is not the beginning.
+    pub(super) head: Option<Head>,
 }
 
 /// The rows of a file.
 pub(super) struct Rows<R> {
     source: Source<R>,
+    collection: Arc<str>,
     names: Vec<String>,
     options: RowsOptions,
     /// Where the source began in the file.
     first_offset: u64,
     number: u64,
+    text: Vec<u8>,
     ended: bool,
 }
 
@@ -117,119 +108,287 @@ enum Source<R> {
     Lines(Counting<R>),
     Array(Counting<R>),
     Csv(CsvRows<R>),
+    Bson(Counting<R>),
+    Archive(Counting<R>, Blocks),
+}
+
+/// A document that was read, in the form in which it came.
+enum Read {
+    /// The bytes are those of the row.
+    Same,
+    Bytes {
+        bytes: Vec<u8>,
+        is_checked: bool,
+    },
+    Document(Document),
 }
 
 impl<R: BufRead> Rows<R> {
-    /// Rows of `reader`. Where that does not begin at the head of its file but at `first_offset`, `known` is what the
-    /// head said, and `rows` how many came before.
+    /// Rows of `reader`, which stands at `place`, for `collection`.
     pub(super) fn new(
         mut reader: R,
         options: RowsOptions,
-        known: Option<&Head>,
-        first_offset: u64,
-        rows: u64,
+        collection: Arc<str>,
+        place: Place,
     ) -> io::Result<Self> {
-        let format = match known {
-            Some(head) => head.format,
-            None => format_of(&mut reader, &options)?,
+        let Place { offset, rows, head } = place;
+        let is_beginning = head.is_none();
+        let (format, mut names) = match head {
+            Some(Head { format, names }) => (format, names),
+            None => {
+                let format = match options.format {
+                    Some(format) => format,
+                    None => Format::of_beginning(&mut reader)?,
+                };
+                (format, options.fields.clone())
+            }
         };
-        let mut names = known.map(|head| head.names.clone()).unwrap_or_default();
         let source = match format {
-            Format::Jsonl => Source::Lines(Counting { reader, count: 0 }),
-            Format::Json => Source::Array(Counting { reader, count: 0 }),
+            Format::Jsonl => Source::Lines(Counting::new(reader)),
+            Format::Json => Source::Array(Counting::new(reader)),
+            Format::Bson => Source::Bson(Counting::new(reader)),
             Format::Csv => {
                 let mut csv = CsvRows::new(reader);
-                if known.is_none() {
+                if is_beginning && names.is_empty() {
                     names = csv.names()?;
                 }
                 Source::Csv(csv)
             }
         };
         Ok(Self {
-            source,
             names,
-            options,
-            first_offset,
+            first_offset: offset,
             number: rows,
-            ended: false,
+            ..Self::of(source, options, collection)
         })
     }
 
-    fn read(&mut self) -> io::Result<Option<Row>> {
-        let mut text = Vec::new();
-        let before = self.source.count();
-        let document = match &mut self.source {
+    /// Rows of the blocks of an archive whose prelude has been read from `reader`, but for the first `skip`.
+    pub(super) fn of_archive(
+        reader: R,
+        options: RowsOptions,
+        blocks: Blocks,
+        skip: u64,
+    ) -> io::Result<Self> {
+        let source = Source::Archive(Counting::new(reader), blocks);
+        let mut rows = Self::of(source, options, Arc::from(""));
+        while rows.number < skip {
+            if rows.read_next()?.is_none() {
+                rows.ended = true;
+                break;
+            }
+            rows.number += 1;
+        }
+        Ok(rows)
+    }
+
+    fn of(source: Source<R>, options: RowsOptions, collection: Arc<str>) -> Self {
+        Self {
+            source,
+            collection,
+            names: Vec::new(),
+            options,
+            first_offset: 0,
+            number: 0,
+            text: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// The next row's document as it stands there, its text in `self.text`.
+    fn read_next(&mut self) -> io::Result<Option<Result<Read, String>>> {
+        let text = &mut self.text;
+        text.clear();
+        let cut = || Err("is cut off: the file ends inside it".to_owned());
+        let read = match &mut self.source {
             Source::Lines(reader) => loop {
                 text.clear();
-                if !read_line(reader, &mut text)? {
+                if !read_line(reader, text)? {
                     return Ok(None);
                 }
-                let line = text
-                    .strip_prefix(BYTE_ORDER_MARK)
-                    .unwrap_or(&text)
-                    .trim_ascii();
+                let line = trimmed(text);
                 if !line.is_empty() {
-                    break ejson::to_document(line);
+                    break of_json(line);
                 }
             },
-            Source::Array(reader) => match read_element(reader, &mut text)? {
-                Element::Value => ejson::to_document(&text),
-                Element::Cut => Err("is cut off: the file ends inside it".to_owned()),
-                Element::End => return Ok(None),
+            Source::Array(reader) => match read_element(reader, text)? {
+                Next::Value => of_json(text),
+                Next::Cut => cut(),
+                Next::End => return Ok(None),
             },
             Source::Csv(csv) => {
                 let Some(record) = csv.next()? else {
                     return Ok(None);
                 };
-                text = record.iter().collect::<Vec<_>>().join(&b","[..]);
-                csv_document(&self.names, record, self.options.infer_types)
+                let document = csv_rows::document(&self.names, record, self.options.infer_types);
+                if document.is_err() {
+                    *text = record.iter().collect::<Vec<_>>().join(&b","[..]);
+                }
+                document.map(Read::Document)
             }
+            Source::Bson(reader) => match read_document(reader, text)? {
+                Next::Value => Ok(Read::Same),
+                Next::Cut => cut(),
+                Next::End => return Ok(None),
+            },
+            Source::Archive(reader, blocks) => match blocks.next(reader, text)? {
+                Step::Document(collection) => {
+                    self.collection = collection;
+                    Ok(Read::Same)
+                }
+                Step::Cut(collection) => {
+                    self.collection = collection;
+                    cut()
+                }
+                Step::End => return Ok(None),
+            },
+        };
+        Ok(Some(read))
+    }
+
+    fn read(&mut self) -> io::Result<Option<Row>> {
+        let before = self.source.count();
+        let Some(read) = self.read_next()? else {
+            return Ok(None);
         };
         self.number += 1;
-        let document = document
-            .and_then(|document| self.with_types(document))
-            .and_then(|document| self.with_id(document));
-        let text = match &document {
-            Ok(_) => String::new(),
-            Err(_) => String::from_utf8_lossy(&text[..text.len().min(TEXT_BYTES_MAX)]).into_owned(),
+        let finished = read.and_then(|read| self.finish(read)).and_then(|bytes| {
+            let reply_bytes = reply_bytes(&bytes)?;
+            Ok((bytes, reply_bytes))
+        });
+        let (document, reply_bytes, text) = match finished {
+            Ok((bytes, reply_bytes)) => (Ok(bytes.into()), reply_bytes, String::new()),
+            Err(reason) => (Err(reason), 0, self.shown()),
         };
         let count = self.source.count();
-        let size_bytes = (count - before) as usize;
         Ok(Some(Row {
             number: self.number,
+            collection: self.collection.clone(),
             document,
             text,
-            size_bytes,
+            size_bytes: (count - before) as usize,
+            reply_bytes,
             end_offset: self.first_offset + count,
         }))
     }
 
-    fn with_types(&self, mut document: Document) -> Result<Document, String> {
-        for one in &self.options.types {
-            one.apply(&mut document)?;
+    fn shown(&self) -> String {
+        match &self.source {
+            Source::Bson(_) | Source::Archive(..) => shown_document(&self.text),
+            _ => String::from_utf8_lossy(&self.text[..self.text.len().min(TEXT_BYTES_MAX)])
+                .trim_end()
+                .to_owned(),
         }
-        Ok(document)
     }
 
-    fn with_id(&self, mut document: Document) -> Result<Document, String> {
-        let Some(field) = &self.options.id_field else {
-            return Ok(document);
+    /// The bytes to store.
+    fn finish(&self, read: Read) -> Result<Vec<u8>, String> {
+        let RowsOptions {
+            id_field,
+            types,
+            convert: rules,
+            ..
+        } = &self.options;
+        let read = if id_field.is_none() && types.is_empty() && rules.is_empty() {
+            read
+        } else {
+            let mut document = convert(self.decoded(read)?, rules);
+            for one in types {
+                one.apply(&mut document)?;
+            }
+            Read::Document(with_id(document, id_field.as_deref())?)
         };
-        let id = document
-            .get(field)
-            .cloned()
-            .ok_or_else(|| format!("has no field {field:?} to take its _id from"))?;
-        if !matches!(
-            id,
-            Bson::String(_) | Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::ObjectId(_)
-        ) {
+        let (bytes, is_checked) = match read {
+            Read::Same => (self.text.clone(), false),
+            Read::Bytes { bytes, is_checked } => (bytes, is_checked),
+            Read::Document(document) => {
+                let bytes = document.to_vec();
+                (
+                    bytes.map_err(|error| format!("cannot be stored: {error}"))?,
+                    false,
+                )
+            }
+        };
+        if !is_checked {
+            let raw = RawDocument::from_bytes(&bytes).map_err(|error| not_bson(&error))?;
+            check_document(raw).map_err(|error| error.to_string())?;
+        }
+        Ok(bytes)
+    }
+
+    fn decoded(&self, read: Read) -> Result<Document, String> {
+        let bytes = match &read {
+            Read::Same => &self.text,
+            Read::Bytes { bytes, .. } => bytes,
+            Read::Document(_) => &Vec::new(),
+        };
+        match read {
+            Read::Document(document) => Ok(document),
+            _ => Document::from_reader(bytes.as_slice()).map_err(|error| not_bson(&error)),
+        }
+    }
+}
+
+/// The beginning of a rejected document as text.
+pub(super) fn shown_document(document: &[u8]) -> String {
+    shown(document, TEXT_BYTES_MAX)
+}
+
+fn not_bson(error: &bson::error::Error) -> String {
+    format!("is not BSON: {error}")
+}
+
+fn of_json(text: &[u8]) -> Result<Read, String> {
+    transcode::to_bson(text).map(|made| Read::Bytes {
+        bytes: made.bytes,
+        is_checked: made.is_plain,
+    })
+}
+
+fn with_id(mut document: Document, id_field: Option<&str>) -> Result<Document, String> {
+    let Some(field) = id_field else {
+        return Ok(document);
+    };
+    let id = document
+        .get(field)
+        .cloned()
+        .ok_or_else(|| format!("has no field {field:?} to take its _id from"))?;
+    if !matches!(
+        id,
+        Bson::String(_) | Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::ObjectId(_)
+    ) {
+        return Err(format!(
+            "its field {field:?} is neither text nor a number, so it cannot be the _id"
+        ));
+    }
+    document.insert("_id", id);
+    Ok(document)
+}
+
+/// The size of an `_id` in the answer to an insert; refuses one that the database does not take.
+fn reply_bytes(document: &[u8]) -> Result<usize, String> {
+    let raw = RawDocument::from_bytes(document).map_err(|error| not_bson(&error))?;
+    let id = raw.get("_id").map_err(|error| not_bson(&error))?;
+    let bytes = match id {
+        None => REPLY_MADE_ID_BYTES,
+        Some(RawBsonRef::String(text)) => text.len(),
+        Some(RawBsonRef::Binary(binary)) => binary.bytes.len(),
+        Some(
+            RawBsonRef::Int32(_)
+            | RawBsonRef::Int64(_)
+            | RawBsonRef::ObjectId(_)
+            | RawBsonRef::DateTime(_)
+            | RawBsonRef::Boolean(_),
+        ) => 12,
+        Some(RawBsonRef::Double(number)) if number.is_finite() => 8,
+        Some(other) => {
             return Err(format!(
-                "its field {field:?} is neither text nor a number, so it cannot be the _id"
+                "its _id is of type {:?}; the _id is text or a number",
+                other.element_type()
             ));
         }
-        document.insert("_id", id);
-        Ok(document)
-    }
+    };
+    Ok(bytes + REPLY_FRAME_BYTES)
 }
 
 impl<R: BufRead> Iterator for Rows<R> {
@@ -249,245 +408,20 @@ impl<R: BufRead> Source<R> {
     /// Bytes that rows have used up.
     fn count(&self) -> u64 {
         match self {
-            Self::Lines(reader) | Self::Array(reader) => reader.count,
-            Self::Csv(csv) => csv.reader.position().byte(),
+            Self::Lines(reader)
+            | Self::Array(reader)
+            | Self::Bson(reader)
+            | Self::Archive(reader, _) => reader.count,
+            Self::Csv(csv) => csv.count(),
         }
     }
 }
 
-/// Counts what is consumed, which is how far the file has been read.
-struct Counting<R> {
-    reader: R,
-    count: u64,
-}
-
-impl<R: BufRead> Read for Counting<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        self.count += count as u64;
-        Ok(count)
-    }
-}
-
-impl<R: BufRead> BufRead for Counting<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.reader.fill_buf()
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.count += amount as u64;
-        self.reader.consume(amount);
-    }
-}
-
-fn too_long() -> io::Error {
+pub(super) fn too_long() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         format!("a row is longer than {ROW_BYTES_MAX} bytes"),
     )
-}
-
-/// One line without its end, or false at the end of the file.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    loop {
-        let buffer = reader.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(!line.is_empty());
-        }
-        let (taken, ended) = match buffer.iter().position(|byte| *byte == b'\n') {
-            Some(end) => (end + 1, true),
-            None => (buffer.len(), false),
-        };
-        line.extend_from_slice(&buffer[..taken]);
-        reader.consume(taken);
-        if line.len() > ROW_BYTES_MAX {
-            return Err(too_long());
-        }
-        if ended {
-            return Ok(true);
-        }
-    }
-}
-
-enum Element {
-    Value,
-    Cut,
-    End,
-}
-
-/// The next element of a JSON array, by its brackets alone: whether it is good JSON is seen when it is parsed.
-/// The array's own brackets and the commas between elements count as white space, so this can begin anywhere
-/// between two elements.
-fn read_element(reader: &mut impl BufRead, element: &mut Vec<u8>) -> io::Result<Element> {
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    loop {
-        let buffer = reader.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(if element.is_empty() {
-                Element::End
-            } else {
-                Element::Cut
-            });
-        }
-        let mut taken = 0;
-        let mut complete = false;
-        for byte in buffer {
-            let separates =
-                depth == 0 && !quoted && (byte.is_ascii_whitespace() || b",]".contains(byte));
-            let opens_array =
-                element.is_empty() && (*byte == b'[' || BYTE_ORDER_MARK.contains(byte));
-            if separates && !element.is_empty() {
-                complete = true;
-                break;
-            }
-            taken += 1;
-            if separates || opens_array {
-                continue;
-            }
-            element.push(*byte);
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                b'{' | b'[' if !quoted => depth += 1,
-                b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth == 0 && !quoted && *byte == b'}' {
-                complete = true;
-                break;
-            }
-        }
-        reader.consume(taken);
-        if complete {
-            return Ok(Element::Value);
-        }
-        if element.len() > ROW_BYTES_MAX {
-            return Err(too_long());
-        }
-    }
-}
-
-/// Records of CSV. The reader's own buffer reads ahead, but its position is that of the records.
-struct CsvRows<R> {
-    reader: csv::Reader<Metered<R>>,
-    record: csv::ByteRecord,
-    left: Arc<AtomicUsize>,
-}
-
-/// Refuses to read on when one record takes more than its share, as one with a lost quote would.
-struct Metered<R> {
-    reader: R,
-    left: Arc<AtomicUsize>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        let left = self
-            .left
-            .load(Ordering::Relaxed)
-            .checked_sub(count)
-            .ok_or_else(too_long)?;
-        self.left.store(left, Ordering::Relaxed);
-        Ok(count)
-    }
-}
-
-impl<R: Read> CsvRows<R> {
-    fn new(reader: R) -> Self {
-        let left = Arc::new(AtomicUsize::new(ROW_BYTES_MAX));
-        let metered = Metered {
-            reader,
-            left: left.clone(),
-        };
-        let reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(metered);
-        Self {
-            reader,
-            record: csv::ByteRecord::new(),
-            left,
-        }
-    }
-
-    fn next(&mut self) -> io::Result<Option<&csv::ByteRecord>> {
-        self.left.store(ROW_BYTES_MAX, Ordering::Relaxed);
-        let more = self
-            .reader
-            .read_byte_record(&mut self.record)
-            .map_err(io::Error::other)?;
-        Ok(more.then_some(&self.record))
-    }
-
-    /// Takes the first record as the names of the fields.
-    fn names(&mut self) -> io::Result<Vec<String>> {
-        let Some(record) = self.next()? else {
-            return Ok(Vec::new());
-        };
-        let name = |name: &[u8]| {
-            String::from_utf8_lossy(name)
-                .trim_start_matches('\u{feff}')
-                .trim()
-                .to_owned()
-        };
-        Ok(record.iter().map(name).collect())
-    }
-}
-
-fn csv_document(
-    names: &[String],
-    record: &csv::ByteRecord,
-    infer_types: bool,
-) -> Result<Document, String> {
-    if record.len() > names.len() {
-        return Err(format!(
-            "has {} cells, but the first line names {} fields",
-            record.len(),
-            names.len()
-        ));
-    }
-    let mut document = Document::new();
-    for (name, cell) in names.iter().zip(record) {
-        let cell =
-            std::str::from_utf8(cell).map_err(|_| format!("its field {name:?} is not UTF-8"))?;
-        // An empty cell is a field that is not there.
-        if !cell.is_empty() {
-            document.insert(
-                name,
-                if infer_types {
-                    inferred(cell)
-                } else {
-                    Bson::from(cell)
-                },
-            );
-        }
-    }
-    Ok(document)
-}
-
-/// Numbers and truth values as such. Digits with a leading zero are a name (a postcode), not a number.
-fn inferred(cell: &str) -> Bson {
-    match cell {
-        "true" => return Bson::Boolean(true),
-        "false" => return Bson::Boolean(false),
-        _ => {}
-    }
-    let digits = cell.strip_prefix('-').unwrap_or(cell);
-    let plain = digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
-    if !plain || (digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.")) {
-        return Bson::from(cell);
-    }
-    let whole = cell
-        .parse::<i32>()
-        .map(Bson::Int32)
-        .or_else(|_| cell.parse::<i64>().map(Bson::Int64));
-    whole
-        .or_else(|_| cell.parse::<f64>().map(Bson::Double))
-        .unwrap_or_else(|_| Bson::from(cell))
 }
 
 #[cfg(test)]

@@ -13,13 +13,36 @@ fn options(format: Option<Format>) -> RowsOptions {
     }
 }
 
+/// A row with its document decoded.
+#[derive(Debug)]
+struct Read {
+    number: u64,
+    document: Result<Document, String>,
+    text: String,
+    end_offset: u64,
+}
+
+fn read(row: Row) -> Read {
+    let decode = |bytes: Bytes| Document::from_reader(&*bytes).unwrap();
+    Read {
+        number: row.number,
+        document: row.document.map(decode),
+        text: row.text,
+        end_offset: row.end_offset,
+    }
+}
+
 /// Reads with a tiny buffer, so that each boundary falls everywhere.
-fn rows(text: &str, options: RowsOptions) -> Vec<Row> {
-    let reader = BufReader::with_capacity(3, Cursor::new(text.as_bytes().to_vec()));
-    Rows::new(reader, options, None, 0, 0)
+fn rows_of(bytes: &[u8], options: RowsOptions) -> Vec<Read> {
+    let reader = BufReader::with_capacity(3, Cursor::new(bytes.to_vec()));
+    Rows::new(reader, options, Arc::from("c"), Place::default())
         .unwrap()
-        .map(Result::unwrap)
+        .map(|row| read(row.unwrap()))
         .collect()
+}
+
+fn rows(text: &str, options: RowsOptions) -> Vec<Read> {
+    rows_of(text.as_bytes(), options)
 }
 
 fn documents(text: &str, format: Option<Format>) -> Vec<Result<Document, String>> {
@@ -95,15 +118,71 @@ fn csv_with_quotes_empty_cells_and_bad_rows() {
 }
 
 #[test]
+fn csv_names_may_be_paths_and_may_be_given() {
+    let document = |text: &str, fields: &[&str]| {
+        let options = RowsOptions {
+            fields: fields.iter().map(|&field| field.to_owned()).collect(),
+            ..options(Some(Format::Csv))
+        };
+        rows(text, options).remove(0).document
+    };
+    let expected = Ok(doc! {"a": {"b": "1", "c": {"d": "2"}}, "e": "3"});
+    assert_eq!(document("a.b,a.c.d,e\n1,2,3\n", &[]), expected);
+    assert_eq!(document("1,2,3\n", &["a.b", "a.c.d", "e"]), expected);
+    let twice = document("1,2\n", &["a", "a.b"]).unwrap_err();
+    assert!(twice.contains("\"a\""), "{twice}");
+}
+
+#[test]
+fn bson_with_values_that_are_not_taken_and_a_cut_end() {
+    let good = doc! {"_id": 1, "s": "x"};
+    let decimal = doc! {"_id": 2, "d": "1.5".parse::<bson::Decimal128>().unwrap()};
+    let id = doc! {"_id": ["a"]};
+    let mut bytes: Vec<u8> = [&good, &decimal, &id, &good]
+        .iter()
+        .flat_map(|document| document.to_vec().unwrap())
+        .collect();
+    bytes.truncate(bytes.len() - 2);
+    let rows = rows_of(&bytes, options(Some(Format::Bson)));
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[0].document, Ok(good));
+    assert!(
+        rows[1]
+            .document
+            .as_ref()
+            .unwrap_err()
+            .contains("decimal128")
+    );
+    assert!(rows[1].text.contains("$numberDecimal"), "{}", rows[1].text);
+    assert!(rows[2].document.as_ref().unwrap_err().contains("_id"));
+    assert!(rows[3].document.as_ref().unwrap_err().contains("cut off"));
+    let convert = RowsOptions {
+        convert: vec![Conversion::Decimal],
+        ..options(Some(Format::Bson))
+    };
+    let converted = rows_of(&decimal.to_vec().unwrap(), convert);
+    assert_eq!(converted[0].document, Ok(doc! {"_id": 2, "d": 1.5}));
+    let reader = Cursor::new(b"\x01\x00\x00\x00rest".to_vec());
+    let mut broken = Rows::new(
+        reader,
+        options(Some(Format::Bson)),
+        Arc::from("c"),
+        Place::default(),
+    )
+    .unwrap();
+    assert!(broken.next().unwrap().is_err() && broken.next().is_none());
+}
+
+#[test]
 fn types_are_inferred_on_request() {
-    assert_eq!(inferred("12"), Bson::Int32(12));
-    assert_eq!(inferred("-3.5"), Bson::Double(-3.5));
-    assert_eq!(inferred("9000000000"), Bson::Int64(9_000_000_000));
-    assert_eq!(inferred("true"), Bson::Boolean(true));
+    assert_eq!(csv_rows::inferred("12"), Bson::Int32(12));
+    assert_eq!(csv_rows::inferred("-3.5"), Bson::Double(-3.5));
+    assert_eq!(csv_rows::inferred("9000000000"), Bson::Int64(9_000_000_000));
+    assert_eq!(csv_rows::inferred("true"), Bson::Boolean(true));
     for text in ["0042", "1-2", "nan", "inf", "e", "", "-"] {
-        assert_eq!(inferred(text), Bson::from(text), "{text:?}");
+        assert_eq!(csv_rows::inferred(text), Bson::from(text), "{text:?}");
     }
-    assert_eq!(inferred("0.5"), Bson::Double(0.5));
+    assert_eq!(csv_rows::inferred("0.5"), Bson::Double(0.5));
 }
 
 #[test]
@@ -134,34 +213,38 @@ fn ids_are_taken_from_a_field() {
 
 #[test]
 fn reading_goes_on_behind_any_row() {
-    let files = [
+    let bson: Vec<u8> = ["1", "2", "3"]
+        .iter()
+        .flat_map(|text| doc! {"a": *text}.to_vec().unwrap())
+        .collect();
+    let files: [(Format, &[u8]); 4] = [
         (
             Format::Jsonl,
-            "{\"a\":\"1\"}\n\n{\"a\":\"2\"}\n{\"a\":\"3\"}\n",
+            b"{\"a\":\"1\"}\n\n{\"a\":\"2\"}\n{\"a\":\"3\"}\n",
         ),
         (
             Format::Json,
-            "[{\"a\":\"1\"},\n {\"a\":\"2\"} , {\"a\":\"3\"}]",
+            b"[{\"a\":\"1\"},\n {\"a\":\"2\"} , {\"a\":\"3\"}]",
         ),
-        (Format::Csv, "a\n1\n\"2\"\n3\n"),
+        (Format::Csv, b"a\n1\n\"2\"\n3\n"),
+        (Format::Bson, &bson),
     ];
-    for (format, text) in files {
-        let all = rows(text, options(Some(format)));
+    for (format, bytes) in files {
+        let options = || options(Some(format));
+        let all = rows_of(bytes, options());
         assert_eq!(all.len(), 3, "{format:?}");
         for done in 1..3 {
-            let mut file = Cursor::new(text.as_bytes());
-            let head = head(BufReader::new(&mut file), &options(None)).unwrap();
+            let mut file = Cursor::new(bytes);
+            let head = head(BufReader::new(&mut file), &options()).unwrap();
             let offset = all[done - 1].end_offset;
             file.seek(SeekFrom::Start(offset)).unwrap();
-            let rest = Rows::new(
-                BufReader::new(file),
-                options(None),
-                Some(&head),
+            let place = Place {
                 offset,
-                done as u64,
-            )
-            .unwrap();
-            let rest: Vec<Row> = rest.map(Result::unwrap).collect();
+                rows: done as u64,
+                head: Some(head),
+            };
+            let rest = Rows::new(BufReader::new(file), options(), Arc::from("c"), place).unwrap();
+            let rest: Vec<Read> = rest.map(|row| read(row.unwrap())).collect();
             assert_eq!(rest.len(), 3 - done, "{format:?} after {done}");
             for (again, first) in rest.iter().zip(&all[done..]) {
                 assert_eq!(again.document, first.document);
@@ -187,9 +270,10 @@ fn random_bytes_never_panic() {
         let bytes: Vec<u8> = (0..length)
             .map(|_| alphabet[rng.random_range(0..alphabet.len())])
             .collect();
-        for format in [Format::Json, Format::Jsonl, Format::Csv] {
+        for format in [Format::Json, Format::Jsonl, Format::Csv, Format::Bson] {
             let reader = BufReader::with_capacity(4, Cursor::new(bytes.clone()));
-            let rows = Rows::new(reader, options(Some(format)), None, 0, 0).unwrap();
+            let options = options(Some(format));
+            let rows = Rows::new(reader, options, Arc::from("c"), Place::default()).unwrap();
             let count = rows.take(1000).count();
             assert!(count < 1000, "seed {seed}");
         }

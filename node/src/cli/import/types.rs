@@ -1,9 +1,10 @@
-//! `--types`: values that a file carries as text become numbers, truth values and dates.
+//! `--types`: values that a file carries as text become numbers, truth values, dates, ObjectIds, and whatever JSON is.
 //!
 //! Each conversion takes the whole text or says what is wrong with it; a value that is not text stays as it is.
 
 use std::str::FromStr;
 
+use bson::oid::ObjectId;
 use bson::{Bson, Document};
 
 /// What the text of a field is to become.
@@ -13,6 +14,8 @@ enum Type {
     Double,
     Bool,
     Date,
+    ObjectId,
+    Json,
 }
 
 /// The type of one top-level field, written `field:type`.
@@ -35,7 +38,13 @@ impl FromStr for FieldType {
             "double" => Type::Double,
             "bool" => Type::Bool,
             "date" => Type::Date,
-            other => return Err(format!("{other:?} is not int, double, bool or date")),
+            "objectid" => Type::ObjectId,
+            "json" => Type::Json,
+            other => {
+                return Err(format!(
+                    "{other:?} is not int, double, bool, date, objectid or json"
+                ));
+            }
         };
         Ok(Self {
             field: field.to_owned(),
@@ -76,6 +85,11 @@ fn convert(text: &str, wanted: Type) -> Option<Bson> {
         Type::Date => bson::DateTime::parse_rfc3339_str(text)
             .ok()
             .map(Bson::DateTime),
+        Type::ObjectId => ObjectId::parse_str(text).ok().map(Bson::ObjectId),
+        Type::Json => {
+            let value: serde_json::Value = serde_json::from_str(text).ok()?;
+            Bson::try_from(value).ok()
+        }
     }
 }
 
@@ -105,6 +119,10 @@ mod tests {
             1_577_934_245_000
         );
         assert_eq!(read.get_str("s").unwrap(), "9");
+        let document = doc! {"id": "507f1f77bcf86cd799439011", "j": "{\"a\":[1]}"};
+        let read = typed("id:objectid,j:json", document).unwrap();
+        assert!(read.get_object_id("id").is_ok());
+        assert_eq!(read.get_document("j").unwrap(), &doc! {"a": [1]});
     }
 
     #[test]

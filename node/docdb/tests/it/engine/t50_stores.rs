@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bson::doc;
 use tempfile::tempdir;
-use yunbase_docdb::kv::Store;
+use yunbase_docdb::kv::{Family, Store, WriteBatch};
 use yunbase_docdb::memory::MemoryStore;
 use yunbase_docdb::rocks::RocksStore;
 use yunbase_docdb::rocks_options::RocksShared;
@@ -217,6 +217,43 @@ fn remains_of_an_interrupted_restore_are_removed_at_open() {
     assert!(!leftover.exists());
     fs::write(folder.path().join("CURRENT_STATE"), "nonsense").unwrap();
     assert!(RocksStore::open(folder.path(), shared()).is_err());
+}
+
+/// Some keys are in files, some in memory, some gone again; those of another family do not count.
+#[test]
+fn both_stores_tell_the_same_keys_absent() {
+    let folder = tempdir().unwrap();
+    let stores: [Box<dyn Store>; 2] = [
+        Box::new(MemoryStore::new()),
+        Box::new(RocksStore::open(folder.path(), shared()).unwrap()),
+    ];
+    let key = |number: u32| format!("{number:03}").into_bytes();
+    for store in stores {
+        let mut batch = WriteBatch::default();
+        (0..300).for_each(|number| batch.put(Family::Docs, key(number), b"v".to_vec()));
+        batch.put(Family::Index, key(400), b"v".to_vec());
+        store.write(&batch).unwrap();
+        store.flush().unwrap();
+        let mut batch = WriteBatch::default();
+        batch.changes[Family::Docs as usize].insert(key(7), None);
+        batch.put(Family::Docs, key(350), Vec::new());
+        store.write(&batch).unwrap();
+        let asked = (0..500)
+            .rev()
+            .step_by(7)
+            .chain([7, 350, 7])
+            .map(key)
+            .collect();
+        let mut absent = store.absent(Family::Docs, asked).unwrap();
+        absent.sort();
+        let mut expected: Vec<_> = (300..500)
+            .filter(|number| number % 7 == 499 % 7)
+            .chain([7, 7])
+            .map(key)
+            .collect();
+        expected.sort();
+        assert_eq!(absent, expected);
+    }
 }
 
 #[test]
