@@ -8,3 +8,4 @@ mod t20_cities;
 mod t30_cluster;
 mod t50_kill;
 mod t60_garbage;
+mod t70_transactions;
