@@ -84,7 +84,7 @@ pub use catalog::Access;
 pub use command::{CommandReply, SessionSequence};
 pub use database::{Database, Entry, Options};
 pub use error::{Error, ErrorCode, Result};
-pub use guard::Guard;
+pub use guard::{Checks, Guard, Joined};
 pub use keys::Position;
 pub use query::Budget;
 pub use write_plan::{Step, WritePlan};
