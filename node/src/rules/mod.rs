@@ -13,7 +13,7 @@
 //! | `fold`, `condition` | evaluation to a condition, and the condition as a filter |
 //! | `implies` | whether a query asks for nothing but what a rule allows |
 //! | `owner` | `_openid` and `{openid}` |
-//! | `enforce` | operations of end users to guarded operations |
+//! | `enforce`, `pipeline` | operations of end users to guarded operations; the collections that pipelines join |
 //! | `trial` | what a rule says of given documents, and why |
 //! | `cache`, `denials`, `refusal`, `limits` | compiled rules, the last refusals, their code, the bounds |
 //!
@@ -35,6 +35,7 @@ pub mod implies;
 pub mod limits;
 pub mod owner;
 pub mod parse;
+mod pipeline;
 pub mod refusal;
 mod token;
 pub mod trial;
@@ -51,4 +52,4 @@ pub(crate) mod testing;
 pub use access::{Action, Rules};
 pub use cache::RuleCache;
 pub use denials::{Denial, Denials};
-pub use enforce::{Asker, Documents, InForce, enforce, subject_of};
+pub use enforce::{Asker, Collections, Documents, InForce, enforce, subject_of};
