@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use yunbase_docdb::op::{Op, OpReply};
 
-use crate::call::{Caller, Failure, ReadLevel, Retry, SessionSequence};
+use crate::auth::records::login_type_of;
+use crate::call::{Caller, EndUser, Failure, ReadLevel, Retry, SessionSequence};
 use crate::transactions::Step;
 
 const MAGIC: u8 = 0xf0;
@@ -54,6 +55,47 @@ pub enum ForwardBody {
         /// What to do.
         step: Step,
     },
+    /// The same on behalf of an end user.
+    UserTransaction {
+        /// Its id.
+        id: String,
+        /// What to do.
+        step: Step,
+        /// Who asks, as the sender's door established it.
+        user: ForwardUser,
+    },
+}
+
+/// An end user on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardUser {
+    uid: String,
+    openid: String,
+    login_type: String,
+    session: String,
+}
+
+impl From<&EndUser> for ForwardUser {
+    fn from(user: &EndUser) -> Self {
+        Self {
+            uid: user.uid.clone(),
+            openid: user.openid.clone(),
+            login_type: user.login_type.as_str().to_owned(),
+            session: user.session.clone(),
+        }
+    }
+}
+
+impl ForwardUser {
+    /// The user.
+    pub fn user(&self) -> EndUser {
+        EndUser {
+            uid: self.uid.clone(),
+            openid: self.openid.clone(),
+            login_type: login_type_of(&self.login_type),
+            session: self.session.clone(),
+        }
+    }
 }
 
 /// What came of it.
