@@ -25,6 +25,9 @@ use crate::spill::SpillFolder;
 /// cannot starve point reads and writes of the machine.
 const SCANS_MAX: usize = 4;
 
+/// Pause between attempts at a barrier while there is no leader; a new one cuts it short.
+const BARRIER_PAUSE: Duration = Duration::from_millis(100);
+
 /// What came of one attempt at a call.
 #[derive(Debug)]
 pub enum Attempt<T> {
@@ -53,16 +56,19 @@ pub struct GroupRuntime {
     group: Group,
     database: Arc<Database>,
     leadership: watch::Receiver<Leadership>,
+    applied: watch::Receiver<u64>,
     scans: Arc<Semaphore>,
     spill: SpillFolder,
     now_ms: fn() -> i64,
 }
 
 impl GroupRuntime {
-    /// Puts group and database together; large queries use `spill`, and `now_ms` is what commands are stamped with.
+    /// Puts group and database together; `applied` changes with the database, large queries use `spill`, and `now_ms` is what
+    /// commands are stamped with.
     pub fn new(
         group: Group,
         database: Arc<Database>,
+        applied: watch::Receiver<u64>,
         spill: SpillFolder,
         now_ms: fn() -> i64,
     ) -> Arc<Self> {
@@ -71,6 +77,7 @@ impl GroupRuntime {
             group,
             database,
             leadership,
+            applied,
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             spill,
             now_ms,
@@ -100,6 +107,34 @@ impl GroupRuntime {
     /// Unanswered writes that a session may have.
     pub fn session_window(&self) -> u32 {
         u32::from(limits::SESSION_WINDOW)
+    }
+
+    /// Changes whenever the database has applied or restored something.
+    pub fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.applied.clone()
+    }
+
+    /// Waits until this replica reflects every write acknowledged before the call, through elections.
+    pub async fn caught_up(&self, deadline: Instant) -> Result<(), Failure> {
+        let late = tokio::time::Instant::from_std(deadline);
+        loop {
+            let error = match self.group.read_barrier(late).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            match self.no_barrier(error) {
+                Attempt::Done(outcome) => return outcome.map(drop),
+                Attempt::NotLeader(_) | Attempt::Unknown(_) => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::new(
+                    "SERVER_TIMEOUT",
+                    format!("group {} had no leader in time; try again", self.id()),
+                    Retry::Safe,
+                ));
+            }
+            self.leader_changed(BARRIER_PAUSE).await;
+        }
     }
 
     /// Who leads, as far as this node knows.

@@ -14,6 +14,7 @@
 //! | `head`, `body` | bounded headers; bounded reading, depth check, top-level members as raw slices |
 //! | `signature`, `bearer` | who asks: TC3-HMAC-SHA256, HMAC-SHA1, API keys, access tokens |
 //! | `environment` | which environment a request acts on |
+//! | `ws_sign` | what a client needs to open a socket for watches |
 //! | `admin`, `web`, `rest` | one request of each door, from body to answer |
 //! | `ejson` | EJSON text to BSON and back |
 //! | `params` | typed access to the members of an action |
@@ -38,6 +39,7 @@ mod params;
 mod rest;
 mod signature;
 mod web;
+mod ws_sign;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,6 +53,7 @@ pub use limits::Limits;
 
 use crate::auth::Auth;
 use crate::call::{Caller, Execute, Failure, KeyDirectory, TokenVerifier};
+use crate::realtime::Tickets;
 use crate::transactions::Transact;
 
 /// What the gateway needs from the node around it.
@@ -66,6 +69,8 @@ pub struct GatewayState {
     pub auth: Option<Arc<Auth>>,
     /// Keeps transactions.
     pub transactions: Arc<dyn Transact>,
+    /// Gives out tickets for sockets.
+    pub tickets: Tickets,
     /// Tells the time: signature windows and server dates.
     pub clock: Arc<dyn Clock>,
     /// Every bound of the gateway.

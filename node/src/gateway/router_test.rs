@@ -551,7 +551,6 @@ async fn what_is_not_there_yet_says_so() {
     for action in [
         "storage.getUploadMetadata",
         "functions.invokeFunction",
-        "auth.wsWebSign",
         "nonsense",
     ] {
         let answer = act(&node, json!({"action": action, "collectionName": "c"})).await;
