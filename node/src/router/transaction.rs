@@ -19,7 +19,7 @@ use crate::forward::codec::{ForwardBody, ForwardRequest, ForwardResponse, failur
 use crate::node::now_ms;
 use crate::rules::refusal::DENIED;
 use crate::rules::{Denial, subject_of};
-use crate::transactions::{FAIL, Registry, Step, conflict};
+use crate::transactions::{CONFLICT, FAIL, Registry, Step, conflict};
 use inside::InTransaction;
 
 /// A request for a transaction.
@@ -129,7 +129,12 @@ impl Router {
                 check_collection(&nobody, op)?;
                 let open = self.transactions.find(id, env, caller)?;
                 let _turn = open.turn.lock().await;
-                InTransaction::new(self, &open, call).run(op).await
+                let outcome = InTransaction::new(self, &open, call).run(op).await;
+                if matches!(&outcome, Err(failure) if failure.code == CONFLICT) {
+                    // It has lost; the clients begin another without ending this one.
+                    let _ = self.transactions.end(id, env, caller);
+                }
+                outcome
             }
             Step::Abort => {
                 self.transactions.end(id, env, caller)?;

@@ -22,7 +22,7 @@
 //! * Refusals hold nothing of documents, and what a user may not see cannot be told from what is not there, unless
 //!   the user names it by its `_id` under CUSTOM rules.
 //! * Documents that rules read with `get()` are read linearizably before the operation. They are not part of its
-//!   atomic step: a change of such a document may come between.
+//!   atomic step: a change of such a document may come between. Inside a transaction they count as read by it.
 
 pub mod access;
 pub mod ast;
