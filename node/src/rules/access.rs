@@ -11,13 +11,14 @@ use super::ast::Expression;
 use super::parse::RuleError;
 
 /// Collections whose names begin so, or are just this, belong to the system.
-const SYSTEM: &str = "_sys";
+const SYSTEM: [&str; 2] = ["_sys", "_cluster"];
 
 /// Whether end users never reach a collection, whatever its access document says.
 pub fn is_system(collection: &str) -> bool {
-    collection
-        .strip_prefix(SYSTEM)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    SYSTEM.iter().any(|name| {
+        let rest = collection.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// What a rule allows or not.
