@@ -293,6 +293,7 @@ mod tests {
     #[test]
     fn system_collections_are_known_by_name() {
         assert!(is_system("_sys.users") && is_system("_sys"));
-        assert!(!is_system("_system") && !is_system("todo"));
+        assert!(is_system("_cluster.keys"));
+        assert!(!is_system("_system") && !is_system("todo") && !is_system("_clusters"));
     }
 }

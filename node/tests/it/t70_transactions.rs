@@ -19,18 +19,18 @@ use http::{Failed, Http, number};
 
 const LEADER_KILLS: usize = 2;
 /// Between kills, and before the first and behind the last.
-const QUIET: Duration = Duration::from_millis(1200);
+const QUIET: Duration = Duration::from_millis(1000);
 /// Until a cluster must have a leader again.
 const LEADER_WITHIN: Duration = Duration::from_secs(10);
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
-/// After a request without effect, so that a dead node is not asked all the time.
+/// Between transactions, so that some do not meet others and a dead node is not asked all the time.
 const PAUSE: Duration = Duration::from_millis(20);
 
-const TELLERS: usize = 6;
+const TELLERS: usize = 4;
 const ACCOUNTS: usize = 8;
 const MONEY: i64 = 100;
 
-const APPENDERS: usize = 6;
+const APPENDERS: usize = 4;
 /// Lists that are one document each.
 const LISTS: usize = 5;
 /// Lists whose elements are documents, found by a query: nothing must appear in between.
@@ -101,16 +101,23 @@ async fn transfer(http: &Http, rng: &mut StdRng) -> Result<(), Failed> {
     transaction.commit().await
 }
 
-/// What all accounts hold together, as one transaction reads them one by one.
-async fn total(http: &Http) -> Result<i64, Failed> {
+/// What all accounts hold together, as one transaction reads them: one by one, which loses against most transfers, or
+/// by one query, which loses against none.
+async fn total(http: &Http, one_by_one: bool) -> Result<i64, Failed> {
     let transaction = http.begin().await?;
-    let mut sum = 0;
-    for account in 0..ACCOUNTS {
-        let account = transaction.get("bank", &format!("a{account}")).await?;
-        sum += number(&account["money"]);
+    let mut accounts = Vec::new();
+    if one_by_one {
+        for account in 0..ACCOUNTS {
+            accounts.push(transaction.get("bank", &format!("a{account}")).await?);
+        }
+    } else {
+        accounts = transaction.find("bank", &json!({})).await?;
     }
     transaction.commit().await?;
-    Ok(sum)
+    Ok(accounts
+        .iter()
+        .map(|account| number(&account["money"]))
+        .sum())
 }
 
 /// Steps: tellers move money in transactions through all nodes, auditors add it up in others; the leader is killed
@@ -140,9 +147,9 @@ async fn t70_a_bank_keeps_its_total() {
                     }
                     Err(failed) => {
                         outcome(&failed);
-                        tokio::time::sleep(PAUSE).await;
                     }
                 }
+                tokio::time::sleep(PAUSE).await;
             }
         });
     }
@@ -150,8 +157,11 @@ async fn t70_a_bank_keeps_its_total() {
         let http = Http::new(&cluster, node);
         let (audits, stop) = (audits.clone(), stop.clone());
         clients.spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                match total(&http).await {
+            for audit in 0_u64.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                match total(&http, audit.is_multiple_of(2)).await {
                     Ok(sum) => {
                         assert_eq!(sum, expected, "as a transaction saw it");
                         audits.fetch_add(1, Ordering::Relaxed);
@@ -186,7 +196,7 @@ async fn t70_a_bank_keeps_its_total() {
         moved.load(Ordering::Relaxed),
         audits.load(Ordering::Relaxed),
     );
-    assert!(moved > 20 && audits > 3, "{moved} moved, {audits} audits");
+    assert!(moved > 10 && audits > 3, "{moved} moved, {audits} audits");
     println!("{moved} transfers, {audits} audits");
 }
 
@@ -304,9 +314,8 @@ async fn t71_a_history_of_appends_is_strictly_serializable() {
                 let (steps, outcome) = carry_out(&http, wanted).await;
                 if outcome == Outcome::Committed {
                     done.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    tokio::time::sleep(PAUSE).await;
                 }
+                tokio::time::sleep(PAUSE).await;
                 history.push(Transaction {
                     steps,
                     outcome,
@@ -346,7 +355,7 @@ async fn t71_a_history_of_appends_is_strictly_serializable() {
         "{} transactions, {committed} committed, {unknown} unknown",
         history.len()
     );
-    assert!(committed > 30, "{committed} committed");
+    assert!(committed > 20, "{committed} committed");
     let found: Vec<Anomaly> = anomalies(&history).into_iter().collect();
     assert!(found.is_empty(), "{found:?} in {history:#?}");
 }
