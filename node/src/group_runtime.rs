@@ -377,8 +377,16 @@ fn is_cheap(op: &Op) -> bool {
     }
 }
 
-/// Whether a filter fixes `_id` to one value. Anything else it says can only narrow that down.
+/// How deep a filter is looked into before it is taken for one that is not quick.
+const QUICK_DEPTH_MAX: usize = 8;
+
+/// Whether a filter fixes `_id` to one value, and says nothing else that may take long on that document.
 fn names_one(filter: &RawDocument) -> bool {
+    fixes_id(filter) && is_quick(filter, QUICK_DEPTH_MAX)
+}
+
+/// Anything else a filter says can only narrow that down.
+fn fixes_id(filter: &RawDocument) -> bool {
     filter.into_iter().flatten().any(|(name, value)| {
         name == "_id"
             && match value {
@@ -391,6 +399,27 @@ fn names_one(filter: &RawDocument) -> bool {
                     .flatten()
                     .any(|(operator, _)| operator == "$eq"),
                 _ => false,
+            }
+    })
+}
+
+/// Whether it has neither a regular expression nor an expression, each of which may be tried on many elements.
+fn is_quick(filter: &RawDocument, depth: usize) -> bool {
+    filter.into_iter().flatten().all(|(name, value)| {
+        !matches!(name.as_str(), "$regex" | "$expr")
+            && match value {
+                RawBsonRef::RegularExpression(_) => false,
+                RawBsonRef::Document(inner) => depth > 0 && is_quick(inner, depth - 1),
+                RawBsonRef::Array(inner) => {
+                    depth > 0
+                        && inner.into_iter().flatten().all(|element| match element {
+                            RawBsonRef::RegularExpression(_) => false,
+                            RawBsonRef::Document(inner) => is_quick(inner, depth - 1),
+                            // An array in an array is a value and no condition.
+                            _ => true,
+                        })
+                }
+                _ => true,
             }
     })
 }
@@ -423,5 +452,22 @@ mod tests {
         assert!(!names_one(&rawdoc! { "_id": { "$gt": 5 } }));
         assert!(!names_one(&rawdoc! { "$or": [{ "_id": 1 }] }));
         assert!(!names_one(&rawdoc! {}));
+        assert!(names_one(
+            &rawdoc! { "_id": 1, "o": { "a": [1, [2]] }, "$or": [{ "n": 1 }] }
+        ));
+        let pattern = || bson::Regex {
+            pattern: bson::raw::cstr!("a").into(),
+            options: bson::raw::cstr!("").into(),
+        };
+        for slow in [
+            rawdoc! { "_id": 1, "s": { "$regex": "(a|aa)+$" } },
+            rawdoc! { "_id": 1, "s": { "$not": { "$regex": "a" } } },
+            rawdoc! { "_id": 1, "s": pattern() },
+            rawdoc! { "_id": 1, "s": { "$in": [pattern()] } },
+            rawdoc! { "_id": 1, "$and": [{ "s": { "$elemMatch": { "t": pattern() } } }] },
+            rawdoc! { "_id": 1, "$expr": { "$gt": ["$a", 1] } },
+        ] {
+            assert!(!names_one(&slow), "{slow:?}");
+        }
     }
 }

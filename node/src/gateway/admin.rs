@@ -40,7 +40,7 @@ pub(super) async fn answer(
     let proven = signature::authenticate(&request, &*state.keys, now_unix_ms, &state.limits)?;
     trace.caller.clone_from(&proven.key_id);
     let params = Params::new(&members, &state.limits, now_unix_ms);
-    let named = Named::of(state, parts, params.text("envName")?);
+    let named = Named::of(state, parts, params.env_name()?);
     let identity = Identity::administrator(state, proven, named)?;
     trace.env.clone_from(&identity.env);
     let action = params.action()?;

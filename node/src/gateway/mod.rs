@@ -11,6 +11,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `door` | permits, deadlines, panics, access log around each request |
+//! | `aside` | work on large bodies and answers, out of the way of others |
 //! | `head`, `body` | bounded headers; bounded reading, depth check, top-level members as raw slices |
 //! | `signature`, `bearer` | who asks: TC3-HMAC-SHA256, HMAC-SHA1, API keys, access tokens |
 //! | `environment` | which environment a request acts on |
@@ -24,6 +25,7 @@
 
 mod actions;
 mod admin;
+mod aside;
 mod bearer;
 mod body;
 mod clock;
@@ -105,6 +107,8 @@ pub fn router(state: GatewayState) -> Router {
         .with_state(door)
 }
 
+#[cfg(test)]
+mod documents_test;
 #[cfg(test)]
 mod fuzz_test;
 #[cfg(test)]

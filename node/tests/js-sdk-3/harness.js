@@ -5,6 +5,7 @@ const { execFileSync } = require('node:child_process');
 const { createRequire } = require('node:module');
 const { mkdtempSync, readFileSync, rmSync, writeFileSync } = require('node:fs');
 const http = require('node:http');
+const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 
@@ -36,6 +37,29 @@ function cli(...args) {
   const target = ['--target', path.dirname(path.resolve(devFile)), '-o', 'json'];
   const out = execFileSync(binary, [...args, ...target], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   return out.trim() ? JSON.parse(out) : undefined;
+}
+
+/** A port of three in a row that nobody listens on. */
+async function freePort() {
+  const listener = net.createServer();
+  await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
+  const { port } = listener.address();
+  await new Promise((resolve) => listener.close(resolve));
+  return Math.min(port, 65000);
+}
+
+/** Runs `what` with the `dev.json` of one more node, a cluster of its own, whose process has `variables`. */
+async function ownNode(variables, what) {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'yunbase-own-node-'));
+  const node = (...words) => execFileSync(process.env.YUNBASE_BIN, words, { encoding: 'utf8', stdio: 'pipe', env: { ...process.env, ...variables } });
+  node('dev', '--nodes', '1', '--port', String(await freePort()), '--dir', folder, '--ephemeral', '--detach');
+  try {
+    const own = JSON.parse(readFileSync(path.join(folder, 'dev.json'), 'utf8'));
+    return await what(own, (...words) => node(...words, '--target', folder));
+  } finally {
+    node('dev', 'stop', '--dir', folder);
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** A file with a secret for the command line. */
@@ -95,4 +119,4 @@ function browser() {
   globalThis.WebSocket ??= class {};
 }
 
-module.exports = { PASSWORD, auth, browser, cli, dev, newName, nextHost, packagesOf, wechat };
+module.exports = { PASSWORD, auth, browser, cli, dev, newName, nextHost, ownNode, packagesOf, wechat };

@@ -56,17 +56,21 @@ const adapter = {
   }),
 };
 
-/** js-sdk 1: endpoint for all apps of the process, tokens in its own cache. */
+/** js-sdk 1: endpoint for all apps of the process, tokens in its own cache; `null` for nobody yet. */
 async function js1(accessToken = credential(), host = nextHost()) {
   const cloudbase = load(1, '@cloudbase/js-sdk');
   cloudbase.useAdapters(adapter);
   cloudbase.registerEndPoint(`http://${host}/web`);
   const app = cloudbase.init({ env: dev.env });
+  if (accessToken === null) return app;
   const { keys } = app.cache;
   const tokens = { accessTokenKey: accessToken, accessTokenExpireKey: Date.now() + 3600e3, refreshTokenKey: 'unused' };
   for (const [key, value] of Object.entries(tokens)) await app.cache.setStoreAsync(keys[key], value);
   return app;
 }
+
+/** Sends js-sdk 1 elsewhere, all apps of the process. */
+js1.pointAt = (host) => load(1, '@cloudbase/js-sdk').registerEndPoint(`http://${host}/web`);
 
 /** js-sdk 2: its login address is fixed at init, so the auth object is made anew after the endpoint. */
 async function js2(accessToken = credential(), host = nextHost()) {

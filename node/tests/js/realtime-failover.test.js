@@ -1,29 +1,13 @@
 'use strict';
 // Watches through the death of the node that serves them, on a cluster of their own: other tests need theirs alive.
 
-const { execFileSync } = require('node:child_process');
-const { mkdtempSync, readFileSync, rmSync } = require('node:fs');
-const os = require('node:os');
-const path = require('node:path');
 const test = require('node:test');
 const assert = require('node:assert/strict');
-
-const port = Number(process.env.YUNBASE_TEST_PORT || 17600) + 300;
-const dir = mkdtempSync(path.join(os.tmpdir(), 'yunbase-realtime-'));
-const run = (...words) => execFileSync(process.env.YUNBASE_BIN || 'yunbase', ['dev', ...words, '--dir', dir], { stdio: 'ignore' });
-run('--nodes', '3', '--port', String(port), '--ephemeral', '--detach');
-process.env.YUNBASE_DEV_JSON = path.join(dir, 'dev.json');
-
+const { nodes, run } = require('./own-cluster')({ portOffset: 300 });
 const { collection, options, sdk } = require('./cluster');
 const { Door, Watch } = require('./watching');
 const { js1, js2, js3 } = require('./apps');
 
-test.after(() => {
-  run('stop');
-  rmSync(dir, { recursive: true, force: true });
-});
-
-const nodes = () => JSON.parse(readFileSync(process.env.YUNBASE_DEV_JSON, 'utf8')).nodes;
 const sorted = (docs) => [...docs].sort((a, b) => (a._id < b._id ? -1 : 1));
 
 test('RT07 watches go on at another node when theirs is killed, and miss and repeat nothing', async () => {

@@ -116,7 +116,8 @@ test('RT10 a watch sees the writes of every node, in the order of the database',
   await watch.close();
 });
 
-test('RT sockets: tickets are checked, and sockets without login do nothing', async () => {
+test('RT08 sockets: tickets are checked, sockets without login do nothing, heartbeats are answered', async () => {
+  const todo = await collection([{ _id: 'a', n: 1 }]);
   const [node, other] = [dev.http[0], dev.http.at(-1)];
   const sign = async () => {
     const body = JSON.stringify({ action: 'auth.wsWebSign', env: dev.env, access_token: credential() });
@@ -139,6 +140,11 @@ test('RT sockets: tickets are checked, and sockets without login do nothing', as
   assert.equal((await login(`${signStr}x`)).msgData.code, 'SIGN_INVALID_ERROR');
   assert.deepEqual((await login(signStr)).msgData, { envId });
   assert.equal((await ask({ msgType: 'PING', msgData: null })).msgType, 'PONG');
+  const watched = await ask({ msgType: 'INIT_WATCH', msgData: { envId, collName: todo.collectionName, query: '{}' } });
+  assert.equal(watched.msgType, 'INIT_EVENT');
+  const { queryID, currEvent } = watched.msgData;
+  const checked = await ask({ msgType: 'CHECK_LAST', msgData: { queryID, eventID: currEvent } });
+  assert.deepEqual([checked.msgType, checked.msgData], ['CHECK_EVENT', { queryID, currEvent }]);
   const rebuild = { msgType: 'REBUILD_WATCH', msgData: { envId, collName: 'c', queryID: 'made up', eventID: 1 } };
   assert.equal((await ask(rebuild)).msgData.code, 'QUERYID_INVALID_ERROR');
   const metrics = await (await fetch(`${other}/metrics`)).text();

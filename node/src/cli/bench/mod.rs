@@ -59,6 +59,9 @@ pub struct BenchCommand {
     /// With `watch`: documents written a second
     #[arg(long, default_value_t = 100.0)]
     writes_per_second: f64,
+    /// With `watch`: queries over which the watches are spread; each write concerns one of them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rooms: u32,
     /// Also report the CPU time and memory of the nodes (a development cluster on this machine)
     #[arg(long)]
     server_cpu: bool,
@@ -157,6 +160,7 @@ impl BenchCommand {
         let report = if watch {
             let plan = watch::Plan {
                 watches: clients,
+                rooms: (self.rooms as usize).min(clients),
                 writes_per_second: self.writes_per_second,
                 seconds: self.seconds,
                 warmup_seconds: self.warmup_seconds,

@@ -1,6 +1,7 @@
 //! `yunbase bench watch`: how long after its acknowledgement a write reaches those who watch.
 //!
-//! All watches are on one collection, to which documents are added at an even rate; each write is told to each watch.
+//! All watches are on one collection, to which documents are added at an even rate. The watches are spread over rooms,
+//! as those of a chat would be: each write is told to every watch of its room.
 //! The latency of an event runs from the moment the writer had its answer; an event that is there before counts as
 //! one microsecond.
 
@@ -46,6 +47,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) watches: usize,
+    pub(super) rooms: usize,
     pub(super) writes_per_second: f64,
     pub(super) seconds: f64,
     pub(super) warmup_seconds: f64,
@@ -99,8 +101,15 @@ impl Plan {
         for (number, from) in (0..self.watches).step_by(WATCHES_A_SOCKET).enumerate() {
             let watches = WATCHES_A_SOCKET.min(self.watches - from);
             let endpoint = &target.endpoints()[number % target.endpoints().len()];
-            let socket = Socket::open(target, endpoint, collection, watches).await?;
-            sockets.spawn(socket.run(shared.clone(), watches as u64 * total));
+            let rooms: Vec<u64> = (from..from + watches)
+                .map(|watch| (watch % self.rooms) as u64)
+                .collect();
+            let expected = rooms
+                .iter()
+                .map(|room| self.writes_to(*room, 0, total))
+                .sum();
+            let socket = Socket::open(target, endpoint, collection, &rooms).await?;
+            sockets.spawn(socket.run(shared.clone(), expected));
         }
         let before = self.usage(target)?;
         let begun = Instant::now();
@@ -115,7 +124,9 @@ impl Plan {
             while writes.len() >= WRITES_IN_FLIGHT_MAX {
                 writes.join_next().await;
             }
-            let document = doc! { "_id": number as i64, "v": "x".repeat(self.value_bytes) };
+            let room = (number % self.rooms as u64) as i64;
+            let document =
+                doc! { "_id": number as i64, "room": room, "v": "x".repeat(self.value_bytes) };
             writes.spawn(write(
                 client.collection::<Document>(collection),
                 document,
@@ -145,10 +156,13 @@ impl Plan {
                 "some sockets had not got all events {ANSWER_TIMEOUT:?} after the last write"
             ),
         }
-        let expected = (total - warmup) * self.watches as u64;
+        let expected = (0..self.watches)
+            .map(|watch| self.writes_to((watch % self.rooms) as u64, warmup, total))
+            .sum::<u64>();
         let missing = missing.max(expected.saturating_sub(seen.len()));
         let mut report = Report::new(NAME, self.watches, seconds, &seen, errors + missing);
         let per_second = (total - warmup) as f64 / seconds;
+        report.extras.insert("rooms".into(), json!(self.rooms));
         report.extras.insert("writes".into(), json!(total - warmup));
         report.extras.insert(
             "writes_per_s".into(),
@@ -158,6 +172,12 @@ impl Plan {
             report.add_server_usage(before, after);
         }
         Ok(report)
+    }
+
+    /// How many of the writes from one number to before another concern a room.
+    fn writes_to(&self, room: u64, from: u64, to: u64) -> u64 {
+        let before = |end: u64| end.saturating_sub(room).div_ceil(self.rooms as u64);
+        before(to) - before(from)
     }
 
     fn usage(&self, target: &Environment) -> Result<Usage, CliError> {
@@ -201,7 +221,7 @@ impl Socket {
         target: &Environment,
         endpoint: &str,
         collection: &str,
-        watches: usize,
+        rooms: &[u64],
     ) -> Result<Self, CliError> {
         let sign = sign(target, endpoint).await?;
         let text = |name: &str| sign[name].as_str().unwrap_or_default().to_owned();
@@ -215,11 +235,12 @@ impl Socket {
             "exMsgData": {"signStr": text("signStr")},
         });
         socket.ask(&login, "LOGIN_RES").await?;
-        for number in 0..watches {
+        for (number, room) in rooms.iter().enumerate() {
+            let query = json!({ "room": room }).to_string();
             let watch_id = format!("w{number}");
             let init = json!({
                 "watchId": watch_id, "requestId": watch_id, "msgType": "INIT_WATCH",
-                "msgData": {"envId": target.env, "collName": collection, "query": "{}"},
+                "msgData": {"envId": target.env, "collName": collection, "query": query},
             });
             socket.ask(&init, "INIT_EVENT").await?;
         }
