@@ -3,38 +3,14 @@
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { PASSWORD, auth: rest, cli, dev, newName, nextHost, packagesOf } = require('./harness');
+const { PASSWORD, cli, dev, nextHost, packagesOf } = require('./harness');
+const { administrator, data, newCollection, newUser } = require('./http');
 
 const packages = packagesOf('YUNBASE_JS3_DIR', __dirname);
 const cloudbase = packages('@cloudbase/js-sdk').default ?? packages('@cloudbase/js-sdk');
 const app = cloudbase.init({ env: dev.env });
 const auth = app.auth();
 const db = () => { app.registerHost(nextHost(), 'http'); return app.database(); };
-
-const administrator = `${dev.secretId}.${dev.secretKey}`;
-
-/** A request to the REST of the database, with anybody's token. */
-async function data(method, route, { token, body } = {}) {
-  const prefix = '/v1/database/instances/(default)/databases/(default)';
-  const response = await fetch(`http://${nextHost()}${prefix}${route}`, {
-    method, headers: { authorization: `Bearer ${token}` }, body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  return { status: response.status, body: await response.json() };
-}
-
-async function newCollection(mode, ...rule) {
-  const collectionName = newName();
-  const made = await data('POST', '/collections', { token: administrator, body: { collectionName } });
-  assert.equal(made.status, 200, JSON.stringify(made.body));
-  if (mode) cli('rules', 'set', collectionName, mode, ...rule);
-  return collectionName;
-}
-
-async function newUser() {
-  const username = newName();
-  const { body } = await rest('POST', '/v1/signup', { body: { username, password: PASSWORD } });
-  return { username, uid: body.sub, token: body.access_token };
-}
 
 const all = async (name) => (await data('GET', `/collections/${name}/documents?order=${encodeURIComponent('[{"field":"_id","direction":"asc"}]')}`, { token: administrator })).body.list;
 const add = (token, name, document, transactionId) => data('POST', `/collections/${name}/documents`, { token, body: { data: [document], transactionId } });
