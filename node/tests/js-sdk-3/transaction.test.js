@@ -41,7 +41,7 @@ test('TX01 TX02 TX04 TX05: js-sdk 3 runs transactions on what is the signed-in u
   await auth.signOut();
 });
 
-test('AC TX: inside of a transaction the rules hold for each read and write', async () => {
+test('RU01 TX04: inside of a transaction the rules hold for each read and write', async () => {
   const rule = JSON.stringify({ read: true, create: true, delete: false, update: 'doc._openid == auth.openid && doc.n < 10' });
   const [open, own] = [await newCollection('custom', '--rule', rule), await newCollection()];
   const [ann, bob] = [await newUser(), await newUser()];
@@ -66,7 +66,7 @@ test('AC TX: inside of a transaction the rules hold for each read and write', as
   assert.deepEqual((await all(open)).map((one) => [one._id, one.n]), [['a', { $numberInt: '1' }], ['b', { $numberInt: '9' }]]);
 });
 
-test('AC TX: a change of rules and the end of a sign-in come before the commit', async () => {
+test('RU01 AU23 TX01: a change of rules and the end of a sign-in come before the commit', async () => {
   const name = await newCollection('readonly');
   const ann = await newUser();
   await add(ann.token, name, { _id: 'a', n: 1 });
@@ -77,7 +77,7 @@ test('AC TX: a change of rules and the end of a sign-in come before the commit',
   cli('rules', 'set', name, 'readonly');
   const third = await begin(ann.token);
   assert.equal((await update(ann.token, name, 'a', { n: 3 }, third)).body.updated, 1);
-  cli('user', 'revoke', ann.uid);
+  cli('user', 'revoke', ann.username);
   assert.equal((await commit(ann.token, third)).status, 401);
   assert.deepEqual((await all(name)).map((one) => one.n), [{ $numberInt: '1' }]);
 });
@@ -93,7 +93,7 @@ test('TX08: nothing appears behind a query of a transaction', async () => {
   assert.equal((await commit(ann.token, id)).body.code, 'DATABASE_TRANSACTION_CONFLICT');
 });
 
-test('ST08 AC: a join shows what the rules of the other collection show, and none of a closed one', async () => {
+test('ST08 RU01: a join shows what the rules of the other collection show, and none of a closed one', async () => {
   const [root, own, closed] = [await newCollection('readonly'), await newCollection(), await newCollection('adminonly')];
   const [ann, bob] = [await newUser(), await newUser()];
   await add(ann.token, root, { _id: 'r', key: 1 });
