@@ -17,7 +17,7 @@ pub struct Grant {
     /// Readable are the documents that match this filter; empty = all. Watches of callers with equal restrictions
     /// share one evaluation.
     pub restriction: RawDocumentBuf,
-    /// Changes when the answer might: compared by [`Access::standing`].
+    /// Changes with the rules that say so.
     pub version: u64,
 }
 
@@ -30,7 +30,8 @@ pub enum Standing {
     Ended,
 }
 
-/// Decides what callers may watch. Asked when a watch opens or resumes, and every few seconds.
+/// Decides what callers may watch. Asked when a watch opens or resumes, and once more when its first answer has been
+/// read; from then on the change log tells what ends it.
 pub trait Access: Send + Sync + 'static {
     /// What `caller` may read of `collection` by `query`, or a refusal with `COLLECTION_PERMISSION_DENIED`.
     fn admit<'a>(
@@ -47,17 +48,8 @@ pub trait Access: Send + Sync + 'static {
         Ok(query)
     }
 
-    /// Whether a grant is still what [`Self::admit`] would answer. If not, the watch ends with
-    /// `QUERYID_INVALID_ERROR` and its client asks anew.
-    fn holds<'a>(
-        &'a self,
-        caller: &'a Caller,
-        env: &'a str,
-        collection: &'a str,
-        grant: &'a Grant,
-    ) -> BoxFuture<'a, bool>;
-
-    /// Whether the caller's session or key still opens anything.
+    /// Whether the caller's session or key still opens anything. Asked every few seconds too, because sessions and keys
+    /// also end by the clock.
     fn standing<'a>(&'a self, caller: &'a Caller, env: &'a str) -> BoxFuture<'a, Standing>;
 }
 
@@ -85,16 +77,6 @@ impl Access for KeysOnly {
             Caller::Administrator { .. } | Caller::System => Ok(Grant::default()),
         };
         Box::pin(std::future::ready(outcome))
-    }
-
-    fn holds<'a>(
-        &'a self,
-        _caller: &'a Caller,
-        _env: &'a str,
-        _collection: &'a str,
-        _grant: &'a Grant,
-    ) -> BoxFuture<'a, bool> {
-        Box::pin(std::future::ready(true))
     }
 
     fn standing<'a>(&'a self, caller: &'a Caller, env: &'a str) -> BoxFuture<'a, Standing> {

@@ -2,7 +2,7 @@
 //! are in force.
 //!
 //! Rules are compiled when a watch opens or resumes: `now` and `get()` in them have the values of that moment. When the
-//! rules of a collection change, its watches end and their clients ask anew.
+//! rules of a collection change, the watches of end users end at that place of the change log, and their clients ask anew.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,20 +68,6 @@ impl Access for ByRules {
             Caller::User(user) => fill_in(&query, user),
             Caller::Administrator { .. } | Caller::System => Ok(query),
         }
-    }
-
-    fn holds<'a>(
-        &'a self,
-        caller: &'a Caller,
-        env: &'a str,
-        collection: &'a str,
-        grant: &'a Grant,
-    ) -> BoxFuture<'a, bool> {
-        let holds = match caller {
-            Caller::User(_) => self.router.rules_version(env, collection) == Some(grant.version),
-            Caller::Administrator { .. } | Caller::System => true,
-        };
-        Box::pin(std::future::ready(holds))
     }
 
     fn standing<'a>(&'a self, caller: &'a Caller, env: &'a str) -> BoxFuture<'a, Standing> {

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use yunbase_docdb::Position;
 use yunbase_docdb::change_log::{Change, ChangeKind, ChangesError};
 
+use super::ending::Ending;
 use super::evaluation::{Evaluation, Outcome};
 use super::event::{Event, Images};
 use super::limits::Limits;
 use super::outbox::{Subscriber, Texts};
-use super::query::QueryKey;
+use super::query::{QueryKey, WatchQuery};
 use super::registry::Registry;
 use super::source::ChangeSource;
-use crate::call::{Failure, Retry};
+use crate::call::{EndUser, Failure, Retry};
 
 /// Longest that a limited result may take to be read anew: all other watches of the group wait meanwhile.
 const REFILL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -104,7 +105,7 @@ impl Follower {
             .and_then(|number| self.registry.get_mut(number))
             .map(|shared| shared.evaluation.position);
         let meeting = shared_at.map_or(self.position, |at| at.max(self.position));
-        match self.catch_up(&mut evaluation, meeting) {
+        match self.catch_up(&mut evaluation, meeting, subscriber.user.as_deref()) {
             Ok(Some(events)) => match texts(&events) {
                 Ok(texts) if subscriber.events(&texts) => {}
                 _ => return,
@@ -137,6 +138,7 @@ impl Follower {
         &self,
         evaluation: &mut Evaluation,
         meeting: Position,
+        user: Option<&EndUser>,
     ) -> Result<Option<Vec<Arc<Event>>>, Failure> {
         let mut events = Vec::new();
         let mut after = evaluation.position;
@@ -149,6 +151,12 @@ impl Follower {
                     return Ok(Some(events));
                 }
                 let query = &evaluation.query.query;
+                if let Some(user) = user
+                    && let Some(ending) = Ending::of(&change)
+                    && let Some(failure) = ending.ends(query, user)
+                {
+                    return Err(failure);
+                }
                 if change.collection == query.collection && change.env == query.env {
                     let images = Images::new(change);
                     follow(
@@ -187,10 +195,13 @@ impl Follower {
             }
         };
         let mut touched = Vec::new();
+        let mut endings = Vec::new();
         for (position, change) in read.changes {
+            endings.extend(Ending::of(&change));
             self.change(position, change, &mut touched);
         }
         self.position = read.next;
+        self.end(&endings);
         touched.sort_unstable();
         touched.dedup();
         for number in touched {
@@ -238,6 +249,29 @@ impl Follower {
         }
     }
 
+    /// Ends the watches of end users that any of `endings` concerns, before anything of the same read is told: what
+    /// comes behind an ending is not for them, and what came before it they get when they watch anew.
+    fn end(&mut self, endings: &[Ending]) {
+        if endings.is_empty() {
+            return;
+        }
+        for (_, shared) in self.registry.values_mut() {
+            let query = shared.evaluation.query.clone();
+            let ended = shared.subscribers.extract_if(.., |subscriber| {
+                let user = subscriber.user.as_deref();
+                user.is_some_and(|user| why_ended(endings, &query.query, user).is_some())
+            });
+            for subscriber in ended {
+                let user = subscriber.user.clone();
+                if let Some(failure) = user.and_then(|user| why_ended(endings, &query.query, &user))
+                {
+                    subscriber.fail(&failure.code, &failure.message);
+                }
+            }
+        }
+        self.sweep();
+    }
+
     fn tell(&mut self, number: u64) {
         let Some(shared) = self.registry.get_mut(number) else {
             return;
@@ -267,6 +301,10 @@ impl Follower {
     }
 }
 
+fn why_ended(endings: &[Ending], query: &WatchQuery, user: &EndUser) -> Option<Failure> {
+    endings.iter().find_map(|ending| ending.ends(query, user))
+}
+
 /// Takes one change into a query that it may concern.
 pub(crate) fn follow(
     source: &dyn ChangeSource,
@@ -277,7 +315,7 @@ pub(crate) fn follow(
     events: &mut Vec<Arc<Event>>,
 ) -> Result<(), Failure> {
     match change.kind {
-        ChangeKind::CreateCollection => return Ok(()),
+        ChangeKind::CreateCollection | ChangeKind::SetAccess => return Ok(()),
         ChangeKind::DropCollection if position > evaluation.position => {
             let message = "the collection that is watched was dropped";
             return Err(Failure::new(

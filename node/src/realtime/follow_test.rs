@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use yunbase_docdb::Position;
 use yunbase_docdb::change_log::Retention;
+use yunbase_docdb::op::Op;
 
 use super::bed::{Bed, ENV, NOW_MS, Subscriber as Client, raw};
 use super::evaluation::Evaluation;
@@ -20,6 +21,8 @@ use super::outbox::{Next, Outbox, Subscriber, Watch};
 use super::query::{Compiled, WatchQuery};
 use super::replay::{self, Replay, Replayed};
 use super::source::ChangeSource as _;
+use crate::auth::records::SESSIONS;
+use crate::call::{EndUser, LoginType};
 
 fn limits() -> Arc<Limits> {
     Arc::new(Limits {
@@ -153,7 +156,7 @@ impl Watched {
             Arc::default(),
             Arc::new(Counters::default()),
         );
-        let subscriber = Subscriber::new(watch.clone(), outbox.clone());
+        let subscriber = Subscriber::new(watch.clone(), outbox.clone(), None);
         let watched = Self {
             query,
             client,
@@ -165,10 +168,19 @@ impl Watched {
         (watched, subscriber)
     }
 
+    /// All messages that wait, as they are sent.
+    fn texts(&self) -> Vec<String> {
+        use futures::FutureExt as _;
+        let next = || match self.outbox.next().now_or_never() {
+            Some(Next::Send(text)) => Some(text),
+            _ => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     /// Takes all messages that wait.
     fn receive(&mut self) {
-        use futures::FutureExt as _;
-        while let Some(Next::Send(text)) = self.outbox.next().now_or_never() {
+        for text in self.texts() {
             let message: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(message["msgType"], "NEXT_EVENT", "{text}");
             self.client.take(&message["msgData"]);
@@ -302,7 +314,7 @@ fn a_dropped_collection_ends_its_watches() {
     let anchored = queries().remove(3);
     let (watched, join) = Watched::open(&bed, anchored, &limits);
     follower.work(vec![join]);
-    bed.run(yunbase_docdb::op::Op::DropCollection {
+    bed.run(Op::DropCollection {
         collection: "c".into(),
     });
     settle(&mut follower);
@@ -387,4 +399,78 @@ fn a_long_absence_is_made_up_in_pages() {
         })
         .collect();
     assert_eq!(pages, [4, 4, 102, 999]);
+}
+
+/// Of two watches of the same query, the end user's ends at the change that takes its right away and gets nothing
+/// behind it, wherever in its opening that change comes; the administrator's goes on.
+#[test]
+fn watches_of_end_users_end_where_the_log_says_so() {
+    let ann = Arc::new(EndUser {
+        uid: "ann".into(),
+        openid: "ann".into(),
+        login_type: LoginType::Email,
+        session: "s1".into(),
+    });
+    let rules = |bed: &Bed| {
+        bed.run(Op::SetAccess {
+            collection: "c".into(),
+            access: raw(&doc! { "mode": "PRIVATE" }),
+        });
+    };
+    let sign_out = |id: &str, bed: &Bed| {
+        bed.run(Op::Remove {
+            collection: SESSIONS.into(),
+            filter: raw(&doc! { "_id": id }),
+            multi: false,
+        });
+    };
+    type Act<'a> = &'a dyn Fn(&Bed);
+    let cases: [(Act<'_>, Option<&str>); 3] = [
+        (&rules, Some("QUERYID_INVALID_ERROR")),
+        (
+            &|bed| sign_out("s1", bed),
+            Some("COLLECTION_PERMISSION_DENIED"),
+        ),
+        (&|bed| sign_out("s2", bed), None),
+    ];
+    for (act, code) in cases {
+        for joined_before in [true, false] {
+            let (bed, limits) = (Bed::new(), limits());
+            bed.run(Op::CreateCollection {
+                collection: SESSIONS.into(),
+            });
+            bed.run(Op::Insert {
+                collection: SESSIONS.into(),
+                documents: ["s1", "s2"].map(|id| raw(&doc! { "_id": id })).to_vec(),
+            });
+            let mut follower = Follower::new(bed.clone(), limits.clone());
+            let all = query(&doc! {}, &doc! {}, None);
+            let (mut users, mut join) = Watched::open(&bed, all.clone(), &limits);
+            join.subscriber.user = Some(ann.clone());
+            let (mut administrators, other) = Watched::open(&bed, all, &limits);
+            let mut joins = vec![other, join];
+            if joined_before {
+                follower.work(std::mem::take(&mut joins));
+            }
+            bed.insert(&[doc! { "_id": "before" }]);
+            act(&bed);
+            bed.insert(&[doc! { "_id": "behind" }]);
+            follower.work(joins);
+            settle(&mut follower);
+            administrators.receive();
+            assert_eq!(administrators.client.documents.len(), 2);
+            if let Some(code) = code {
+                let messages = users.texts();
+                let told = messages.last().expect("the end");
+                assert!(told.contains(code), "{told}");
+                assert!(
+                    messages.iter().all(|text| !text.contains("behind")),
+                    "{messages:?}"
+                );
+            } else {
+                users.receive();
+                assert_eq!(users.client.documents.len(), 2);
+            }
+        }
+    }
 }

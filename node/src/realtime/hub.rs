@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot, watch};
 use yunbase_docdb::Position;
 
-use super::access::{Access, Grant};
+use super::access::{Access, Grant, Standing};
 use super::evaluation::Evaluation;
 use super::event::{self, DataType, Event, QueueType};
 use super::follow::Join;
@@ -30,6 +30,8 @@ use crate::node::now_ms;
 
 /// Number of the first result. Events are numbered from the next one.
 const FIRST_NUMBER: u64 = 1;
+/// Times that a first result is read because the access rules changed meanwhile.
+const ADMISSIONS_MAX: usize = 3;
 /// What stands for an empty result where a list of documents must not be empty: it enters and leaves at once.
 const NOTHING: &str = r#""DataType":"init","QueueType":"init","DocID":"","Doc":"{\"_id\":\"\"}"}"#;
 const NOTHING_ENDS: &str = r#""DataType":"remove","QueueType":"dequeue","DocID":"","Doc":""}"#;
@@ -58,13 +60,6 @@ pub(crate) struct Opening {
     pub(crate) request_id: String,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) deadline: Instant,
-}
-
-/// An open watch, with what must hold for it to stay so.
-pub(crate) struct Opened {
-    pub(crate) watch: Arc<Watch>,
-    pub(crate) collection: String,
-    pub(crate) grant: Grant,
 }
 
 struct FirstResult {
@@ -105,7 +100,7 @@ impl Hub {
         &self,
         opening: Opening,
         asked: &InitWatch<'_>,
-    ) -> Result<Opened, Failure> {
+    ) -> Result<Arc<Watch>, Failure> {
         let now_ms = now_ms();
         let mut query = WatchQuery {
             env: opening.env.clone(),
@@ -119,17 +114,26 @@ impl Hub {
             limit: message::limit(asked.limit.as_ref(), &self.limits)?,
             now_ms,
         };
-        let grant = self.admit(&opening, &query).await?;
-        query.restriction.clone_from(&grant.restriction);
         let (group, source) = self.sources.of_env(&query.env)?;
-        let first = self
-            .first_result(&source, query.clone(), 0, opening.deadline)
-            .await?;
+        let mut grant = self.admit(&opening, &query).await?;
+        let mut admissions = 1;
+        let first = loop {
+            query.restriction.clone_from(&grant.restriction);
+            let first = self
+                .first_result(&source, query.clone(), 0, opening.deadline)
+                .await?;
+            match self.changed(&opening, &query, &grant).await? {
+                None => break first,
+                Some(_) if admissions == ADMISSIONS_MAX => return Err(rules_change_too_often()),
+                Some(new) => grant = new,
+            }
+            admissions += 1;
+        };
         let query_id: Arc<str> = QueryId::new(&query, first.began, first.count)
             .seal(&self.seal, &query.env)
             .ok_or_else(not_founded)?
             .into();
-        let watch = Watch::new(opening.watch_id, query_id, FIRST_NUMBER);
+        let watch = Watch::new(opening.watch_id.clone(), query_id, FIRST_NUMBER);
         opening.outbox.answer(message::init_event(
             &watch.watch_id,
             &opening.request_id,
@@ -137,20 +141,20 @@ impl Hub {
             FIRST_NUMBER,
             &first.list,
         ));
-        self.follow(group, &source, first.evaluation, &watch, opening.outbox)
+        self.follow(group, &source, first.evaluation, &watch, opening)
             .await;
-        Ok(Opened {
-            watch,
-            collection: query.collection,
-            grant,
-        })
+        Ok(watch)
     }
 
     /// Resumes a watch that this node or another one opened.
     ///
     /// A query without limit gets exactly the events that it missed. One with a limit, and one whose beginning the
     /// change log no longer holds, gets its whole result anew as one step, which replaces the client's documents.
-    pub(crate) async fn resume(&self, opening: Opening, asked: &Resume) -> Result<Opened, Failure> {
+    pub(crate) async fn resume(
+        &self,
+        opening: Opening,
+        asked: &Resume,
+    ) -> Result<Arc<Watch>, Failure> {
         let id = QueryId::open(&self.seal, &opening.env, &asked.query_id)
             .filter(|id| {
                 asked
@@ -178,7 +182,6 @@ impl Hub {
         self.counters.resumed();
         let (group, source) = self.sources.of_env(&query.env)?;
         source.barrier(opening.deadline).await?;
-        let collection = query.collection.clone();
         let query_id: Arc<str> = asked.query_id.as_str().into();
         let tasks = self.tasks(group, &source);
         let replayed = if query.limit.is_some() {
@@ -198,6 +201,9 @@ impl Hub {
                 Failure::new("SYS_ERR", message, Retry::Safe)
             })??
         };
+        if self.changed(&opening, &query, &grant).await?.is_some() {
+            return Err(resync("what the caller may read has changed meanwhile"));
+        }
         let answer = |watch: &Watch, last, list: &str| {
             opening.outbox.answer(message::next_event(
                 &watch.watch_id,
@@ -210,15 +216,15 @@ impl Hub {
         let watch = match replayed {
             Replayed::All(texts, evaluation) => {
                 let (last, list) = numbered(asked.event_id, &texts);
-                let watch = Watch::new(opening.watch_id, query_id, last);
+                let watch = Watch::new(opening.watch_id.clone(), query_id, last);
                 answer(&watch, last, &list);
-                self.follow(group, &source, *evaluation, &watch, opening.outbox)
+                self.follow(group, &source, *evaluation, &watch, opening)
                     .await;
                 watch
             }
             Replayed::Some(texts) => {
                 let (last, list) = numbered(asked.event_id, &texts);
-                let watch = Watch::new(opening.watch_id, query_id, last);
+                let watch = Watch::new(opening.watch_id.clone(), query_id, last);
                 answer(&watch, last, &list);
                 // There is more: it resumes once more from here.
                 opening.outbox.resume(&watch);
@@ -228,8 +234,11 @@ impl Hub {
             Replayed::TooOld => {
                 let last = asked.event_id.saturating_add(1);
                 let first = self
-                    .first_result(&source, query, last, opening.deadline)
+                    .first_result(&source, query.clone(), last, opening.deadline)
                     .await?;
+                if self.changed(&opening, &query, &grant).await?.is_some() {
+                    return Err(resync("what the caller may read has changed meanwhile"));
+                }
                 let list = if first.list.is_empty() {
                     let nothing: Texts = Arc::new([NOTHING.into(), NOTHING_ENDS.into()]);
                     let mut list = String::new();
@@ -240,18 +249,14 @@ impl Hub {
                 } else {
                     first.list
                 };
-                let watch = Watch::new(opening.watch_id, query_id, last);
+                let watch = Watch::new(opening.watch_id.clone(), query_id, last);
                 answer(&watch, last, &list);
-                self.follow(group, &source, first.evaluation, &watch, opening.outbox)
+                self.follow(group, &source, first.evaluation, &watch, opening)
                     .await;
                 watch
             }
         };
-        Ok(Opened {
-            watch,
-            collection,
-            grant,
-        })
+        Ok(watch)
     }
 
     async fn admit(&self, opening: &Opening, query: &WatchQuery) -> Result<Grant, Failure> {
@@ -263,6 +268,28 @@ impl Hub {
                 &query.filter,
             )
             .await
+    }
+
+    /// What an end user is admitted to now that the answer has been read, unless it is what it was before: whatever has
+    /// changed behind the answer is in the part of the change log that the watch follows.
+    async fn changed(
+        &self,
+        opening: &Opening,
+        query: &WatchQuery,
+        grant: &Grant,
+    ) -> Result<Option<Grant>, Failure> {
+        if !matches!(opening.caller, Caller::User(_)) {
+            return Ok(None);
+        }
+        if self.access.standing(&opening.caller, &opening.env).await == Standing::Ended {
+            return Err(Failure::new(
+                "COLLECTION_PERMISSION_DENIED",
+                "the sign-in has been ended: sign in again",
+                Retry::Never,
+            ));
+        }
+        let new = self.admit(opening, query).await?;
+        Ok((new.version != grant.version).then_some(new))
     }
 
     fn tasks(&self, group: u32, source: &Arc<dyn ChangeSource>) -> GroupTasks {
@@ -281,9 +308,13 @@ impl Hub {
         source: &Arc<dyn ChangeSource>,
         evaluation: Evaluation,
         watch: &Arc<Watch>,
-        outbox: Arc<Outbox>,
+        opening: Opening,
     ) {
-        let subscriber = Subscriber::new(watch.clone(), outbox);
+        let user = match opening.caller {
+            Caller::User(user) => Some(user),
+            Caller::Administrator { .. } | Caller::System => None,
+        };
+        let subscriber = Subscriber::new(watch.clone(), opening.outbox, user);
         let join = Join {
             evaluation,
             subscriber,
@@ -359,6 +390,11 @@ fn numbered(before: u64, texts: &Texts) -> (u64, String) {
         event::append(&mut list, last, text);
     }
     (last, list)
+}
+
+fn rules_change_too_often() -> Failure {
+    let message = "the access rules of the collection keep changing: try again shortly";
+    Failure::new("SERVER_TIMEOUT", message, Retry::Safe)
 }
 
 fn resync(why: &str) -> Failure {

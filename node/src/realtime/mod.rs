@@ -16,6 +16,7 @@
 //! | `registry` | which queries a change may concern |
 //! | `source`, `remote` | results and changes of a group, from this node's replica or from the leader |
 //! | `follow`, `replay`, `tasks` | one reader of the log for all watches; resuming many watches in one pass |
+//! | `ending` | what ends the watches of end users: new access rules, sign-ins that were ended |
 //! | `hub` | opening and resuming |
 //! | `session`, `message`, `socket`, `outbox` | one client: its messages, its queue, its socket |
 //! | `seal`, `ticket`, `query_id` | what clients carry from node to node |
@@ -30,6 +31,7 @@
 
 pub mod access;
 pub mod by_rules;
+mod ending;
 mod evaluation;
 mod event;
 mod fields;

@@ -15,6 +15,7 @@ use super::event;
 use super::limits::Limits;
 use super::message;
 use super::metrics::Counters;
+use crate::call::EndUser;
 
 /// A watch of a socket, as the socket and whoever feeds it share it.
 #[derive(Debug)]
@@ -315,14 +316,17 @@ fn append_all(list: &mut String, first: u64, texts: &Texts, last: &mut u64) {
 pub(crate) struct Subscriber {
     pub(crate) watch: Arc<Watch>,
     pub(crate) outbox: Arc<Outbox>,
+    /// Who watches under access rules and a sign-in; `None`: an administrator.
+    pub(crate) user: Option<Arc<EndUser>>,
     ended: bool,
 }
 
 impl Subscriber {
-    pub(crate) fn new(watch: Arc<Watch>, outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn new(watch: Arc<Watch>, outbox: Arc<Outbox>, user: Option<Arc<EndUser>>) -> Self {
         Self {
             watch,
             outbox,
+            user,
             ended: false,
         }
     }
@@ -414,7 +418,7 @@ mod tests {
         let (slow, other) = (watch("slow"), watch("other"));
         assert!(outbox.events(&slow, &texts(3)));
         assert!(outbox.events(&other, &texts(1)));
-        let mut subscriber = Subscriber::new(slow, outbox.clone());
+        let mut subscriber = Subscriber::new(slow, outbox.clone(), None);
         assert!(!subscriber.events(&texts(1)));
         drop(subscriber);
         assert_eq!(sent(&outbox).await["watchId"], "other");
@@ -429,9 +433,9 @@ mod tests {
     #[tokio::test]
     async fn a_feeder_that_vanishes_makes_its_watch_resume() {
         let (outbox, _) = outbox(Limits::default());
-        drop(Subscriber::new(watch("a"), outbox.clone()));
+        drop(Subscriber::new(watch("a"), outbox.clone(), None));
         assert_eq!(sent(&outbox).await["msgType"], "CHECK_EVENT");
-        Subscriber::new(watch("a"), outbox.clone()).fail("SYS_ERR", "gone");
+        Subscriber::new(watch("a"), outbox.clone(), None).fail("SYS_ERR", "gone");
         assert_eq!(sent(&outbox).await["msgData"]["code"], "SYS_ERR");
     }
 

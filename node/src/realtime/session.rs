@@ -8,8 +8,8 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::access::{Grant, Standing};
-use super::hub::{Hub, Opened, Opening};
+use super::access::Standing;
+use super::hub::{Hub, Opening};
 use super::message::{self, Inbound, InitWatch, LoginProof, Resume};
 use super::metrics::Counted;
 use super::outbox::{Outbox, Watch};
@@ -39,8 +39,7 @@ pub(crate) struct Session {
 struct Slot {
     /// Tells requests for the same name apart.
     turn: u64,
-    env: String,
-    open: Option<Opened>,
+    open: Option<Arc<Watch>>,
     _permit: OwnedSemaphorePermit,
     _counted: Counted,
 }
@@ -48,7 +47,7 @@ struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
-            open.watch.close();
+            open.close();
         }
     }
 }
@@ -213,7 +212,7 @@ impl Session {
         let env = self.env_of(inbound.data::<Named>()?.env_id)?;
         let opening = Opening {
             caller: self.caller_in(&env)?,
-            env: env.clone(),
+            env,
             watch_id: watch_id.clone(),
             request_id: inbound.request_id.clone(),
             outbox: self.outbox.clone(),
@@ -221,7 +220,7 @@ impl Session {
         };
         let task = self.tasks.clone().try_acquire_owned();
         let task = task.map_err(|_| too_many("watches are being opened on this socket"))?;
-        let turn = self.reserve(&watch_id, env)?;
+        let turn = self.reserve(&watch_id)?;
         let (session, text, request_id) =
             (self.clone(), text.to_owned(), inbound.request_id.clone());
         tokio::spawn(async move {
@@ -232,7 +231,7 @@ impl Session {
         Ok(())
     }
 
-    async fn open(&self, opening: Opening, text: &str) -> Result<Opened, Failure> {
+    async fn open(&self, opening: Opening, text: &str) -> Result<Arc<Watch>, Failure> {
         let late = opening.deadline.into();
         let work = async {
             let _turn = self.openings.acquire().await;
@@ -256,7 +255,7 @@ impl Session {
     }
 
     /// Takes a place for a watch; one of the same name ends.
-    fn reserve(&self, watch_id: &str, env: String) -> Result<u64, Failure> {
+    fn reserve(&self, watch_id: &str) -> Result<u64, Failure> {
         let mut watches = self.watches.lock();
         watches.remove(watch_id);
         if watches.len() >= self.hub.limits.watches_per_socket_max {
@@ -268,7 +267,6 @@ impl Session {
             watch_id.to_owned(),
             Slot {
                 turn,
-                env,
                 open: None,
                 _permit: permit.map_err(|_| too_many("watches on this node"))?,
                 _counted: Counted::new(&self.hub.counters, |counters| &counters.watches),
@@ -281,7 +279,7 @@ impl Session {
         &self,
         watch_id: &str,
         turn: u64,
-        outcome: Result<Opened, Failure>,
+        outcome: Result<Arc<Watch>, Failure>,
         request_id: &str,
     ) {
         let mut watches = self.watches.lock();
@@ -289,7 +287,7 @@ impl Session {
         match (outcome, slot) {
             (Ok(opened), Some(slot)) => slot.open = Some(opened),
             // It was closed, or asked for anew, or the socket has gone.
-            (Ok(opened), None) => opened.watch.close(),
+            (Ok(opened), None) => opened.close(),
             (Err(failure), slot) => {
                 if slot.is_some() {
                     watches.remove(watch_id);
@@ -307,7 +305,7 @@ impl Session {
         let watches = self.watches.lock();
         let open = watches.get(watch_id).and_then(|slot| slot.open.as_ref());
         // Of a watch that is not here the client must resume, which a later event than its own makes it do.
-        let last = open.map_or(asked.event_id.saturating_add(1), |open| open.watch.last());
+        let last = open.map_or(asked.event_id.saturating_add(1), |open| open.last());
         self.outbox.answer(message::check_event(
             watch_id,
             &inbound.request_id,
@@ -317,49 +315,13 @@ impl Session {
         Ok(())
     }
 
-    /// Ends what the callers may no longer see. `false`: the socket ends.
+    /// Whether all callers may still use the socket; if not, it ends.
     pub(crate) async fn check_standing(&self) -> bool {
         let logins: Vec<_> = self.logins.lock().clone().into_iter().collect();
         for (env, caller) in &logins {
             if self.hub.access.standing(caller, env).await == Standing::Ended {
                 self.outbox.close(3050, "signed out");
                 return false;
-            }
-        }
-        let open: Vec<(String, String, Arc<Watch>, String, Grant)> = self
-            .watches
-            .lock()
-            .iter()
-            .filter_map(|(watch_id, slot)| {
-                let open = slot.open.as_ref()?;
-                Some((
-                    watch_id.clone(),
-                    slot.env.clone(),
-                    open.watch.clone(),
-                    open.collection.clone(),
-                    open.grant.clone(),
-                ))
-            })
-            .collect();
-        for (watch_id, env, watch, collection, grant) in open {
-            let Some((_, caller)) = logins.iter().find(|(name, _)| *name == env) else {
-                continue;
-            };
-            if !self
-                .hub
-                .access
-                .holds(caller, &env, &collection, &grant)
-                .await
-            {
-                watch.close();
-                self.watches.lock().remove(&watch_id);
-                let message = "what the caller may read has changed: open the watch anew";
-                let failure = Failure::new("QUERYID_INVALID_ERROR", message, Retry::Never);
-                self.fail(
-                    Some(&watch_id),
-                    &message::push_id(&watch.query_id, watch.last()),
-                    &failure,
-                );
             }
         }
         true

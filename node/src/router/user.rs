@@ -129,13 +129,6 @@ impl Router {
         }
     }
 
-    /// The version of a collection's rules, as this node's replica has it.
-    pub fn rules_version(&self, env: &str, collection: &str) -> Option<u64> {
-        let group = self.group_of(env).ok()?;
-        let local = self.local(group).ok()?;
-        Some(local.database().access(env, collection).ok()?.version)
-    }
-
     /// The operation, held to the rules. A refusal never reaches the database, which would notice outdated rules,
     /// so it is only given by rules that were read for it.
     async fn enforced(

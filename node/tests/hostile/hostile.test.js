@@ -13,8 +13,10 @@ const { collection, dev, nextUrl, options, sdk } = require('../js/cluster');
 // The package warns of slow queries, and these are meant to be slow.
 console.warn = () => {};
 
-/** Longest time to an answer: the nodes' own limit, and what a busy machine adds. */
-const ANSWER_MS_MAX = Number(process.env.YUNBASE_REQUEST_TIMEOUT_MS || 12000) + 5000;
+/** The nodes' own limit. */
+const REQUEST_MS_MAX = Number(process.env.YUNBASE_REQUEST_TIMEOUT_MS || 12000);
+/** Longest time to an answer: that, and what a busy machine adds. */
+const ANSWER_MS_MAX = REQUEST_MS_MAX + 5000;
 /** How much more memory a node may hold at its worst: the 100 MiB of an aggregation, a body, an answer, and what the allocator keeps. */
 const GROWTH_MIB_MAX = 300;
 /** The 99th percentile of another client may triple, or come to this: all nodes and clients share the few cores of one machine here. */
@@ -120,7 +122,10 @@ test('each hostile query ends in time with a result or a clear error, in bounded
       const refusal = await query().then(() => null, (error) => error);
       const took = Date.now() - began;
       assert.ok(took < ANSWER_MS_MAX, `${took} ms`);
-      if (code) {
+      if (code && refusal && took >= REQUEST_MS_MAX && TIME.test(refusal.code)) {
+        // A machine may be too slow to come to the limit that this query would meet.
+        assert.match(refusal.message, /time/);
+      } else if (code) {
         assert.match(refusal?.code ?? 'a result', code, refusal?.message);
         assert.match(refusal.message, words);
       } else {

@@ -5,7 +5,6 @@ const { execFileSync } = require('node:child_process');
 const { createRequire } = require('node:module');
 const { mkdtempSync, readFileSync, rmSync, writeFileSync } = require('node:fs');
 const http = require('node:http');
-const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 
@@ -39,20 +38,15 @@ function cli(...args) {
   return out.trim() ? JSON.parse(out) : undefined;
 }
 
-/** A port of three in a row that nobody listens on. */
-async function freePort() {
-  const listener = net.createServer();
-  await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
-  const { port } = listener.address();
-  await new Promise((resolve) => listener.close(resolve));
-  return Math.min(port, 65000);
-}
+// Beyond those of the other clusters of the tests, and below those that the system gives to connections.
+let ownPort = Number(process.env.YUNBASE_TEST_PORT || 17600) + 500;
 
 /** Runs `what` with the `dev.json` of one more node, a cluster of its own, whose process has `variables`. */
 async function ownNode(variables, what) {
+  ownPort += 10;
   const folder = mkdtempSync(path.join(os.tmpdir(), 'yunbase-own-node-'));
   const node = (...words) => execFileSync(process.env.YUNBASE_BIN, words, { encoding: 'utf8', stdio: 'pipe', env: { ...process.env, ...variables } });
-  node('dev', '--nodes', '1', '--port', String(await freePort()), '--dir', folder, '--ephemeral', '--detach');
+  node('dev', '--nodes', '1', '--port', String(ownPort), '--dir', folder, '--ephemeral', '--detach');
   try {
     const own = JSON.parse(readFileSync(path.join(folder, 'dev.json'), 'utf8'));
     return await what(own, (...words) => node(...words, '--target', folder));
