@@ -226,7 +226,7 @@ pub(crate) fn commit_checked(
             Err(_) => None,
         };
         let is_there = match found {
-            Some(found) => filter.matches(&*found?)?,
+            Some(found) => filter.matches(&found?)?,
             None => false,
         };
         if !is_there {
