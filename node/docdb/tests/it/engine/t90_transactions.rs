@@ -198,9 +198,12 @@ fn commit_around(
     }
 }
 
+/// A change and what it does to the result.
+type Named = (&'static str, fn(&Db));
+
 #[test]
 fn nothing_may_appear_in_disappear_from_or_change_in_what_a_query_found() {
-    let changes: [(&str, fn(&Db)); 6] = [
+    let changes: [Named; 6] = [
         ("appears", |db| change(db, 2, 5)),
         ("appears by insert", |db| {
             db.insert("a", &[doc! { "_id": 3, "n": 5 }]).unwrap();
