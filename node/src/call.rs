@@ -185,6 +185,7 @@ pub fn check_collection(caller: &Caller, op: &Op) -> Result<(), Failure> {
     };
     let is_system = match op {
         Op::Commit(transaction) => transaction.collections().any(is_system),
+        Op::CommitChecked(checked) => checked.collections().any(is_system),
         op => op.collection().is_some_and(is_system),
     };
     if is_system && *caller != Caller::System {

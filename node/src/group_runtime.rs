@@ -366,10 +366,14 @@ fn is_cheap(op: &Op) -> bool {
         | Op::Commit(_)
         | Op::SetAccess { .. }
         | Op::GetAccess { .. } => true,
-        Op::Guarded { op, .. } => is_cheap(op),
-        Op::ListCollections | Op::ListIndexes { .. } | Op::Explain(_) | Op::Aggregate { .. } => {
-            false
-        }
+        Op::Guarded { op, .. } | Op::Positioned(op) => is_cheap(op),
+        // The leader looks at the changes since its queries.
+        Op::CommitChecked(checked) => checked.queries.is_empty(),
+        Op::ListCollections
+        | Op::ListIndexes { .. }
+        | Op::Explain(_)
+        | Op::Aggregate { .. }
+        | Op::GuardedJoin { .. } => false,
     }
 }
 

@@ -406,10 +406,22 @@ impl Router {
     async fn lead(&self, request: ForwardRequest) -> ForwardResponse {
         let deadline =
             Instant::now() + Duration::from_millis(request.remaining_ms).min(self.timeout);
-        if let ForwardBody::Transaction { id, step } = request.body {
+        let step = match &request.body {
+            ForwardBody::Transaction { id, step } => Some((id, step, None)),
+            ForwardBody::UserTransaction { id, step, user } => Some((id, step, Some(user))),
+            _ => None,
+        };
+        if let Some((id, step, user)) = step {
+            let caller = match user {
+                None => Caller::Administrator {
+                    key_id: String::new(),
+                },
+                Some(user) => Caller::User(Arc::new(user.user())),
+            };
             let call = TransactionCall {
-                id,
-                step,
+                id: id.clone(),
+                step: step.clone(),
+                caller,
                 env: request.env,
                 deadline,
                 request_id: request.request_id,
@@ -438,7 +450,9 @@ impl Router {
                     Attempt::Unknown(reason) => unknown(reason).into(),
                 };
             }
-            ForwardBody::Transaction { .. } => Attempt::Done(Err(unknown_body())),
+            ForwardBody::Transaction { .. } | ForwardBody::UserTransaction { .. } => {
+                Attempt::Done(Err(unknown_body()))
+            }
             ForwardBody::Write(op) => match session {
                 Some(session) => {
                     local
@@ -551,8 +565,8 @@ impl Execute for RouterHandle {
 }
 
 impl Transact for RouterHandle {
-    fn begin(&self, env: &str) -> Result<String, Failure> {
-        self.0.begin_transaction(env)
+    fn begin(&self, env: &str, caller: &Caller) -> Result<String, Failure> {
+        self.0.begin_transaction(env, caller)
     }
 
     fn step(&self, call: TransactionCall) -> CallFuture {

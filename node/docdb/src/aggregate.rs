@@ -35,6 +35,7 @@ use bson::{Document, RawDocument, RawDocumentBuf, doc};
 
 use crate::error::Result;
 use crate::expr::Bindings;
+use crate::guard::Joined;
 use crate::op::OpReply;
 use crate::query::{Budget, exceeded};
 use crate::read::Snapshot;
@@ -51,6 +52,8 @@ pub(crate) struct Request<'a> {
     pub(crate) pipeline: &'a [RawDocumentBuf],
     /// What `$sample` draws from.
     pub(crate) seed: u64,
+    /// The other collections that it may read and what of them; `None`: all of everything.
+    pub(crate) joined: Option<&'a [Joined]>,
 }
 
 /// Carries out an aggregation.
@@ -85,7 +88,7 @@ fn run(snapshot: &Snapshot<'_>, request: &Request<'_>, sink: &mut dyn Sink) -> R
         optimize::optimize(&mut stages);
     }
     let collection = snapshot.catalog.require(request.env, request.collection)?;
-    let engine = Engine::new(snapshot, request.env, request.seed);
+    let engine = Engine::new(snapshot, request)?;
     engine.run_explained(collection, &stages, sink)
 }
 

@@ -182,6 +182,9 @@ fn execute(
             set_access(state, draft, &place, &collection, access)
         }
         WriteOp::Commit(transaction) => transaction::commit(state, draft, &place, env, transaction),
+        WriteOp::CommitChecked(checked) => {
+            transaction::commit_checked(state, draft, &place, env, checked)
+        }
         WriteOp::Guarded { .. } => Err(Error::internal("a guard inside a guard").into()),
     }
 }

@@ -14,7 +14,7 @@ use crate::guard::Guard;
 use crate::keys::{CollectionId, IndexId};
 use crate::op::{IndexSpec, OpReply};
 use crate::raw_bson;
-use crate::transaction::Transaction;
+use crate::transaction::{CheckedTransaction, Transaction};
 
 /// Names a mutating request for exactly-once: a retry carries the same pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,7 @@ pub(crate) enum WriteOp {
         op: Box<WriteOp>,
     },
     Commit(Box<Transaction>),
+    CommitChecked(Box<CheckedTransaction>),
 }
 
 impl WriteOp {

@@ -30,6 +30,7 @@ pub(crate) fn explain(snapshot: &Snapshot<'_>, env: &str, op: &Op) -> Result<OpR
             collection: name,
             pipeline,
             seed: *seed,
+            joined: None,
         };
         return Ok(OpReply::Described {
             documents: vec![raw(&aggregate::explain(snapshot, &request)?)?],

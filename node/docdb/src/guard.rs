@@ -40,6 +40,18 @@ pub struct Guard {
     pub stamp: RawDocumentBuf,
 }
 
+/// What an aggregation is held to in a collection that it joins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The collection.
+    pub collection: String,
+    /// The version of its access document that this was made from.
+    pub access_version: u64,
+    /// Documents that do not match are to the aggregation as if they did not exist.
+    #[serde(with = "raw_bson")]
+    pub visible: RawDocumentBuf,
+}
+
 impl Guard {
     /// Refuses what no guard may be, whatever the database holds.
     pub(crate) fn check(&self) -> Result<()> {
@@ -55,21 +67,12 @@ impl Guard {
 
     /// Refuses a guard that was made from another version of the collection's access document.
     pub(crate) fn check_version(&self, collection: &Collection) -> Result<()> {
-        if collection.access_version() == self.access_version {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorCode::AccessChanged,
-            format!(
-                "the access rules of collection '{}' have changed meanwhile; try again",
-                collection.name
-            ),
-        ))
+        check_version(collection, self.access_version)
     }
 
     /// The filter of a request with what is visible to it. That comes first: a condition of the request that
     /// fails on a document must not tell of documents that it cannot see.
-    pub(crate) fn narrow(&self, filter: &RawDocument) -> RawDocumentBuf {
+    pub fn narrow(&self, filter: &RawDocument) -> RawDocumentBuf {
         if self.visible.is_empty() {
             return filter.to_owned();
         }
@@ -104,7 +107,7 @@ impl Guard {
     }
 
     /// A replacement of `before` with the fields that it has to keep.
-    pub(crate) fn kept(
+    pub fn kept(
         &self,
         before: &RawDocument,
         after: RawDocumentBuf,
@@ -123,11 +126,7 @@ impl Guard {
     }
 
     /// A new document with the fields that it has to have.
-    pub(crate) fn stamped(
-        &self,
-        document: RawDocumentBuf,
-        collection: &str,
-    ) -> Result<RawDocumentBuf> {
+    pub fn stamped(&self, document: RawDocumentBuf, collection: &str) -> Result<RawDocumentBuf> {
         let mut document = document;
         for element in self.stamp.iter() {
             let (name, value) = element.map_err(malformed)?;
@@ -137,6 +136,20 @@ impl Guard {
         }
         Ok(document)
     }
+}
+
+/// Refuses what was made from another version of a collection's access document.
+pub(crate) fn check_version(collection: &Collection, version: u64) -> Result<()> {
+    if collection.access_version() == version {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorCode::AccessChanged,
+        format!(
+            "the access rules of collection '{}' have changed meanwhile; try again",
+            collection.name
+        ),
+    ))
 }
 
 /// Whether a document has a field that may only have one value; refuses any other value, and the field twice.
@@ -160,28 +173,39 @@ fn check_given(
 }
 
 /// A guard's conditions, parsed.
-pub(crate) struct Checks {
+pub struct Checks {
+    visible: Option<Filter>,
     before: Option<Filter>,
     after: Option<Filter>,
     inserted: Option<Filter>,
 }
 
 impl Checks {
-    pub(crate) fn parse(guard: &Guard, now_ms: i64) -> Result<Self> {
+    /// Parses them. `now_ms` is the time that they see.
+    pub fn parse(guard: &Guard, now_ms: i64) -> Result<Self> {
         let parse = |filter: &RawDocument| {
             (!filter.is_empty())
                 .then(|| Filter::parse(filter, &FilterContext { now_ms }))
                 .transpose()
         };
-        Filter::parse(&guard.visible, &FilterContext { now_ms })?;
         Ok(Self {
+            visible: parse(&guard.visible)?,
             before: parse(&guard.before)?,
             after: parse(&guard.after)?,
             inserted: parse(&guard.inserted)?,
         })
     }
 
-    pub(crate) fn before(&self, document: &RawDocument, collection: &str) -> Result<()> {
+    /// Whether the request sees a document.
+    pub fn sees(&self, document: &RawDocument) -> Result<bool> {
+        match &self.visible {
+            Some(visible) => visible.matches(document),
+            None => Ok(true),
+        }
+    }
+
+    /// Refuses a document that the request must not touch.
+    pub fn before(&self, document: &RawDocument, collection: &str) -> Result<()> {
         hold(
             self.before.as_ref(),
             document,
@@ -190,7 +214,8 @@ impl Checks {
         )
     }
 
-    pub(crate) fn after(&self, document: &RawDocument, collection: &str) -> Result<()> {
+    /// Refuses what a document must not become.
+    pub fn after(&self, document: &RawDocument, collection: &str) -> Result<()> {
         hold(
             self.after.as_ref(),
             document,
@@ -199,7 +224,8 @@ impl Checks {
         )
     }
 
-    pub(crate) fn inserted(&self, document: &RawDocument, collection: &str) -> Result<()> {
+    /// Refuses what must not be created.
+    pub fn inserted(&self, document: &RawDocument, collection: &str) -> Result<()> {
         hold(
             self.inserted.as_ref(),
             document,

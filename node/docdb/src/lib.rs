@@ -38,6 +38,8 @@
 //! * A query gives the same result whatever plan is chosen, from one consistent view.
 //! * A guarded operation touches and shows only what its [`Guard`] allows, and nothing at all once the access document
 //!   that the guard was made from has changed.
+//! * A transaction is committed only while every document and query that it read would be read the same: strictly
+//!   serializable within the group ([`transaction`]).
 //! * Nothing that comes from outside panics; every buffer, result, queue and step has a limit in [`limits`].
 
 mod aggregate;
@@ -84,7 +86,7 @@ pub use catalog::Access;
 pub use command::{CommandReply, SessionSequence};
 pub use database::{Database, Entry, Options};
 pub use error::{Error, ErrorCode, Result};
-pub use guard::Guard;
+pub use guard::{Checks, Guard, Joined};
 pub use keys::Position;
 pub use query::Budget;
 pub use write_plan::{Step, WritePlan};

@@ -107,6 +107,29 @@ pub const TRANSACTION_DOCUMENTS_MAX: usize = 2000;
 /// Bytes of documents that one transaction may write.
 pub const TRANSACTION_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Queries that one transaction may read by.
+pub const TRANSACTION_QUERIES_MAX: usize = 256;
+
+/// Bytes of their filters together.
+pub const TRANSACTION_QUERY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Collections whose access rules, and documents whose presence, one commit depends on.
+pub const TRANSACTION_CONDITIONS_MAX: usize = 1000;
+
+/// Changes that the apply of a commit looks at to see whether its queries still hold; the leader has looked at all
+/// others beforehand.
+pub const TRANSACTION_CHANGES_MAX: usize = 500;
+
+/// Bytes of such changes; one may always be looked at.
+pub const TRANSACTION_CHANGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Times that the apply of a commit holds an image of a document against a query.
+pub const TRANSACTION_MATCHES_MAX: usize = 2000;
+
+/// Changes that the leader looks at for a commit: those of a group within the life of a transaction, unless it is
+/// very busy.
+pub const TRANSACTION_CHANGES_WALKED_MAX: usize = 500_000;
+
 /// Outcome slots of one session: the last that many mutating requests can be retried.
 pub const SESSION_WINDOW: u16 = 1024;
 

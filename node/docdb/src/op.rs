@@ -4,9 +4,10 @@
 use bson::RawDocumentBuf;
 use serde::{Deserialize, Serialize};
 
-use crate::guard::Guard;
+use crate::guard::{Guard, Joined};
+use crate::keys::Position;
 use crate::raw_bson;
-use crate::transaction::Transaction;
+use crate::transaction::{CheckedTransaction, Transaction};
 
 /// An index as its creator defines it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +183,19 @@ pub enum Op {
     },
     /// Commits a transaction.
     Commit(Box<Transaction>),
+    /// A read whose answer tells of which moment it is.
+    Positioned(Box<Op>),
+    /// Commits a transaction that depends on more than the documents that it read.
+    CommitChecked(Box<CheckedTransaction>),
+    /// An aggregation on behalf of an end user that reads other collections too.
+    GuardedJoin {
+        /// The aggregation.
+        op: Box<Op>,
+        /// What it is held to in its own collection.
+        guard: Box<Guard>,
+        /// The same of every other collection that it may read.
+        joined: Vec<Joined>,
+    },
 }
 
 impl Op {
@@ -196,7 +210,8 @@ impl Op {
                 | Self::Explain(_)
                 | Self::Aggregate { .. }
                 | Self::GetAccess { .. }
-        ) || matches!(self, Self::Guarded { op, .. } if op.is_read())
+                | Self::GuardedJoin { .. }
+        ) || matches!(self, Self::Guarded { op, .. } | Self::Positioned(op) if op.is_read())
     }
 
     /// The collection concerned, where there is one.
@@ -215,8 +230,11 @@ impl Op {
             | Self::Aggregate { collection, .. }
             | Self::SetAccess { collection, .. }
             | Self::GetAccess { collection } => Some(collection),
-            Self::ListCollections | Self::Commit(_) => None,
-            Self::Explain(inner) | Self::Guarded { op: inner, .. } => inner.collection(),
+            Self::ListCollections | Self::Commit(_) | Self::CommitChecked(_) => None,
+            Self::Explain(inner)
+            | Self::Guarded { op: inner, .. }
+            | Self::GuardedJoin { op: inner, .. }
+            | Self::Positioned(inner) => inner.collection(),
         }
     }
 }
@@ -269,5 +287,14 @@ pub enum OpReply {
         /// One document for each collection, each index, or one plan.
         #[serde(with = "raw_bson::vec")]
         documents: Vec<RawDocumentBuf>,
+    },
+    /// The answer of a read and of which moment it is.
+    Positioned {
+        /// The answer itself.
+        reply: Box<OpReply>,
+        /// The last change that it takes into account.
+        as_of: Position,
+        /// What the time was to it.
+        now_ms: i64,
     },
 }

@@ -7,12 +7,12 @@ use crate::catalog::{self, Catalog, Collection, Index, IndexState};
 use crate::error::{Error, Result};
 use crate::executor::{self, Effort, Scan};
 use crate::explain;
-use crate::guard::{Guard, denied};
+use crate::guard::{self, Guard, Joined, denied};
 use crate::kv::{KeyRange, View};
 use crate::op::{FindOp, Op, OpReply};
 use crate::planner::{self, Access, Choice, Plan};
 use crate::query::{Budget, Query, parse_filter};
-use crate::state::load_tally;
+use crate::state::{Counters, load_tally};
 use crate::value::malformed;
 
 /// One view with the catalog that belongs to it.
@@ -51,19 +51,40 @@ impl<'a> Snapshot<'a> {
                     collection,
                     pipeline,
                     seed: *seed,
+                    joined: None,
                 };
                 aggregate::aggregate(self, &request)
             }
             Op::GetAccess { collection } => {
                 access_reply(&self.catalog.require(env, collection)?.access())
             }
-            Op::Guarded { op, guard } => self.guarded(env, op, guard),
+            Op::Guarded { op, guard } => self.guarded(env, op, guard, &[]),
+            Op::GuardedJoin { op, guard, joined } => {
+                if !matches!(**op, Op::Aggregate { .. }) {
+                    return Err(Error::internal("only aggregations join"));
+                }
+                for other in joined {
+                    let collection = self.catalog.require(env, &other.collection)?;
+                    guard::check_version(collection, other.access_version)?;
+                }
+                self.guarded(env, op, guard, joined)
+            }
+            Op::Positioned(op) => {
+                if matches!(**op, Op::Positioned(_)) {
+                    return Err(Error::internal("a position of a position"));
+                }
+                Ok(OpReply::Positioned {
+                    reply: Box::new(self.read(env, op)?),
+                    as_of: Counters::load(self.view)?.last_change,
+                    now_ms: self.now_ms,
+                })
+            }
             _ => Err(Error::internal("a write reached the reading side")),
         }
     }
 
     /// Carries out a find or count for somebody who may not see everything.
-    fn guarded(&self, env: &str, op: &Op, guard: &Guard) -> Result<OpReply> {
+    fn guarded(&self, env: &str, op: &Op, guard: &Guard, joined: &[Joined]) -> Result<OpReply> {
         if let Op::Aggregate {
             collection,
             pipeline,
@@ -76,6 +97,7 @@ impl<'a> Snapshot<'a> {
                 collection,
                 pipeline: &guard.narrow_pipeline(pipeline),
                 seed: *seed,
+                joined: Some(joined),
             };
             return aggregate::aggregate(self, &request);
         }

@@ -119,6 +119,11 @@ impl State {
         self.counters.last_change
     }
 
+    /// The last change that is no longer in the log.
+    pub(crate) fn trimmed_to(&self) -> Position {
+        self.counters.trimmed_to
+    }
+
     pub(crate) fn tally(&self, collection: CollectionId) -> Tally {
         self.tallies.get(&collection).copied().unwrap_or_default()
     }

@@ -33,6 +33,7 @@ use crate::query::{Budget, Query, parse_filter};
 use crate::read::Snapshot;
 use crate::session::{self, Seen};
 use crate::sort::Sort;
+use crate::transaction::{self, CheckedTransaction};
 use crate::update::{Update, UpdateContext};
 use crate::value::{check_document, malformed};
 use crate::write::{encode_id, encoded_id};
@@ -66,6 +67,8 @@ enum Work {
         sort: RawDocumentBuf,
         return_document: bool,
     },
+    /// A transaction whose queries are looked at before each proposal.
+    Commit(Box<CheckedTransaction>),
     /// Many documents, in steps.
     Many {
         target: Target,
@@ -139,6 +142,16 @@ impl WritePlan {
                 complete: false,
                 return_document: *return_document,
             }),
+            Work::Commit(checked) => {
+                database.with_snapshot(&budget, now_ms, |snapshot| {
+                    // Its own writes would stand in its way.
+                    if let Seen::Finished(_) = seen(snapshot, session)? {
+                        return Ok(());
+                    }
+                    transaction::walk(snapshot.view, env, &mut checked.queries, &budget)
+                })?;
+                WriteOp::CommitChecked(checked.clone())
+            }
             Work::Many { target, progress } => {
                 WriteOp::WriteStep(database.with_snapshot(&budget, now_ms, |snapshot| {
                     plan_step(snapshot, env, (target, guard), progress, session)
@@ -186,6 +199,11 @@ impl WritePlan {
             Err(error) if error.code == ErrorCode::Replan => {
                 self.replans += 1;
                 if self.replans > REPLANS_MAX {
+                    if matches!(self.work, Work::Commit(_)) {
+                        return Err(transaction::conflict(
+                            "so much meanwhile that it cannot be checked",
+                        ));
+                    }
                     return Err(Error::new(
                         ErrorCode::RequestFailed,
                         "other writes changed the matching document again and again; try again later",
@@ -203,6 +221,10 @@ fn work(op: Op) -> Result<Work> {
         Op::Commit(transaction) => {
             transaction.check()?;
             WriteOp::Commit(transaction)
+        }
+        Op::CommitChecked(checked) => {
+            checked.check()?;
+            return Ok(Work::Commit(checked));
         }
         Op::CreateCollection { collection } => WriteOp::CreateCollection { collection },
         Op::DropCollection { collection } => WriteOp::DropCollection { collection },
@@ -265,6 +287,8 @@ fn work(op: Op) -> Result<Work> {
         | Op::Explain(_)
         | Op::Aggregate { .. }
         | Op::GetAccess { .. }
+        | Op::Positioned(_)
+        | Op::GuardedJoin { .. }
         | Op::Guarded { .. } => {
             return Err(Error::internal("a read reached the writing side"));
         }

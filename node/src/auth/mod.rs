@@ -40,7 +40,7 @@ mod throttle;
 mod tickets;
 mod users;
 mod web_actions;
-mod wechat;
+pub(crate) mod wechat;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

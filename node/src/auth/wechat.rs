@@ -118,7 +118,8 @@ impl WechatClient {
 }
 
 /// TLS by the certificate authorities of this machine. Without any, only a stand-in over plain HTTP can be reached.
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
+/// TLS to servers elsewhere, trusted as this machine trusts them.
+pub(crate) fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "read the machine's certificate authorities");

@@ -211,6 +211,7 @@ pub(super) fn replied(reply: OpReply) -> proto::response::Result {
         OpReply::Described { documents } => Wire::Described(proto::Described {
             documents: documents.into_iter().map(bytes).collect(),
         }),
+        OpReply::Positioned { reply, .. } => replied(*reply),
     }
 }
 

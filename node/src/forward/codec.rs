@@ -9,7 +9,8 @@ use yunbase_docdb::change_log::Change;
 use yunbase_docdb::op::{FindOp, Op, OpReply};
 use yunbase_docdb::{Position, raw_bson};
 
-use crate::call::{Caller, Failure, ReadLevel, Retry, SessionSequence};
+use crate::auth::records::login_type_of;
+use crate::call::{Caller, EndUser, Failure, ReadLevel, Retry, SessionSequence};
 use crate::transactions::Step;
 
 const MAGIC: u8 = 0xf0;
@@ -75,6 +76,47 @@ pub enum ForwardBody {
         /// Most bytes; one change may be larger.
         bytes_max: u32,
     },
+    /// A step of the transaction of an end user.
+    UserTransaction {
+        /// Its id.
+        id: String,
+        /// What to do.
+        step: Step,
+        /// Who asks, as the sender's door established it.
+        user: ForwardUser,
+    },
+}
+
+/// An end user on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardUser {
+    uid: String,
+    openid: String,
+    login_type: String,
+    session: String,
+}
+
+impl From<&EndUser> for ForwardUser {
+    fn from(user: &EndUser) -> Self {
+        Self {
+            uid: user.uid.clone(),
+            openid: user.openid.clone(),
+            login_type: user.login_type.as_str().to_owned(),
+            session: user.session.clone(),
+        }
+    }
+}
+
+impl ForwardUser {
+    /// The user.
+    pub fn user(&self) -> EndUser {
+        EndUser {
+            uid: self.uid.clone(),
+            openid: self.openid.clone(),
+            login_type: login_type_of(&self.login_type),
+            session: self.session.clone(),
+        }
+    }
 }
 
 /// What came of it.

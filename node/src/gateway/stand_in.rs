@@ -227,7 +227,7 @@ impl Clock for Frozen {
 
 /// Knows one transaction, `t`, whose operations are carried out at once.
 impl Transact for StandIn {
-    fn begin(&self, _env: &str) -> Result<String, Failure> {
+    fn begin(&self, _env: &str, _caller: &crate::call::Caller) -> Result<String, Failure> {
         Ok("t".to_owned())
     }
 

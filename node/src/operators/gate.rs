@@ -12,7 +12,7 @@ use super::access::Access;
 use super::roles::{Action, Place};
 use crate::audit::OK;
 use crate::audit::record::{Act, Origin};
-use crate::call::{Call, CallFuture, Execute, Failure};
+use crate::call::{Call, CallFuture, Caller, Execute, Failure};
 use crate::router::TransactionCall;
 use crate::transactions::{Step, Transact};
 
@@ -122,9 +122,9 @@ impl Execute for Gate {
 }
 
 impl Transact for Gate {
-    fn begin(&self, env: &str) -> Result<String, Failure> {
+    fn begin(&self, env: &str, caller: &Caller) -> Result<String, Failure> {
         self.check(Action::DataWrite, env)?;
-        self.transactions.begin(env)
+        self.transactions.begin(env, caller)
     }
 
     fn step(&self, call: TransactionCall) -> CallFuture {

@@ -264,7 +264,7 @@ fn every_kind_of_operation() -> Vec<(&'static str, Op)> {
 struct AtOnce(Arc<Bed>);
 
 impl Transact for AtOnce {
-    fn begin(&self, _env: &str) -> Result<String, Failure> {
+    fn begin(&self, _env: &str, _caller: &Caller) -> Result<String, Failure> {
         Ok("t".to_owned())
     }
 
@@ -276,11 +276,16 @@ impl Transact for AtOnce {
     }
 }
 
+/// What operators are behind the doors.
+fn administrator_ann() -> Caller {
+    Caller::Administrator {
+        key_id: "operator:ann".into(),
+    }
+}
+
 fn request(env: &str, op: Op) -> Call {
     Call {
-        caller: Caller::Administrator {
-            key_id: "operator:ann".into(),
-        },
+        caller: administrator_ann(),
         env: env.to_owned(),
         op,
         session: None,
@@ -323,6 +328,7 @@ async fn the_gate_holds_every_operation_to_the_role() {
                             collection: "absent".into(),
                             find: FindOp::default(),
                         }))),
+                        caller: administrator_ann(),
                         env: env.to_owned(),
                         deadline: Instant::now() + Duration::from_secs(5),
                         request_id: "r".into(),
@@ -345,7 +351,10 @@ async fn the_gate_holds_every_operation_to_the_role() {
                 }
             }
             let may_write = holds && expected(Action::DataWrite, role);
-            assert_eq!(under_test.begin(env).is_ok(), may_write);
+            assert_eq!(
+                under_test.begin(env, &administrator_ann()).is_ok(),
+                may_write
+            );
         }
     }
 }

@@ -14,10 +14,10 @@ use crate::call::{Call, Caller, EndUser, Failure, ReadLevel, Retry, SessionSeque
 use crate::node::now_ms;
 use crate::rules::limits::RECOMPILATIONS_MAX;
 use crate::rules::refusal::DENIED;
-use crate::rules::{Asker, Denial, Documents, InForce, Rules, enforce, subject_of};
+use crate::rules::{Asker, Collections, Denial, Documents, InForce, Rules, enforce, subject_of};
 
 /// How the database says that rules have changed since they were compiled.
-const CHANGED: &str = "ACCESS_CHANGED";
+pub(super) const CHANGED: &str = "ACCESS_CHANGED";
 
 impl Router {
     pub(super) async fn run_for_user(
@@ -167,13 +167,14 @@ impl Router {
             router: self,
             group,
             call,
+            afresh,
         };
         enforce(call.op.clone(), asker, in_force, &documents).await
     }
 
     /// The rules of a collection: what this node knows of them, or afresh, as of a read that begins now. What it
     /// knows may be out of date.
-    async fn rules_of(
+    pub(super) async fn rules_of(
         &self,
         group: GroupId,
         call: &Call,
@@ -257,6 +258,19 @@ struct GroupDocuments<'a> {
     router: &'a Router,
     group: GroupId,
     call: &'a Call,
+    afresh: bool,
+}
+
+impl Collections for GroupDocuments<'_> {
+    fn rules<'a>(
+        &'a self,
+        collection: &'a str,
+    ) -> BoxFuture<'a, Result<(u64, Arc<Rules>), Failure>> {
+        Box::pin(
+            self.router
+                .rules_of(self.group, self.call, collection, self.afresh),
+        )
+    }
 }
 
 impl Documents for GroupDocuments<'_> {
@@ -291,4 +305,4 @@ impl Documents for GroupDocuments<'_> {
 
 #[cfg(test)]
 #[path = "user_test.rs"]
-mod tests;
+pub(super) mod tests;

@@ -28,8 +28,8 @@ use crate::state_bridge::DatabaseState;
 
 const GROUP: GroupId = GroupId(1);
 
-struct Side {
-    router: Arc<Router>,
+pub(in crate::router) struct Side {
+    pub(in crate::router) router: Arc<Router>,
     _host: Host,
 }
 
@@ -76,14 +76,14 @@ async fn side(id: u64, folder: &Path, forward: ForwardPool) -> Side {
     }
 }
 
-struct Pair {
-    near: Side,
+pub(in crate::router) struct Pair {
+    pub(in crate::router) near: Side,
     /// Has no replica.
-    far: Side,
+    pub(in crate::router) far: Side,
     _folder: tempfile::TempDir,
 }
 
-async fn pair() -> Pair {
+pub(in crate::router) async fn pair() -> Pair {
     let folder = tempfile::tempdir().expect("a folder");
     let nowhere = ForwardPool::new(Arc::new(|_| Err("no peers".to_owned())));
     let near = side(1, folder.path(), nowhere).await;
@@ -110,7 +110,11 @@ async fn pair() -> Pair {
     }
 }
 
-async fn call(side: &Side, caller: Caller, op: Op) -> Result<OpReply, Failure> {
+pub(in crate::router) async fn call(
+    side: &Side,
+    caller: Caller,
+    op: Op,
+) -> Result<OpReply, Failure> {
     RouterHandle(side.router.clone())
         .execute(Call {
             caller,
@@ -124,14 +128,18 @@ async fn call(side: &Side, caller: Caller, op: Op) -> Result<OpReply, Failure> {
         .await
 }
 
-async fn as_admin(side: &Side, op: Op) -> OpReply {
+pub(in crate::router) async fn as_admin(side: &Side, op: Op) -> OpReply {
     let caller = Caller::Administrator {
         key_id: "AK".into(),
     };
     call(side, caller, op).await.expect("done")
 }
 
-async fn as_user(side: &Side, name: &str, op: Op) -> Result<OpReply, Failure> {
+pub(in crate::router) async fn as_user(
+    side: &Side,
+    name: &str,
+    op: Op,
+) -> Result<OpReply, Failure> {
     call(side, Caller::User(Arc::new(user(name))), op).await
 }
 

@@ -11,13 +11,14 @@ use super::ast::Expression;
 use super::parse::RuleError;
 
 /// Collections whose names begin so, or are just this, belong to the system.
-const SYSTEM: &str = "_sys";
+const SYSTEM: [&str; 2] = ["_sys", "_cluster"];
 
 /// Whether end users never reach a collection, whatever its access document says.
 pub fn is_system(collection: &str) -> bool {
-    collection
-        .strip_prefix(SYSTEM)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    SYSTEM.iter().any(|name| {
+        let rest = collection.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// What a rule allows or not.
@@ -292,6 +293,7 @@ mod tests {
     #[test]
     fn system_collections_are_known_by_name() {
         assert!(is_system("_sys.users") && is_system("_sys"));
-        assert!(!is_system("_system") && !is_system("todo"));
+        assert!(is_system("_cluster.keys"));
+        assert!(!is_system("_system") && !is_system("todo") && !is_system("_clusters"));
     }
 }

@@ -523,17 +523,6 @@ fn pipelines_begin_with_what_may_be_seen() {
     for collection in ["_sys.users", "_sys"] {
         assert!(judge(everybody.clone(), collection, &[]).is_err());
     }
-    let lookup =
-        doc! { "$lookup": { "from": "c", "localField": "a", "foreignField": "b", "as": "c" } };
-    for joining in [
-        lookup.clone(),
-        doc! { "$unionWith": "c" },
-        doc! { "$graphLookup": { "from": "c" } },
-        doc! { "$facet": { "inner": [lookup] } },
-    ] {
-        let refused = judge(everybody.clone(), "c", &[joining]).expect_err("refused");
-        assert!(refused.contains("one collection"), "{refused}");
-    }
     let custom = doc! { "mode": "CUSTOM", "rule": { "read": OWN } };
     let condition = raw(&doc! { "_openid": { "$eq": "me", "$not": { "$type": "array" } } });
     for pipeline in [vec![group], vec![doc! { "$match": { "a": 1 } }], vec![]] {
@@ -543,5 +532,140 @@ fn pipelines_begin_with_what_may_be_seen() {
     for filter in [doc! { "_openid": "{openid}" }, doc! { "_id": 1 }] {
         let pipeline = [doc! { "$match": filter }];
         assert_eq!(judge(custom.clone(), "c", &pipeline), Ok(condition.clone()));
+    }
+}
+
+/// Joined collections: `mine` (PRIVATE), `open` (READONLY), `closed` (ADMINONLY), `team` (CUSTOM).
+fn joinable() -> World {
+    let both = [
+        doc! { "_id": "m", "_openid": "me", "key": 1 },
+        doc! { "_id": "y", "_openid": "you", "key": 1, "secret": "pear", "up": "m" },
+    ];
+    let world = World::with(
+        "root",
+        &doc! { "mode": "READONLY" },
+        &[doc! { "_id": 1, "key": 1 }],
+    );
+    let team = doc! { "mode": "CUSTOM", "rule": { "read": "doc._openid == auth.openid" } };
+    for (name, access) in [
+        ("mine", doc! {}),
+        ("open", doc! { "mode": "READONLY" }),
+        ("closed", doc! { "mode": "ADMINONLY" }),
+        ("team", team),
+    ] {
+        world.add(name, &access, &both);
+    }
+    world
+}
+
+fn aggregate(stages: &[Document]) -> Op {
+    Op::Aggregate {
+        collection: "root".into(),
+        pipeline: stages.iter().map(raw).collect(),
+        seed: 0,
+    }
+}
+
+/// All forms of a join with `from`, each giving the joined `_id`s as `ids` of one document.
+fn joins(from: &str) -> Vec<Vec<Document>> {
+    let ids = doc! { "$project": { "_id": 0, "ids": "$found._id" } };
+    let by_fields =
+        doc! { "from": from, "localField": "key", "foreignField": "key", "as": "found" };
+    let all = doc! { "from": from, "pipeline": [], "as": "found" };
+    let mut both = by_fields.clone();
+    both.insert("pipeline", vec![doc! { "$match": { "key": 1 } }]);
+    let graph = doc! {
+        "from": from, "startWith": "$key", "connectFromField": "up", "connectToField": "key", "as": "found",
+    };
+    let inner = doc! { "from": "open", "pipeline": [
+        { "$limit": 1 }, { "$lookup": all.clone() }, { "$unwind": "$found" }, { "$replaceWith": "$found" },
+    ], "as": "found" };
+    let gathered = doc! { "$group": { "_id": null, "ids": { "$push": "$_id" } } };
+    let united = |spec: Document| {
+        vec![
+            doc! { "$match": { "key": 2 } },
+            doc! { "$unionWith": spec },
+            gathered.clone(),
+            doc! { "$project": { "_id": 0 } },
+        ]
+    };
+    vec![
+        vec![doc! { "$lookup": by_fields.clone() }, ids.clone()],
+        vec![doc! { "$lookup": all }, ids.clone()],
+        vec![doc! { "$lookup": both }, ids.clone()],
+        vec![doc! { "$lookup": inner }, ids.clone()],
+        vec![doc! { "$graphLookup": graph }, ids.clone()],
+        united(doc! { "coll": from }),
+        united(doc! { "coll": from, "pipeline": [{ "$sort": { "_id": 1 } }] }),
+        vec![
+            doc! { "$facet": { "one": [{ "$lookup": by_fields }, ids] } },
+            doc! { "$unwind": "$one" },
+            doc! { "$replaceWith": "$one" },
+        ],
+    ]
+}
+
+#[test]
+fn a_join_sees_what_the_rules_of_its_collection_show() {
+    let world = joinable();
+    let me = user("me");
+    let mut checked = 0;
+    for (from, expected) in [
+        ("open", vec!["m", "y"]),
+        ("mine", vec!["m"]),
+        ("team", vec!["m"]),
+    ] {
+        for join in joins(from) {
+            let reply = world.run_as(&me, aggregate(&join)).expect("joined");
+            let mut seen: Vec<String> = found(reply)
+                .iter()
+                .flat_map(|document| document.get_array("ids").expect("ids"))
+                .map(|id| id.as_str().expect("text").to_owned())
+                .collect();
+            seen.sort();
+            assert_eq!(seen, expected, "{join:?}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 24);
+}
+
+#[test]
+fn a_join_with_a_closed_collection_is_refused_in_every_form() {
+    let world = joinable();
+    let me = user("me");
+    for from in ["closed", "_sys.users", "_sys.sessions", "_cluster.keys"] {
+        for join in joins(from) {
+            assert_eq!(
+                code(world.run_as(&me, aggregate(&join))),
+                DENIED,
+                "{join:?}"
+            );
+        }
+    }
+    // What the join would tell by failing on a document out of sight.
+    let probe = doc! { "$lookup": { "from": "mine", "as": "x", "pipeline": [{ "$match": { "$expr": { "$cond": [
+        { "$eq": ["$secret", "pear"] }, { "$divide": [1, 0] }, true,
+    ] } } }] } };
+    world
+        .run_as(&me, aggregate(std::slice::from_ref(&probe)))
+        .expect("joined");
+    assert!(world.run(aggregate(&[probe])).is_err());
+    // Rules of a joined collection that have changed since count at once.
+    let join = &joins("open")[0];
+    let guarded = world.guarded(&me, aggregate(join)).expect("allowed");
+    world.set_access("open", &doc! { "mode": "ADMINONLY" });
+    assert_eq!(code(world.run(guarded)), "ACCESS_CHANGED");
+    assert_eq!(code(world.run_as(&me, aggregate(join))), DENIED);
+    // The database joins nothing that it was not told of.
+    let Ok(Op::Guarded { guard, .. }) = world.guarded(&me, aggregate(&[])) else {
+        panic!("guarded")
+    };
+    for join in joins("mine") {
+        let forged = Op::Guarded {
+            op: Box::new(aggregate(&join)),
+            guard: guard.clone(),
+        };
+        assert_eq!(code(world.run(forged)), DENIED, "{join:?}");
     }
 }

@@ -5,13 +5,14 @@
 //! longer in force. Whatever is not named here is closed to end users.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
 use futures::future::BoxFuture;
-use yunbase_docdb::Guard;
 use yunbase_docdb::op::{FindOp, Op, UpdateOp};
 use yunbase_docdb::value::check_document;
+use yunbase_docdb::{Guard, Joined};
 
 use super::access::{Action, Permission, Rules, is_system};
 use super::ast::Expression;
@@ -20,6 +21,7 @@ use super::fold::{Fetched, Scope, Stop, Subject, fold};
 use super::implies::Facts;
 use super::limits::REQUEST_GETS_MAX;
 use super::owner::{OWNER, check_update, fill_in, owned};
+use super::pipeline;
 use super::refusal::{denied, malformed};
 use crate::call::{EndUser, Failure};
 
@@ -31,6 +33,15 @@ pub trait Documents: Send + Sync {
         collection: &'a str,
         id: &'a Bson,
     ) -> BoxFuture<'a, Result<Option<RawDocumentBuf>, Failure>>;
+}
+
+/// Also knows the rules of other collections.
+pub trait Collections: Documents {
+    /// The rules of a collection and the version of the access document that they are from.
+    fn rules<'a>(
+        &'a self,
+        collection: &'a str,
+    ) -> BoxFuture<'a, Result<(u64, Arc<Rules>), Failure>>;
 }
 
 /// A collection's rules, and what the database calls them.
@@ -85,7 +96,7 @@ pub async fn enforce(
     op: Op,
     asker: Asker<'_>,
     in_force: InForce<'_>,
-    documents: &dyn Documents,
+    documents: &dyn Collections,
 ) -> Result<Op, Failure> {
     let (action, collection) = subject_of(&op)?;
     let mut judge = Judge {
@@ -99,6 +110,7 @@ pub async fn enforce(
         access_version: in_force.version,
         ..Guard::default()
     };
+    let mut joined = Vec::new();
     let op = match op {
         Op::Find { collection, find } => {
             let filter = fill_in(&find.filter, asker.user)?;
@@ -116,11 +128,12 @@ pub async fn enforce(
             pipeline,
             seed,
         } => {
-            let pipeline = pipeline_of(pipeline, asker.user)?;
-            guard.visible = judge.visible_to_pipeline(&pipeline).await?;
+            let read = pipeline::read(pipeline, asker.user)?;
+            guard.visible = judge.visible_to_pipeline(&read.stages).await?;
+            joined = judge.joined(read.joined).await?;
             Op::Aggregate {
                 collection,
-                pipeline,
+                pipeline: read.stages,
                 seed,
             }
         }
@@ -153,67 +166,12 @@ pub async fn enforce(
         }
         _ => return Err(denied("this operation is for administrators")),
     };
-    Ok(Op::Guarded {
-        op: Box::new(op),
-        guard: Box::new(guard),
+    let (op, guard) = (Box::new(op), Box::new(guard));
+    Ok(if joined.is_empty() {
+        Op::Guarded { op, guard }
+    } else {
+        Op::GuardedJoin { op, guard, joined }
     })
-}
-
-/// Stages that read other collections. Their rules would have to be in force in the same view, so they are closed.
-const JOINS: [&str; 3] = ["$lookup", "$graphLookup", "$unionWith"];
-
-/// A pipeline with the placeholders of its `$match` stages filled in. Refuses one that joins other collections.
-fn pipeline_of(
-    pipeline: Vec<RawDocumentBuf>,
-    user: &EndUser,
-) -> Result<Vec<RawDocumentBuf>, Failure> {
-    let stage_of = |stage: RawDocumentBuf| {
-        // Bounds the depth of what is walked next.
-        check_document(&stage)?;
-        if let Some(join) = join_in(RawBsonRef::Document(&stage))? {
-            return Err(denied(format!(
-                "`{join}` is for administrators: an end user's pipeline reads one collection"
-            )));
-        }
-        match stage.get_document("$match") {
-            Ok(filter) if stage.iter_elements().count() == 1 => {
-                let mut filled = RawDocumentBuf::new();
-                filled.append(bson::cstr!("$match"), fill_in(filter, user)?);
-                Ok(filled)
-            }
-            _ => Ok(stage),
-        }
-    };
-    pipeline.into_iter().map(stage_of).collect()
-}
-
-/// The first member anywhere in a stage that is named like a joining stage: stages may nest pipelines, and BSON may
-/// repeat a name.
-fn join_in(value: RawBsonRef<'_>) -> Result<Option<&'static str>, Failure> {
-    let mut values = Vec::new();
-    match value {
-        RawBsonRef::Document(document) => {
-            for element in document {
-                let (name, value) = element.map_err(malformed)?;
-                if let Some(join) = JOINS.into_iter().find(|join| *join == name.as_str()) {
-                    return Ok(Some(join));
-                }
-                values.push(value);
-            }
-        }
-        RawBsonRef::Array(array) => {
-            for value in array {
-                values.push(value.map_err(malformed)?);
-            }
-        }
-        _ => {}
-    }
-    for value in values {
-        if let Some(join) = join_in(value)? {
-            return Ok(Some(join));
-        }
-    }
-    Ok(None)
 }
 
 /// What a query says.
@@ -260,7 +218,7 @@ struct Judge<'a> {
     collection: String,
     asker: Asker<'a>,
     rules: &'a Rules,
-    documents: &'a dyn Documents,
+    documents: &'a dyn Collections,
     fetched: Fetched,
 }
 
@@ -312,6 +270,35 @@ impl<'a> Judge<'a> {
             }
         }
         to_raw(&condition.to_filter())
+    }
+
+    /// What a pipeline may see of the collections that it joins. Here the rules are conditions that are added: nobody
+    /// can be asked to put them into every join.
+    async fn joined(&mut self, names: BTreeSet<String>) -> Result<Vec<Joined>, Failure> {
+        let mut joined = Vec::with_capacity(names.len());
+        for collection in names {
+            check_collection(&collection)?;
+            let (access_version, rules) = self.documents.rules(&collection).await?;
+            let mut judge = Judge {
+                collection,
+                asker: self.asker,
+                rules: &rules,
+                documents: self.documents,
+                fetched: std::mem::take(&mut self.fetched),
+            };
+            let query = Query::default();
+            let (condition, source) = judge.condition(Action::Read, &query, None).await?;
+            if let (Condition::Never, Some(source)) = (&condition, source) {
+                return Err(judge.refused(Action::Read, source));
+            }
+            self.fetched = judge.fetched;
+            joined.push(Joined {
+                collection: judge.collection,
+                access_version,
+                visible: to_raw(&condition.to_filter())?,
+            });
+        }
+        Ok(joined)
     }
 
     /// What the rules demand of documents, and the expression that says so, if one does.

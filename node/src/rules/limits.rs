@@ -11,6 +11,8 @@ pub const EXPRESSION_NODES_MAX: usize = 1000;
 pub const EXPRESSION_GETS_MAX: usize = 3;
 /// Most documents that the rules of one request read through `get()`. Each is a linearizable read.
 pub const REQUEST_GETS_MAX: usize = 10;
+/// Most collections that one pipeline joins. The rules of each are looked up.
+pub const JOINED_COLLECTIONS_MAX: usize = 20;
 /// Most cases (values of `$in`, branches of `$or`) that one query is split into to see whether it implies a rule.
 pub const IMPLICATION_CASES_MAX: usize = 256;
 /// Compiled rule sets that a node keeps: one for each collection in use, also of environments with many.

@@ -13,7 +13,7 @@
 //! | `fold`, `condition` | evaluation to a condition, and the condition as a filter |
 //! | `implies` | whether a query asks for nothing but what a rule allows |
 //! | `owner` | `_openid` and `{openid}` |
-//! | `enforce` | operations of end users to guarded operations |
+//! | `enforce`, `pipeline` | operations of end users to guarded operations; the collections that pipelines join |
 //! | `trial` | what a rule says of given documents, and why |
 //! | `cache`, `denials`, `refusal`, `limits` | compiled rules, the last refusals, their code, the bounds |
 //!
@@ -22,7 +22,7 @@
 //! * Refusals hold nothing of documents, and what a user may not see cannot be told from what is not there, unless
 //!   the user names it by its `_id` under CUSTOM rules.
 //! * Documents that rules read with `get()` are read linearizably before the operation. They are not part of its
-//!   atomic step: a change of such a document may come between.
+//!   atomic step: a change of such a document may come between. Inside a transaction they count as read by it.
 
 pub mod access;
 pub mod ast;
@@ -35,6 +35,7 @@ pub mod implies;
 pub mod limits;
 pub mod owner;
 pub mod parse;
+mod pipeline;
 pub mod refusal;
 mod token;
 pub mod trial;
@@ -51,5 +52,5 @@ pub(crate) mod testing;
 pub use access::{Action, Rules};
 pub use cache::RuleCache;
 pub use denials::{Denial, Denials};
-pub use enforce::{Asker, Documents, InForce, enforce, subject_of};
+pub use enforce::{Asker, Collections, Documents, InForce, enforce, subject_of};
 pub use owner::fill_in;

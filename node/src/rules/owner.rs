@@ -14,21 +14,28 @@ const PLACEHOLDER: &str = "{openid}";
 
 /// A query of an end user with each `{openid}` replaced. Only values are: names of fields stay.
 pub fn fill_in(query: &RawDocument, user: &EndUser) -> Result<RawDocumentBuf, Failure> {
-    let needle = PLACEHOLDER.as_bytes();
-    if !query
-        .as_bytes()
-        .windows(needle.len())
-        .any(|window| window == needle)
-    {
+    if !mentions_owner(query) {
         return Ok(query.to_owned());
     }
     // Bounds the depth of what is walked next.
     check_document(query)?;
     let mut query = Document::try_from(query).map_err(malformed)?;
+    fill_in_document(&mut query, user);
+    RawDocumentBuf::try_from(&query).map_err(malformed)
+}
+
+/// Whether the placeholder may be anywhere in a document.
+pub(super) fn mentions_owner(document: &RawDocument) -> bool {
+    let needle = PLACEHOLDER.as_bytes();
+    let mut windows = document.as_bytes().windows(needle.len());
+    windows.any(|window| window == needle)
+}
+
+/// Replaces it in a query of bounded depth.
+pub(super) fn fill_in_document(query: &mut Document, user: &EndUser) {
     for (_, value) in query.iter_mut() {
         fill_in_value(value, user);
     }
-    RawDocumentBuf::try_from(&query).map_err(malformed)
 }
 
 fn fill_in_value(value: &mut Bson, user: &EndUser) {

@@ -14,7 +14,7 @@ pub fn denied(message: impl Into<String>) -> Failure {
     clippy::needless_pass_by_value,
     reason = "its shape is that of `map_err`"
 )]
-pub(super) fn malformed(error: bson::error::Error) -> Failure {
+pub(crate) fn malformed(error: bson::error::Error) -> Failure {
     Failure::new(
         "INVALID_PARAM",
         format!("malformed bson: {error}; send a well-formed document"),

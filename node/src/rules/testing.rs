@@ -1,6 +1,7 @@
 //! For tests: end users, and a door for them over a database without a cluster.
 
 use std::borrow::Borrow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
@@ -9,7 +10,7 @@ use yunbase_docdb::memory::MemoryStore;
 use yunbase_docdb::op::{FindOp, Op, OpReply, UpdateOp};
 use yunbase_docdb::{Budget, Database, Entry, Options, Step, WritePlan};
 
-use super::{Asker, Documents, InForce, Rules, enforce};
+use super::{Asker, Collections, Documents, InForce, Rules, enforce};
 use crate::call::{EndUser, Failure, LoginType};
 
 pub(crate) const ENV: &str = "demo";
@@ -135,6 +136,19 @@ impl Documents for World {
                 OpReply::Found { documents, .. } => Ok(documents.into_iter().next()),
                 other => panic!("{other:?}"),
             }
+        })
+    }
+}
+
+impl Collections for World {
+    fn rules<'a>(
+        &'a self,
+        collection: &'a str,
+    ) -> BoxFuture<'a, Result<(u64, Arc<Rules>), Failure>> {
+        Box::pin(async move {
+            let access = self.database.access(ENV, collection)?;
+            let rules = Rules::parse(&access.document).expect("rules");
+            Ok((access.version, Arc::new(rules)))
         })
     }
 }

@@ -9,18 +9,22 @@
 //! | file | idea |
 //! |---|---|
 //! | `working_set` | what a transaction has read and written: a pure overlay over documents |
-//! | `registry` | the open ones, their limits and their end |
+//! | `registry`, `memory` | the open ones, their limits and their end |
+//!
+//! An end user's transaction is held to the access rules step by step, in its own view; its commit takes effect only
+//! while these rules are in force and the user is still signed in.
 
+mod memory;
 mod registry;
 mod working_set;
 
 pub use registry::{Open, Registry};
-pub use working_set::{Named, WorkingSet};
+pub use working_set::{Named, WorkingSet, Write};
 
 use serde::{Deserialize, Serialize};
 use yunbase_docdb::op::Op;
 
-use crate::call::{CallFuture, Failure, Retry};
+use crate::call::{CallFuture, Caller, Failure, Retry};
 use crate::router::TransactionCall;
 
 /// A document that the transaction had read has been changed since: the clients run it again.
@@ -32,8 +36,8 @@ pub const FAIL: &str = "DATABASE_TRANSACTION_FAIL";
 
 /// Whoever keeps transactions: the router of this node, or a stand-in in a test.
 pub trait Transact: Send + Sync + 'static {
-    /// Opens a transaction in `env` and gives its id.
-    fn begin(&self, env: &str) -> Result<String, Failure>;
+    /// Opens a transaction of `caller` in `env` and gives its id.
+    fn begin(&self, env: &str, caller: &Caller) -> Result<String, Failure>;
     /// Carries out a step, wherever the transaction lives.
     fn step(&self, call: TransactionCall) -> CallFuture;
 }

@@ -10,3 +10,4 @@ mod t30_cluster;
 mod t50_kill;
 mod t60_garbage;
 mod t70_operators;
+mod t70_transactions;

@@ -4,9 +4,11 @@
 //! the same order: that of the sort when an index has it, else that of `_id`.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
 use bson::{Document, RawDocument};
 
+use super::Request;
 use super::bucket::Bucketing;
 use super::chain::{Chain, Flow, Link, Sink};
 use super::facet::{Faceting, Uniting};
@@ -22,12 +24,13 @@ use super::stream::{
 };
 use super::unwind::Unwinding;
 use crate::catalog::Collection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::executor::Effort;
 use crate::explain;
 use crate::filter::Filter;
+use crate::guard::{Joined, denied};
 use crate::planner::Choice;
-use crate::query::Query;
+use crate::query::{Query, parse_filter};
 use crate::read::Snapshot;
 use crate::state::load_tally;
 
@@ -39,6 +42,8 @@ pub(super) struct Engine<'a> {
     random: Cell<u64>,
     /// Documents examined by all pipelines of the request.
     examined: Cell<u64>,
+    /// What may be seen of each collection that is joined; `None`: everything of all.
+    visible: Option<HashMap<&'a str, Filter>>,
 }
 
 /// What carrying out a pipeline took.
@@ -60,14 +65,22 @@ struct Planned<'p> {
 }
 
 impl<'a> Engine<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot<'a>, env: &'a str, seed: u64) -> Self {
-        Self {
+    pub(super) fn new(snapshot: &'a Snapshot<'a>, request: &Request<'a>) -> Result<Self> {
+        let parse = |joined: &'a Joined| {
+            let filter = parse_filter(&joined.visible, snapshot.now_ms)?;
+            Ok::<_, Error>((joined.collection.as_str(), filter))
+        };
+        let visible = request
+            .joined
+            .map(|joined| joined.iter().map(parse).collect());
+        Ok(Self {
             snapshot,
-            env,
+            env: request.env,
             resources: Resources::new(snapshot.budget),
-            random: Cell::new(seed),
+            random: Cell::new(request.seed),
             examined: Cell::new(0),
-        }
+            visible: visible.transpose()?,
+        })
     }
 
     pub(super) fn resources(&self) -> &Resources<'a> {
@@ -83,8 +96,8 @@ impl<'a> Engine<'a> {
         Ok(self.snapshot.catalog.require(self.env, name)?)
     }
 
-    /// Pushes the result of a pipeline over a collection, of which only documents that satisfy `filter`
-    /// take part.
+    /// Pushes the result of a pipeline over a collection that is joined, of which only documents that satisfy
+    /// `filter` and may be seen take part.
     pub(super) fn run(
         &self,
         collection: &Collection,
@@ -92,6 +105,19 @@ impl<'a> Engine<'a> {
         filter: Option<Filter>,
         sink: &mut dyn Sink,
     ) -> Result<()> {
+        let filter = match &self.visible {
+            None => filter,
+            Some(visible) => {
+                let what = "this aggregation to join it";
+                let visible = visible.get(&*collection.name).cloned();
+                let visible = visible.ok_or_else(|| denied(what, &collection.name))?;
+                // First, so that no condition of the request is evaluated on what it cannot see.
+                Some(match filter {
+                    Some(filter) => visible.and(filter),
+                    None => visible,
+                })
+            }
+        };
         let mut planned = self.plan(collection, stages, filter)?;
         self.carry_out(collection, &mut planned, sink).map(|_| ())
     }

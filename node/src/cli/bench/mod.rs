@@ -7,6 +7,7 @@ mod keys;
 mod report;
 mod run;
 mod server_cpu;
+mod transfer;
 mod watch;
 mod workload;
 
@@ -28,7 +29,7 @@ const CLIENTS_A_CONNECTION: usize = 128;
 /// Measure a cluster.
 #[derive(Debug, Args)]
 pub struct BenchCommand {
-    /// What to do: insert, read, ycsb-a, ycsb-b, ycsb-c, ycsb-f, watch
+    /// What to do: insert, read, ycsb-a, ycsb-b, ycsb-c, ycsb-f, txn, watch
     workload: String,
     #[command(flatten)]
     target: EnvironmentArgs,

@@ -16,6 +16,7 @@ use yunbase_client::{Client, ReadLevel};
 use super::keys::{Chooser, Zipfian, key};
 use super::report::{Report, histogram};
 use super::server_cpu::{Usage, usage};
+use super::transfer::Transfers;
 use super::workload::{Maker, StepError, Stepper, Workload};
 use crate::cli::environment::Environment;
 use crate::cli::failure::CliError;
@@ -51,6 +52,7 @@ struct Shared {
     measuring: AtomicBool,
     ended: AtomicBool,
     errors: AtomicU64,
+    conflicts: AtomicU64,
     /// One for each connection: fewer than one a client, and hardly contended.
     seen: Vec<Mutex<Histogram<u64>>>,
 }
@@ -91,22 +93,33 @@ impl Plan {
     ) -> Result<Report, CliError> {
         let mut rng = SmallRng::from_os_rng();
         let maker = Maker::new(self.workload, self.value_bytes, &mut rng);
-        if self.workload.needs_records() {
+        if self.records < self.workload.records_min() {
+            return Err(CliError::usage(
+                "workload txn needs --records of 2 at least",
+            ));
+        }
+        if self.workload.records_min() > 0 {
             self.fill(connections, collection, &maker).await?;
         }
         let chooser = match self.workload {
-            Workload::Insert | Workload::Read => Chooser::Uniform(self.records),
+            Workload::Insert | Workload::Read | Workload::Txn => Chooser::Uniform(self.records),
             _ => Chooser::Zipfian(Zipfian::new(self.records)),
         };
         let shared = Shared {
             measuring: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             errors: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
             seen: connections
                 .iter()
                 .map(|_| Mutex::new(histogram()))
                 .collect(),
         };
+        let is_transactional = self.workload == Workload::Txn;
+        let transfers = (0..connections.len())
+            .filter(|_| is_transactional)
+            .map(|connection| Transfers::to(target, connection))
+            .collect::<Result<Vec<_>, _>>()?;
         let context = std::sync::Arc::new((shared, maker, chooser));
         let mut loops = tokio::task::JoinSet::new();
         for number in 0..self.clients {
@@ -114,6 +127,7 @@ impl Plan {
             let client = connections[connection].clone();
             let collection = client.collection::<Document>(collection);
             let rng = SmallRng::seed_from_u64(rng.random());
+            let transfers = transfers.get(connection).cloned();
             let context = context.clone();
             loops.spawn(async move {
                 let (shared, maker, chooser) = &*context;
@@ -126,6 +140,7 @@ impl Plan {
                             maker,
                             chooser,
                             rng,
+                            transfers,
                         },
                     )
                     .await;
@@ -152,6 +167,10 @@ impl Plan {
             shared.errors.load(Ordering::Relaxed),
         );
         self.add_extras(&mut report, before, after);
+        if is_transactional {
+            let conflicts = shared.conflicts.load(Ordering::Relaxed);
+            report.extras.insert("conflicts".into(), json!(conflicts));
+        }
         Ok(report)
     }
 
@@ -221,7 +240,8 @@ impl Shared {
             let outcome = stepper.step().await;
             let counts = counts && self.measuring.load(Ordering::Relaxed);
             match outcome {
-                Ok(()) if counts => {
+                Ok(conflicts) if counts => {
+                    self.conflicts.fetch_add(conflicts, Ordering::Relaxed);
                     let us = u64::try_from(begun.elapsed().as_micros())
                         .unwrap_or(u64::MAX)
                         .max(1);
@@ -230,7 +250,7 @@ impl Shared {
                         .unwrap_or_else(PoisonError::into_inner)
                         .saturating_record(us);
                 }
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error) => {
                     self.failed(&error, counts);
                     tokio::time::sleep(ERROR_PAUSE).await;

@@ -10,6 +10,7 @@ use yunbase_client::proto::{self, response};
 use yunbase_client::{Client, Collection, Error};
 
 use super::keys::{Chooser, key};
+use super::transfer::Transfers;
 use crate::cli::failure::CliError;
 
 /// Fields of a YCSB document; an update writes one of them.
@@ -32,18 +33,21 @@ pub enum Workload {
     YcsbC,
     /// YCSB F: half reads, half reads followed by an update.
     YcsbF,
+    /// Transactions that read two documents and change both.
+    Txn,
 }
 
-const LATER: [&str; 5] = ["txn", "file-put", "file-get", "small-files", "invoke"];
+const LATER: [&str; 4] = ["file-put", "file-get", "small-files", "invoke"];
 
 impl Workload {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("insert", Self::Insert),
         ("read", Self::Read),
         ("ycsb-a", Self::YcsbA),
         ("ycsb-b", Self::YcsbB),
         ("ycsb-c", Self::YcsbC),
         ("ycsb-f", Self::YcsbF),
+        ("txn", Self::Txn),
     ];
 
     /// The workload of this name.
@@ -68,19 +72,24 @@ impl Workload {
             .map_or("", |(name, _)| name)
     }
 
-    /// Whether documents must be there before it begins.
-    pub(super) fn needs_records(self) -> bool {
-        self != Self::Insert
+    /// How many documents must be there before it begins, at least.
+    pub(super) fn records_min(self) -> u64 {
+        match self {
+            Self::Insert => 0,
+            // From one to another.
+            Self::Txn => 2,
+            _ => 1,
+        }
     }
 
     fn is_ycsb(self) -> bool {
-        !matches!(self, Self::Insert | Self::Read)
+        !matches!(self, Self::Insert | Self::Read | Self::Txn)
     }
 
     /// Percentage of steps that change something.
     fn write_percent(self) -> u32 {
         match self {
-            Self::Insert => 100,
+            Self::Insert | Self::Txn => 100,
             Self::YcsbA | Self::YcsbF => 50,
             Self::YcsbB => 5,
             Self::Read | Self::YcsbC => 0,
@@ -174,11 +183,27 @@ pub(super) struct Stepper<'a> {
     pub(super) maker: &'a Maker,
     pub(super) chooser: &'a Chooser,
     pub(super) rng: SmallRng,
+    /// For transactions.
+    pub(super) transfers: Option<Transfers>,
 }
 
 impl Stepper<'_> {
-    /// One operation of the workload.
-    pub(super) async fn step(&mut self) -> Result<(), StepError> {
+    /// One operation of the workload; tells how often a transaction was run in vain for it.
+    pub(super) async fn step(&mut self) -> Result<u64, StepError> {
+        let Some(transfers) = &self.transfers else {
+            return self.plain_step().await.map(|()| 0);
+        };
+        let from = self.chooser.choose(&mut self.rng);
+        let to = match self.chooser.choose(&mut self.rng) {
+            same if same == from => from.checked_sub(1).unwrap_or(1),
+            other => other,
+        };
+        let amount = self.rng.random_range(1..100);
+        let name = self.collection.name();
+        transfers.step(name, (&key(from), &key(to)), amount).await
+    }
+
+    async fn plain_step(&mut self) -> Result<(), StepError> {
         let writes = self.rng.random_range(0..100) < self.maker.workload.write_percent();
         match (self.maker.workload, writes) {
             (Workload::Insert, _) => {

@@ -47,7 +47,7 @@ impl<'a> Action<'a> {
     ) -> Result<Self, Failure> {
         check(&params, context)?;
         Ok(Self {
-            transaction: transaction::id_of(&params, context)?,
+            transaction: transaction::id_of(&params)?,
             params,
             family,
             context,

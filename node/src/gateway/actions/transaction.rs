@@ -16,15 +16,8 @@ use crate::router::TransactionCall;
 use crate::transactions::Step;
 
 /// What a request is part of, if it is part of a transaction.
-pub(super) fn id_of(
-    params: &Params<'_>,
-    context: &CallContext<'_>,
-) -> Result<Option<String>, Failure> {
-    let id = params.text("transactionId")?.filter(|id| !id.is_empty());
-    if id.is_some() {
-        context.require_administrator("a transaction")?;
-    }
-    Ok(id)
+pub(super) fn id_of(params: &Params<'_>) -> Result<Option<String>, Failure> {
+    Ok(params.text("transactionId")?.filter(|id| !id.is_empty()))
 }
 
 /// Carries out one step of a transaction.
@@ -36,6 +29,7 @@ pub(super) async fn step(
     let call = TransactionCall {
         id: id.to_owned(),
         step,
+        caller: context.caller.clone(),
         env: context.env.clone(),
         deadline: context.deadline,
         request_id: context.request_id.to_owned(),
@@ -44,8 +38,8 @@ pub(super) async fn step(
 }
 
 pub(super) fn start(action: &Action<'_>) -> Result<Answer, Failure> {
-    action.context.require_administrator("a transaction")?;
-    let id = action.context.transactions.begin(&action.context.env)?;
+    let context = action.context;
+    let id = context.transactions.begin(&context.env, &context.caller)?;
     Ok(named(action.family, &id))
 }
 
