@@ -1,5 +1,7 @@
 //! Collections and indexes: what an environment is made of.
 
+use std::time::Duration;
+
 use bson::Document;
 
 use crate::client::Client;
@@ -8,6 +10,7 @@ use crate::error::Result;
 use crate::find::{described, unexpected};
 use crate::proto::request::Op;
 use crate::proto::{self, response};
+use crate::wire::from_document;
 
 /// An index to create.
 ///
@@ -22,27 +25,31 @@ pub struct Index {
     name: Option<String>,
     fields: Vec<proto::IndexField>,
     unique: bool,
+    sparse: bool,
+    partial: Document,
+    expire_after: Option<Duration>,
 }
 
 impl Index {
-    /// Begins with `path`, smallest value first.
-    pub fn ascending(path: impl Into<String>) -> Self {
+    fn new() -> Self {
         Self {
             name: None,
             fields: Vec::new(),
             unique: false,
+            sparse: false,
+            partial: Document::new(),
+            expire_after: None,
         }
-        .then(path.into(), false)
+    }
+
+    /// Begins with `path`, smallest value first.
+    pub fn ascending(path: impl Into<String>) -> Self {
+        Self::new().then(path.into(), false)
     }
 
     /// Begins with `path`, largest value first.
     pub fn descending(path: impl Into<String>) -> Self {
-        Self {
-            name: None,
-            fields: Vec::new(),
-            unique: false,
-        }
-        .then(path.into(), true)
+        Self::new().then(path.into(), true)
     }
 
     /// Then `path`, smallest value first.
@@ -66,6 +73,27 @@ impl Index {
     #[must_use]
     pub fn unique(mut self) -> Self {
         self.unique = true;
+        self
+    }
+
+    /// Leaves out documents that have none of the fields.
+    #[must_use]
+    pub fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
+    }
+
+    /// Only documents that match `filter` are in the index; `unique` holds among them.
+    #[must_use]
+    pub fn partial(mut self, filter: Document) -> Self {
+        self.partial = filter;
+        self
+    }
+
+    /// Documents are removed when the date at the index's only field is this long past, in whole seconds.
+    #[must_use]
+    pub fn expire_after(mut self, time: Duration) -> Self {
+        self.expire_after = Some(time);
         self
     }
 
@@ -129,6 +157,11 @@ impl<T> Collection<T> {
             name: index.name(),
             fields: index.fields.clone(),
             unique: index.unique,
+            sparse: index.sparse,
+            partial: from_document(&index.partial, "partial filter")?,
+            expire_after_seconds: index
+                .expire_after
+                .map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
         };
         self.client().done(Op::CreateIndex(create)).await
     }

@@ -317,6 +317,7 @@ fn is_cheap(op: &Op) -> bool {
         | Op::CreateCollection { .. }
         | Op::DropCollection { .. }
         | Op::CreateIndex { .. }
+        | Op::CreateIndexWith { .. }
         | Op::DropIndex { .. } => true,
         Op::ListCollections | Op::ListIndexes { .. } | Op::Explain(_) => false,
     }

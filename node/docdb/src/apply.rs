@@ -14,11 +14,11 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::keys::{self, CollectionId};
 use crate::kv::{Family, StorageResult};
 use crate::limits::{SESSION_WINDOW, STEP_DOCUMENTS_MAX};
-use crate::op::OpReply;
+use crate::op::{IndexOptions, OpReply};
 use crate::session::{self, Seen, StepProgress};
 use crate::state::State;
 use crate::write::{Failure, Writer, wrapped_id};
-use crate::{change, index_build};
+use crate::{change, expiry, index_build};
 
 /// What the operation of one command needs to know about its place.
 pub(crate) struct Place {
@@ -158,7 +158,21 @@ fn execute(
         }
         WriteOp::CreateIndex { collection, index } => {
             let collection = find(state, collection)?;
-            index_build::create(state, draft, &place, &collection, index)
+            index_build::create(
+                state,
+                draft,
+                &place,
+                &collection,
+                (index, &IndexOptions::default()),
+            )
+        }
+        WriteOp::CreateIndexWith {
+            collection,
+            index,
+            options,
+        } => {
+            let collection = find(state, collection)?;
+            index_build::create(state, draft, &place, &collection, (index, options))
         }
         WriteOp::DropIndex { collection, name } => {
             let collection = find(state, collection)?;
@@ -169,6 +183,11 @@ fn execute(
             index,
             cursor,
         } => index_build::step(state, draft, &place, *collection, *index, cursor),
+        WriteOp::Expire {
+            collection,
+            index,
+            ids,
+        } => expiry::step(state, draft, &place, (*collection, *index), ids),
     }
 }
 

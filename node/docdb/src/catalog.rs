@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Magic};
 use crate::error::{Error, ErrorCode, Result};
+use crate::filter::Filter;
+use crate::index_options;
 use crate::keys::{self, CollectionId, IndexId};
 use crate::kv::{Direction, Family, StorageResult, View};
 use crate::limits::{
     COLLECTIONS_PER_ENV_MAX, INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX, NAME_BYTES_MAX,
 };
-use crate::op::IndexSpec;
+use crate::op::{IndexOptions, IndexSpec};
 use crate::value::Path;
 
 /// How far an index is.
@@ -34,7 +36,7 @@ pub(crate) enum IndexState {
 }
 
 /// An index as the catalog keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Index {
     pub(crate) id: IndexId,
     pub(crate) spec: IndexSpec,
@@ -43,9 +45,44 @@ pub(crate) struct Index {
     pub(crate) multikey: Vec<bool>,
     /// Version of the key encoding that its entries are in.
     pub(crate) key_encoding: u8,
+    pub(crate) options: IndexOptions,
+    /// `options.partial`, parsed by [`Collection::push_index`].
+    pub(crate) partial: Option<Arc<Filter>>,
+}
+
+/// An index in a collection's record; its options stand apart, for records that were written before there were any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct IndexRecord {
+    id: IndexId,
+    spec: IndexSpec,
+    state: IndexState,
+    multikey: Vec<bool>,
+    key_encoding: u8,
 }
 
 impl Index {
+    fn record(&self) -> IndexRecord {
+        IndexRecord {
+            id: self.id,
+            spec: self.spec.clone(),
+            state: self.state.clone(),
+            multikey: self.multikey.clone(),
+            key_encoding: self.key_encoding,
+        }
+    }
+
+    fn from_record(record: IndexRecord, options: IndexOptions) -> Self {
+        Self {
+            id: record.id,
+            spec: record.spec,
+            state: record.state,
+            multikey: record.multikey,
+            key_encoding: record.key_encoding,
+            options,
+            partial: None,
+        }
+    }
+
     /// Whether writes maintain it.
     pub(crate) fn is_maintained(&self) -> bool {
         !matches!(self.state, IndexState::Failed { .. })
@@ -60,13 +97,24 @@ impl Index {
     }
 }
 
-/// A collection's record in the store.
+/// A collection's record in the store, in the version that has no options.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct CollectionRecord {
     env: String,
     name: String,
     created_ms: i64,
-    indexes: Vec<Index>,
+    indexes: Vec<IndexRecord>,
+}
+
+/// The version of records that say more than names and plain indexes. Collections without options keep the first.
+const WITH_OPTIONS: u8 = 3;
+
+/// A collection's record in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct CollectionRecordWithOptions {
+    record: CollectionRecord,
+    /// One for each index.
+    index_options: Vec<IndexOptions>,
 }
 
 /// A collection with its indexes, paths parsed.
@@ -93,14 +141,32 @@ impl Collection {
         }
     }
 
-    fn from_record(id: CollectionId, record: CollectionRecord) -> StorageResult<Self> {
+    fn from_record(
+        id: CollectionId,
+        record: CollectionRecord,
+        index_options: Vec<IndexOptions>,
+    ) -> StorageResult<Self> {
         let mut collection = Self::new(id, &record.env, &record.name, record.created_ms);
-        for index in record.indexes {
+        let options = index_options
+            .into_iter()
+            .chain(std::iter::repeat_with(IndexOptions::default));
+        for (index, options) in record.indexes.into_iter().zip(options) {
             collection
-                .push_index(index)
+                .push_index(Index::from_record(index, options))
                 .map_err(|error| crate::kv::StorageError::corrupt(error.message))?;
         }
         Ok(collection)
+    }
+
+    /// Reads the value of a collection's record.
+    pub(crate) fn decode(id: CollectionId, bytes: &[u8]) -> StorageResult<Self> {
+        if codec::record_version(bytes) != Some(WITH_OPTIONS) {
+            let record = codec::decode_record(Magic::Collection, bytes)?;
+            return Self::from_record(id, record, Vec::new());
+        }
+        let record: CollectionRecordWithOptions =
+            codec::decode_record_as(Magic::Collection, WITH_OPTIONS, bytes)?;
+        Self::from_record(id, record.record, record.index_options)
     }
 
     /// The value of the collection's record.
@@ -109,9 +175,27 @@ impl Collection {
             env: self.env.to_string(),
             name: self.name.to_string(),
             created_ms: self.created_ms,
-            indexes: self.indexes.clone(),
+            indexes: self.indexes.iter().map(Index::record).collect(),
         };
-        codec::encode_record(Magic::Collection, &record)
+        let index_options: Vec<_> = self
+            .indexes
+            .iter()
+            .map(|index| index.options.clone())
+            .collect();
+        if index_options
+            .iter()
+            .all(|options| *options == IndexOptions::default())
+        {
+            return codec::encode_record(Magic::Collection, &record);
+        }
+        codec::encode_record_as(
+            Magic::Collection,
+            WITH_OPTIONS,
+            &CollectionRecordWithOptions {
+                record,
+                index_options,
+            },
+        )
     }
 
     /// The position of the index of this name.
@@ -121,7 +205,8 @@ impl Collection {
             .position(|index| index.spec.name == name)
     }
 
-    pub(crate) fn push_index(&mut self, index: Index) -> Result<()> {
+    pub(crate) fn push_index(&mut self, mut index: Index) -> Result<()> {
+        index.partial = index_options::partial_filter(&index.options)?.map(Arc::new);
         let paths = index
             .spec
             .fields
@@ -154,8 +239,7 @@ impl Catalog {
             let id = keys::meta_number(cursor.key()).ok_or_else(|| {
                 crate::kv::StorageError::corrupt("a collection's key has a wrong length")
             })?;
-            let record = codec::decode_record(Magic::Collection, cursor.value())?;
-            catalog.put(Collection::from_record(CollectionId(id), record)?);
+            catalog.put(Collection::decode(CollectionId(id), cursor.value())?);
         }
         Ok(catalog)
     }
@@ -332,13 +416,26 @@ mod tests {
             },
             multikey: vec![true],
             key_encoding: 1,
+            options: IndexOptions::default(),
+            partial: None,
         };
         collection.push_index(index).unwrap();
-        let record =
-            codec::decode_record(Magic::Collection, &collection.encode().unwrap()).unwrap();
-        let read = Collection::from_record(CollectionId(7), record).unwrap();
-        assert_eq!(read.indexes, collection.indexes);
+        let bytes = collection.encode().unwrap();
+        assert_eq!(codec::record_version(&bytes), Some(1));
+        let read = Collection::decode(CollectionId(7), &bytes).unwrap();
+        assert_eq!(read.indexes[0].record(), collection.indexes[0].record());
         assert_eq!((&*read.env, &*read.name, read.created_ms), ("env", "c", 5));
         assert_eq!(read.index_paths[0][0].as_str(), "a.b");
+
+        collection.indexes[0].options = IndexOptions {
+            partial: bson::rawdoc! { "a": { "$gt": 1 } },
+            ..IndexOptions::default()
+        };
+        let bytes = collection.encode().unwrap();
+        let read = Collection::decode(CollectionId(7), &bytes).unwrap();
+        assert_eq!(read.indexes[0].record(), collection.indexes[0].record());
+        assert_eq!(read.indexes[0].options, collection.indexes[0].options);
+        assert!(read.indexes[0].partial.is_some());
+        assert!(Collection::decode(CollectionId(7), &bytes[..bytes.len() - 1]).is_err());
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Magic {
     Segment = 0xc9,
 }
 
-/// The only version so far of all structures.
+/// The version of structures that have only one so far.
 const VERSION: u8 = 1;
 
 /// Why bytes could not be read back.
@@ -48,8 +48,12 @@ fn options() -> impl bincode::Options {
 
 /// Writes `value` behind its header. Fails only beyond the size limit.
 pub(crate) fn encode<T: Serialize>(magic: Magic, value: &T) -> Result<Vec<u8>, String> {
+    encode_as(magic, VERSION, value)
+}
+
+fn encode_as<T: Serialize>(magic: Magic, version: u8, value: &T) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(256);
-    out.extend_from_slice(&[magic as u8, VERSION]);
+    out.extend_from_slice(&[magic as u8, version]);
     options()
         .serialize_into(&mut out, value)
         .map_err(|error| error.to_string())?;
@@ -64,8 +68,16 @@ pub(crate) fn encode<T: Serialize>(magic: Magic, value: &T) -> Result<Vec<u8>, S
 
 /// Reads what [`encode`] wrote.
 pub(crate) fn decode<T: DeserializeOwned>(magic: Magic, bytes: &[u8]) -> Result<T, DecodeError> {
+    decode_as(magic, VERSION, bytes)
+}
+
+fn decode_as<T: DeserializeOwned>(
+    magic: Magic,
+    wanted: u8,
+    bytes: &[u8],
+) -> Result<T, DecodeError> {
     match bytes {
-        [kind, VERSION, body @ ..] if *kind == magic as u8 => options()
+        [kind, version, body @ ..] if *kind == magic as u8 && *version == wanted => options()
             .with_limit(COMMAND_BYTES_MAX as u64)
             .deserialize(body)
             .map_err(|error| DecodeError::Body(error.to_string())),
@@ -83,7 +95,30 @@ pub(crate) fn encode_record<T: Serialize>(magic: Magic, value: &T) -> StorageRes
 
 /// Reads a record of our own making; failure means a damaged store.
 pub(crate) fn decode_record<T: DeserializeOwned>(magic: Magic, bytes: &[u8]) -> StorageResult<T> {
-    decode(magic, bytes)
+    decode_record_as(magic, VERSION, bytes)
+}
+
+/// The version of a record; `None` when there is not even a header.
+pub(crate) fn record_version(bytes: &[u8]) -> Option<u8> {
+    bytes.get(1).copied()
+}
+
+/// Writes a record in a version of its own.
+pub(crate) fn encode_record_as<T: Serialize>(
+    magic: Magic,
+    version: u8,
+    value: &T,
+) -> StorageResult<Vec<u8>> {
+    encode_as(magic, version, value).map_err(StorageError::Corrupt)
+}
+
+/// Reads a record in a version of its own.
+pub(crate) fn decode_record_as<T: DeserializeOwned>(
+    magic: Magic,
+    version: u8,
+    bytes: &[u8],
+) -> StorageResult<T> {
+    decode_as(magic, version, bytes)
         .map_err(|error| StorageError::Corrupt(format!("{magic:?} record: {error}")))
 }
 

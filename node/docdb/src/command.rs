@@ -11,7 +11,7 @@ use serde_bytes::ByteBuf;
 use crate::codec::{self, Magic};
 use crate::error::{Error, Result};
 use crate::keys::{CollectionId, IndexId};
-use crate::op::{IndexSpec, OpReply};
+use crate::op::{IndexOptions, IndexSpec, OpReply};
 use crate::raw_bson;
 
 /// Names a mutating request for exactly-once: a retry carries the same pair.
@@ -80,6 +80,19 @@ pub(crate) enum WriteOp {
         collection: CollectionId,
         index: IndexId,
         cursor: ByteBuf,
+    },
+    CreateIndexWith {
+        collection: String,
+        index: IndexSpec,
+        options: IndexOptions,
+    },
+    /// Removes those of the documents that a time-to-live index says are past their time. Proposing it twice is
+    /// harmless.
+    Expire {
+        collection: CollectionId,
+        index: IndexId,
+        /// Encoded `_id`s, ascending.
+        ids: Vec<ByteBuf>,
     },
 }
 

@@ -6,6 +6,7 @@ use bson::{Bson, Document, doc};
 use crate::catalog::{Collection, Index};
 use crate::error::{Error, Result};
 use crate::executor;
+use crate::index_options;
 use crate::keys;
 use crate::kv::{Direction, KeyRange, after_prefix};
 use crate::op::{Op, OpReply, UpdateOp};
@@ -106,13 +107,15 @@ fn describe(collection: &Collection, plan: &Plan) -> Document {
                 .take(RANGES_SHOWN_MAX)
                 .map(|range| range_text(index, range))
                 .collect();
-            doc! {
+            let mut scan = doc! {
                 "stage": "index scan",
                 "index": &index.spec.name,
                 "multikey": index.is_multikey(),
                 "ranges": ranges.len() as i64,
                 "bounds": bounds,
-            }
+            };
+            index_options::describe(&index.options, &mut scan);
+            scan
         }
     };
     document.insert(

@@ -8,6 +8,7 @@
 mod bounds;
 mod condition;
 mod equality;
+mod implication;
 mod parse;
 pub(crate) mod pattern;
 
@@ -15,6 +16,8 @@ pub(crate) mod pattern;
 mod bounds_test;
 #[cfg(test)]
 mod filter_test;
+#[cfg(test)]
+mod implication_test;
 #[cfg(test)]
 mod pattern_test;
 

@@ -28,6 +28,12 @@ pub(crate) fn of_document(
     document: &RawDocument,
     id: &[u8],
 ) -> Result<Entries> {
+    if let Some(partial) = &index.partial
+        && !partial.matches(document)?
+    {
+        return Ok(Entries::default());
+    }
+    let mut is_empty = true;
     let mut keys = vec![keys::index_prefix(index.id)];
     let mut multikey: Vec<usize> = Vec::new();
     for (at, (path, field)) in paths.iter().zip(&index.spec.fields).enumerate() {
@@ -36,6 +42,7 @@ pub(crate) fn of_document(
             check_parallel(index, paths, &multikey, path)?;
             multikey.push(at);
         }
+        is_empty &= found.values.iter().all(Option::is_none);
         let mut encoded = Vec::with_capacity(found.values.len());
         for value in found.values {
             let mut bytes = Vec::with_capacity(16);
@@ -57,6 +64,9 @@ pub(crate) fn of_document(
             }
             many => combinations(index, &keys, many)?,
         };
+    }
+    if is_empty && index.options.sparse {
+        return Ok(Entries::default());
     }
     if keys.iter().any(|key| key.len() > INDEX_KEY_BYTES_MAX) {
         return Err(Error::new(
@@ -143,7 +153,7 @@ mod tests {
     use super::*;
     use crate::catalog::IndexState;
     use crate::keys::IndexId;
-    use crate::op::{IndexField, IndexSpec};
+    use crate::op::{IndexField, IndexOptions, IndexSpec};
     use crate::value::encode_value;
 
     fn index(fields: &[(&str, bool)], unique: bool) -> (Index, Vec<Path>) {
@@ -168,6 +178,8 @@ mod tests {
             },
             state: IndexState::Ready,
             key_encoding: 1,
+            options: IndexOptions::default(),
+            partial: None,
         };
         (index, paths)
     }

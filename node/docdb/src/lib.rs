@@ -21,7 +21,7 @@
 //! | opening, applying, reading | `database`, `point_read`, `read` |
 //! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `draft` |
 //! | what exists, what is remembered | `catalog`, `state`, `session`, `change_log` |
-//! | indexes | `index_entries`, `index_build` |
+//! | indexes | `index_options`, `index_entries`, `index_build`, `expiry` |
 //! | queries | `query`, `planner`, `executor`, `explain` |
 //! | the query language | `value`, `filter`, `update`, `projection`, `sort`, `expr` |
 //! | bytes | `keys`, `codec` |
@@ -46,11 +46,13 @@ pub mod database;
 mod draft;
 pub mod error;
 mod executor;
+mod expiry;
 mod explain;
 pub mod expr;
 pub mod filter;
 mod index_build;
 mod index_entries;
+mod index_options;
 mod keys;
 pub mod kv;
 pub mod limits;

@@ -85,6 +85,12 @@ pub const STEP_DOCUMENTS_MAX: usize = 500;
 /// Most bytes of documents that one step of a long write reads; one document may always be taken.
 pub const STEP_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most steps that one look for expired documents proposes, over all time-to-live indexes of a group.
+pub const EXPIRY_STEPS_MAX: usize = 16;
+
+/// Longest time to live in seconds, as MongoDB allows.
+pub const EXPIRE_AFTER_SECONDS_MAX: u32 = i32::MAX as u32;
+
 /// Candidates that a planned single write carries, so that losing the first one to a concurrent
 /// write does not need a new plan.
 pub const CANDIDATES_MAX: usize = 4;

@@ -17,6 +17,19 @@ pub struct IndexSpec {
     pub unique: bool,
 }
 
+/// What an index may have beyond its fields.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct IndexOptions {
+    /// Leaves out documents that have none of the fields.
+    pub sparse: bool,
+    /// Only documents that match this filter are in the index; empty = all. It may compare with `$eq`, `$in`, `$lt`,
+    /// `$lte`, `$gt`, `$gte`, and ask `$exists: true` and `$type`, joined by `$and` and `$or`.
+    #[serde(with = "raw_bson")]
+    pub partial: RawDocumentBuf,
+    /// A document is removed some time after the date at the index's only field is this many seconds past.
+    pub expire_after_seconds: Option<u32>,
+}
+
 /// One field of a (compound) index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexField {
@@ -147,6 +160,15 @@ pub enum Op {
     },
     /// How a find, count, update or remove would be carried out. Only reads.
     Explain(Box<Op>),
+    /// Like `CreateIndex`, for an index with options.
+    CreateIndexWith {
+        /// Target.
+        collection: String,
+        /// Definition.
+        index: IndexSpec,
+        /// The rest of the definition.
+        options: IndexOptions,
+    },
 }
 
 impl Op {
@@ -174,7 +196,8 @@ impl Op {
             | Self::Remove { collection, .. }
             | Self::CreateIndex { collection, .. }
             | Self::DropIndex { collection, .. }
-            | Self::ListIndexes { collection } => Some(collection),
+            | Self::ListIndexes { collection }
+            | Self::CreateIndexWith { collection, .. } => Some(collection),
             Self::ListCollections => None,
             Self::Explain(inner) => inner.collection(),
         }

@@ -102,7 +102,7 @@ pub(crate) fn choose(
     }
     let mut candidates = Vec::new();
     for (at, index) in collection.indexes.iter().enumerate() {
-        if !index.is_ready() {
+        if !index.is_ready() || !holds_all_matches(index, query) {
             continue;
         }
         let bounds = Bounds::of(index, query);
@@ -164,6 +164,22 @@ pub(crate) fn choose(
         best,
         others: plans,
     })
+}
+
+/// Whether every document that the query can match has an entry: by what the filter implies, so a few indexes that
+/// would serve are passed over, and none that would not is used.
+fn holds_all_matches(index: &Index, query: &Query) -> bool {
+    let in_part = index
+        .partial
+        .as_ref()
+        .is_none_or(|partial| query.filter.implies(partial));
+    let is_there = !index.options.sparse
+        || index
+            .spec
+            .fields
+            .iter()
+            .any(|field| query.filter.requires(&field.path));
+    in_part && is_there
 }
 
 /// The plan that uses nothing but the order of documents by `_id`.

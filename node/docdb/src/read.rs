@@ -6,6 +6,7 @@ use crate::catalog::{Catalog, Collection, Index, IndexState};
 use crate::error::{Error, Result};
 use crate::executor::{self, Effort, Scan};
 use crate::explain;
+use crate::index_options;
 use crate::kv::{KeyRange, View};
 use crate::op::{FindOp, Op, OpReply};
 use crate::planner::{self, Access, Choice, Plan};
@@ -201,6 +202,7 @@ fn index_document(index: &Index) -> bson::Document {
         "multikey": index.is_multikey(),
         "state": state,
     };
+    index_options::describe(&index.options, &mut document);
     if let Some(error) = error {
         document.insert("error", error);
     }

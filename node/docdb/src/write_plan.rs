@@ -22,6 +22,7 @@ use crate::database::Database;
 use crate::error::{Error, ErrorCode, Result};
 use crate::executor::{self, Scan};
 use crate::filter::{Filter, FilterContext};
+use crate::index_options;
 use crate::limits::{
     CANDIDATES_MAX, INSERT_DOCUMENTS_MAX, PLANNED_IDS_MAX, REPLANS_MAX, STEP_BYTES_MAX,
     STEP_DOCUMENTS_MAX,
@@ -178,6 +179,18 @@ fn work(op: Op) -> Result<Work> {
         Op::CreateCollection { collection } => WriteOp::CreateCollection { collection },
         Op::DropCollection { collection } => WriteOp::DropCollection { collection },
         Op::CreateIndex { collection, index } => WriteOp::CreateIndex { collection, index },
+        Op::CreateIndexWith {
+            collection,
+            index,
+            options,
+        } => {
+            index_options::check(&index, &options)?;
+            WriteOp::CreateIndexWith {
+                collection,
+                index,
+                options,
+            }
+        }
         Op::DropIndex { collection, name } => WriteOp::DropIndex { collection, name },
         Op::Insert {
             collection,

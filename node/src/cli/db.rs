@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bson::{Document, doc};
 use clap::{Args, Subcommand};
@@ -151,12 +152,8 @@ enum IndexVerb {
         /// Paths in order of significance; `path:-1` for largest first
         #[arg(required = true)]
         fields: Vec<String>,
-        /// No two documents may have an equal key
-        #[arg(long)]
-        unique: bool,
-        /// Its name [default: made of the paths]
-        #[arg(long)]
-        name: Option<String>,
+        #[command(flatten)]
+        options: IndexArgs,
     },
     /// Describe the indexes
     List {
@@ -170,6 +167,26 @@ enum IndexVerb {
         /// Its name
         name: String,
     },
+}
+
+/// What an index may have beyond its paths.
+#[derive(Debug, Default, Args)]
+struct IndexArgs {
+    /// No two documents may have an equal key
+    #[arg(long)]
+    unique: bool,
+    /// Leave out documents that have none of the fields
+    #[arg(long)]
+    sparse: bool,
+    /// Only documents that match this filter, as Extended JSON
+    #[arg(long, value_name = "JSON")]
+    partial: Option<String>,
+    /// Remove documents this long after the date at the path
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u32>,
+    /// Its name [default: made of the paths]
+    #[arg(long)]
+    name: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -365,10 +382,9 @@ impl Session {
             IndexVerb::Create {
                 collection,
                 fields,
-                unique,
-                name,
+                options,
             } => {
-                let index = parse_index(&fields, unique, name)?;
+                let index = parse_index(&fields, options)?;
                 if self.only_say(&format!("build index {} of {collection}", index.name())) {
                     return Ok(());
                 }
@@ -454,7 +470,7 @@ impl InsertArgs {
 }
 
 /// `path:-1` means largest first, `path` and `path:1` smallest first.
-fn parse_index(fields: &[String], unique: bool, name: Option<String>) -> Result<Index, CliError> {
+fn parse_index(fields: &[String], options: IndexArgs) -> Result<Index, CliError> {
     let mut index: Option<Index> = None;
     for field in fields {
         let (path, descending) = match field.rsplit_once(':') {
@@ -472,12 +488,23 @@ fn parse_index(fields: &[String], unique: bool, name: Option<String>) -> Result<
             (Some(index), true) => index.then_descending(path),
         });
     }
-    let index = index.ok_or_else(|| CliError::usage("name at least one path"))?;
-    let index = if unique { index.unique() } else { index };
-    Ok(match name {
-        Some(name) => index.named(name),
-        None => index,
-    })
+    let mut index = index.ok_or_else(|| CliError::usage("name at least one path"))?;
+    if options.unique {
+        index = index.unique();
+    }
+    if options.sparse {
+        index = index.sparse();
+    }
+    if let Some(partial) = options.partial {
+        index = index.partial(parse_document("--partial", &partial)?);
+    }
+    if let Some(seconds) = options.ttl {
+        index = index.expire_after(Duration::from_secs(seconds.into()));
+    }
+    if let Some(name) = options.name {
+        index = index.named(name);
+    }
+    Ok(index)
 }
 
 #[cfg(test)]

@@ -63,6 +63,13 @@ async fn documents_live_and_die_from_the_shell() {
     db(&["index", "create", "c", "n", "m:-1", "--unique"])
         .await
         .unwrap();
+    let ttl = ["index", "create", "c", "at", "--ttl", "60"];
+    db(&[&ttl[..], &["--partial", r#"{"n":{"$gt":1}}"#]].concat())
+        .await
+        .unwrap();
+    db(&["index", "create", "c", "m", "--sparse"])
+        .await
+        .unwrap();
     db(&["index", "list", "c"]).await.unwrap();
     db(&["delete", "c", r#"{"_id":"a"}"#]).await.unwrap();
     assert_eq!(fake.store().documents("c").len(), 2);
@@ -151,8 +158,7 @@ fn index_fields_in_every_spelling() {
     let parse = |fields: &[&str]| {
         parse_index(
             &fields.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            false,
-            None,
+            IndexArgs::default(),
         )
     };
     assert_eq!(

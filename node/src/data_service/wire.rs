@@ -3,7 +3,7 @@
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use yunbase_client::proto;
-use yunbase_docdb::op::{FindOp, IndexField, IndexSpec, Op, OpReply, UpdateOp};
+use yunbase_docdb::op::{FindOp, IndexField, IndexOptions, IndexSpec, Op, OpReply, UpdateOp};
 
 use crate::call::{Failure, ReadLevel, Retry};
 use crate::identity::random_id;
@@ -53,21 +53,7 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
             collection: op.collection,
             multi: op.multi,
         },
-        Wire::CreateIndex(op) => Op::CreateIndex {
-            collection: op.collection,
-            index: IndexSpec {
-                name: op.name,
-                fields: op
-                    .fields
-                    .into_iter()
-                    .map(|field| IndexField {
-                        path: field.path,
-                        descending: field.descending,
-                    })
-                    .collect(),
-                unique: op.unique,
-            },
-        },
+        Wire::CreateIndex(op) => create_index(op)?,
         Wire::DropIndex(op) => Op::DropIndex {
             collection: op.collection,
             name: op.name,
@@ -89,6 +75,36 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
             }
         }
     }))
+}
+
+fn create_index(op: proto::CreateIndex) -> Result<Op, Failure> {
+    let index = IndexSpec {
+        name: op.name,
+        fields: op
+            .fields
+            .into_iter()
+            .map(|field| IndexField {
+                path: field.path,
+                descending: field.descending,
+            })
+            .collect(),
+        unique: op.unique,
+    };
+    let options = IndexOptions {
+        sparse: op.sparse,
+        partial: document("partial", op.partial)?,
+        expire_after_seconds: op.expire_after_seconds,
+    };
+    let collection = op.collection;
+    Ok(if options == IndexOptions::default() {
+        Op::CreateIndex { collection, index }
+    } else {
+        Op::CreateIndexWith {
+            collection,
+            index,
+            options,
+        }
+    })
 }
 
 fn find(op: proto::Find) -> Result<FindOp, Failure> {

@@ -8,6 +8,7 @@ mod harness;
 mod t10_documents;
 mod t20_sessions;
 mod t30_indexes;
+mod t32_index_options;
 mod t35_plans;
 mod t40_changes;
 mod t50_stores;
