@@ -47,6 +47,11 @@ impl Index {
         Self::new().then(path.into(), false)
     }
 
+    /// Begins with `path`, which holds GeoJSON.
+    pub fn geo(path: impl Into<String>) -> Self {
+        Self::new().then_geo(path)
+    }
+
     /// Begins with `path`, largest value first.
     pub fn descending(path: impl Into<String>) -> Self {
         Self::new().then(path.into(), true)
@@ -64,8 +69,23 @@ impl Index {
         self.then(path.into(), true)
     }
 
+    /// Then `path`, which holds GeoJSON: at most one of an index.
+    #[must_use]
+    pub fn then_geo(mut self, path: impl Into<String>) -> Self {
+        self.fields.push(proto::IndexField {
+            path: path.into(),
+            descending: false,
+            geo: true,
+        });
+        self
+    }
+
     fn then(mut self, path: String, descending: bool) -> Self {
-        self.fields.push(proto::IndexField { path, descending });
+        self.fields.push(proto::IndexField {
+            path,
+            descending,
+            geo: false,
+        });
         self
     }
 
@@ -107,10 +127,11 @@ impl Index {
     /// The name it has or will get.
     pub fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| {
-            let parts = self
-                .fields
-                .iter()
-                .map(|f| format!("{}_{}", f.path, if f.descending { -1 } else { 1 }));
+            let parts = self.fields.iter().map(|f| match (f.geo, f.descending) {
+                (true, _) => format!("{}_2dsphere", f.path),
+                (false, true) => format!("{}_-1", f.path),
+                (false, false) => format!("{}_1", f.path),
+            });
             parts.collect::<Vec<_>>().join("_")
         })
     }

@@ -83,6 +83,11 @@ impl Index {
         }
     }
 
+    /// The position of the field whose entries are cells of the earth.
+    pub(crate) fn geo_field(&self) -> Option<usize> {
+        usize::try_from(self.options.geo?).ok()
+    }
+
     /// Whether writes maintain it.
     pub(crate) fn is_maintained(&self) -> bool {
         !matches!(self.state, IndexState::Failed { .. })

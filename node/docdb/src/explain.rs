@@ -78,6 +78,7 @@ fn explained_query(snapshot: &Snapshot<'_>, op: &Op) -> Result<Query> {
 fn sort_text(query: &Query, plan: &Plan) -> &'static str {
     match (&plan.access, plan.ordered, query.sort.is_empty()) {
         (_, false, _) => "in memory",
+        (Access::Near { .. }, true, _) => "by distance",
         (Access::Index { .. }, true, _) => "by index",
         (_, true, true) => "by _id",
         (_, true, false) => "none needed",
@@ -86,6 +87,12 @@ fn sort_text(query: &Query, plan: &Plan) -> &'static str {
 
 fn describe(collection: &Collection, plan: &Plan) -> Document {
     let mut document = match &plan.access {
+        Access::Near { at, .. } => {
+            let index = &collection.indexes[*at];
+            let mut scan = doc! { "stage": "near", "index": &index.spec.name };
+            index_options::describe(&index.options, &mut scan);
+            scan
+        }
         Access::Nothing => doc! { "stage": "nothing" },
         Access::Ids(ids) => {
             let shown = ids.iter().take(RANGES_SHOWN_MAX);

@@ -8,6 +8,7 @@
 mod bounds;
 mod condition;
 mod equality;
+mod geo;
 mod implication;
 mod parse;
 pub(crate) mod pattern;
@@ -25,6 +26,7 @@ use bson::{RawBsonRef, RawDocument};
 
 pub use bounds::Interval;
 pub(crate) use condition::{Condition, Test};
+pub(crate) use geo::{GeoTest, intervals as geo_intervals};
 pub(crate) use parse::{Parser, is_operator_document};
 
 use crate::error::Result;
@@ -68,9 +70,11 @@ impl Filter {
     /// Parses a filter as clients send it; refuses what is malformed, unknown or beyond limits.
     pub fn parse(filter: &RawDocument, context: &FilterContext) -> Result<Self> {
         crate::value::check_document(filter)?;
-        Ok(Self {
+        let filter = Self {
             root: Parser::new(context.now_ms).document(filter)?,
-        })
+        };
+        filter.check_near()?;
+        Ok(filter)
     }
 
     /// Whether `document` satisfies the filter. Errors come from expressions and regular expressions

@@ -8,9 +8,11 @@ use bson::{RawBsonRef, RawDocument};
 
 use crate::catalog::Index;
 use crate::error::{Error, ErrorCode, Result};
+use crate::geo::{Geometry, cell};
 use crate::keys;
 use crate::limits::{INDEX_ENTRIES_PER_DOCUMENT_MAX, INDEX_KEY_BYTES_MAX};
-use crate::value::{Path, encode_value, index_values, skip_value};
+use crate::value::key::encoded;
+use crate::value::{Path, encode_value, index_values, skip_value, type_name};
 
 /// The entries of one document in one index.
 #[derive(Debug, Default, PartialEq)]
@@ -38,6 +40,18 @@ pub(crate) fn of_document(
     let mut multikey: Vec<usize> = Vec::new();
     for (at, (path, field)) in paths.iter().zip(&index.spec.fields).enumerate() {
         let found = index_values(document, path)?;
+        if index.geo_field() == Some(at) {
+            let cells = cells(index, path, &found.values)?;
+            if cells.is_empty() {
+                return Ok(Entries::default());
+            }
+            if found.multikey || cells.len() > 1 {
+                multikey.push(at);
+            }
+            is_empty = false;
+            keys = combinations(index, &keys, &cells)?;
+            continue;
+        }
         if found.multikey {
             check_parallel(index, paths, &multikey, path)?;
             multikey.push(at);
@@ -83,6 +97,44 @@ pub(crate) fn of_document(
     Ok(Entries { keys, multikey })
 }
 
+/// The encoded cells of the geometries at a path, ascending. Nothing and null are no geometry; anything else is refused.
+fn cells(index: &Index, path: &Path, values: &[Option<RawBsonRef<'_>>]) -> Result<Vec<Vec<u8>>> {
+    let mut cells = Vec::new();
+    for value in values.iter().flatten() {
+        match value {
+            RawBsonRef::Null | RawBsonRef::Undefined => {}
+            RawBsonRef::Document(document) => {
+                let geometry = Geometry::parse(document).map_err(|error| {
+                    Error::new(
+                        ErrorCode::RequestFailed,
+                        format!(
+                            "field '{path}' of 2dsphere index '{}': {}",
+                            index.spec.name, error.message
+                        ),
+                    )
+                })?;
+                cells.extend(cell::of_geometry(&geometry));
+            }
+            other => {
+                return Err(Error::new(
+                    ErrorCode::RequestFailed,
+                    format!(
+                        "field '{path}' of 2dsphere index '{}' is a {}; store GeoJSON such as {{type: \"Point\", coordinates: [longitude, latitude]}}",
+                        index.spec.name,
+                        type_name(*other)
+                    ),
+                ));
+            }
+        }
+    }
+    cells.sort_unstable();
+    cells.dedup();
+    cells
+        .into_iter()
+        .map(|cell| encoded(RawBsonRef::Int64(cell)))
+        .collect()
+}
+
 fn combinations(index: &Index, keys: &[Vec<u8>], values: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
     if keys.len().saturating_mul(values.len()) > INDEX_ENTRIES_PER_DOCUMENT_MAX {
         return Err(Error::new(
@@ -109,6 +161,7 @@ fn check_parallel(index: &Index, paths: &[Path], earlier: &[usize], path: &Path)
     let array = |path: &Path| path.as_str().split('.').next().map(str::to_owned);
     match earlier
         .iter()
+        .filter(|&&at| index.geo_field() != Some(at))
         .map(|&at| &paths[at])
         .find(|other| array(other) != array(path))
     {
@@ -154,7 +207,6 @@ mod tests {
     use crate::catalog::IndexState;
     use crate::keys::IndexId;
     use crate::op::{IndexField, IndexOptions, IndexSpec};
-    use crate::value::encode_value;
 
     fn index(fields: &[(&str, bool)], unique: bool) -> (Index, Vec<Path>) {
         let paths = fields
@@ -189,7 +241,7 @@ mod tests {
         of_document(&index.0, &index.1, &document, b"id")
     }
 
-    fn encoded(value: RawBsonRef<'_>, descending: bool) -> Vec<u8> {
+    fn bytes_of(value: RawBsonRef<'_>, descending: bool) -> Vec<u8> {
         let mut out = Vec::new();
         encode_value(value, descending, &mut out).unwrap();
         out
@@ -202,8 +254,8 @@ mod tests {
         let (one, null) = (RawBsonRef::Int32(1), RawBsonRef::Null);
         let fields = [
             keys::index_prefix(IndexId(3)),
-            encoded(one, false),
-            encoded(null, true),
+            bytes_of(one, false),
+            bytes_of(null, true),
         ]
         .concat();
         assert_eq!(found.keys, [[fields.as_slice(), b"id"].concat()]);

@@ -19,6 +19,7 @@ pub(crate) fn check(spec: &IndexSpec, options: &IndexOptions) -> Result<()> {
         )));
     }
     check_expiry(spec, options)?;
+    check_geo(spec, options)?;
     partial_filter(options).map_err(|error| {
         Error::new(
             error.code,
@@ -26,6 +27,27 @@ pub(crate) fn check(spec: &IndexSpec, options: &IndexOptions) -> Result<()> {
         )
     })?;
     Ok(())
+}
+
+/// A place has no order and is no key: it can be neither descending nor unique nor a date.
+fn check_geo(spec: &IndexSpec, options: &IndexOptions) -> Result<()> {
+    let Some(at) = options.geo else {
+        return Ok(());
+    };
+    let field = usize::try_from(at).ok().and_then(|at| spec.fields.get(at));
+    let problem = match field {
+        None => "the place of the field with GeoJSON is beyond its fields",
+        Some(field) if field.descending => "a field with GeoJSON has no order; leave it ascending",
+        Some(field) if field.path == "_id" => "'_id' is no field with GeoJSON",
+        _ if spec.unique => "places cannot be unique",
+        _ if options.expire_after_seconds.is_some() => "a time to live needs a field with a date",
+        _ if options.sparse => "an index on places is sparse by itself; leave out 'sparse'",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(format!(
+        "2dsphere index '{}': {problem}",
+        spec.name
+    )))
 }
 
 /// A time to live counts from one date, and is no use to the field that names the document.

@@ -22,8 +22,9 @@
 //! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `draft` |
 //! | what exists, what is remembered | `catalog`, `state`, `session`, `change_log` |
 //! | indexes | `index_options`, `index_entries`, `index_build`, `expiry` |
-//! | queries | `query`, `planner`, `executor`, `explain` |
+//! | queries | `query`, `planner`, `executor`, `near_scan`, `explain` |
 //! | the query language | `value`, `filter`, `update`, `projection`, `sort`, `expr` |
+//! | places on the earth | `geo` |
 //! | bytes | `keys`, `codec` |
 //! | storage | `kv`; `rocks`, `rocks_options`; `memory` |
 //!
@@ -50,6 +51,7 @@ mod expiry;
 mod explain;
 pub mod expr;
 pub mod filter;
+mod geo;
 mod index_build;
 mod index_entries;
 mod index_options;
@@ -57,6 +59,7 @@ mod keys;
 pub mod kv;
 pub mod limits;
 pub mod memory;
+mod near_scan;
 pub mod op;
 mod planner;
 mod point_read;

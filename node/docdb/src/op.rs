@@ -28,6 +28,9 @@ pub struct IndexOptions {
     pub partial: RawDocumentBuf,
     /// A document is removed some time after the date at the index's only field is this many seconds past.
     pub expire_after_seconds: Option<u32>,
+    /// Position in `fields` of the one that holds GeoJSON (a `2dsphere` index). Documents without a geometry there are
+    /// not in the index; those with anything else are refused.
+    pub geo: Option<u32>,
 }
 
 /// One field of a (compound) index.

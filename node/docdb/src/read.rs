@@ -145,7 +145,7 @@ fn covered_range<'p>(
     let (index, [range]) = (&collection.indexes[*at], ranges.as_slice()) else {
         return Ok(None);
     };
-    if index.is_multikey() {
+    if index.is_multikey() || index.geo_field().is_some() {
         return Ok(None);
     }
     let mut conditions = 0;
@@ -188,7 +188,13 @@ fn index_document(index: &Index) -> bson::Document {
         .spec
         .fields
         .iter()
-        .map(|field| doc! { "path": &field.path, "direction": if field.descending { -1 } else { 1 } })
+        .enumerate()
+        .map(|(at, field)| match index.geo_field() == Some(at) {
+            true => doc! { "path": &field.path, "direction": "2dsphere" },
+            false => {
+                doc! { "path": &field.path, "direction": if field.descending { -1 } else { 1 } }
+            }
+        })
         .collect();
     let (state, error) = match &index.state {
         IndexState::Building { .. } => ("building", None),

@@ -184,6 +184,9 @@ struct IndexArgs {
     /// Remove documents this long after the date at the path
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u32>,
+    /// The first path holds GeoJSON
+    #[arg(long)]
+    geo: bool,
     /// Its name [default: made of the paths]
     #[arg(long)]
     name: Option<String>,
@@ -482,6 +485,7 @@ fn parse_index(fields: &[String], options: IndexArgs) -> Result<Index, CliError>
             return Err(CliError::usage(format!("{field:?} is no path of an index")));
         }
         index = Some(match (index, descending) {
+            (None, false) if options.geo => Index::geo(path),
             (None, false) => Index::ascending(path),
             (None, true) => Index::descending(path),
             (Some(index), false) => index.then_ascending(path),

@@ -67,6 +67,9 @@ async fn documents_live_and_die_from_the_shell() {
     db(&[&ttl[..], &["--partial", r#"{"n":{"$gt":1}}"#]].concat())
         .await
         .unwrap();
+    db(&["index", "create", "c", "loc", "n", "--geo"])
+        .await
+        .unwrap();
     db(&["index", "create", "c", "m", "--sparse"])
         .await
         .unwrap();
@@ -164,6 +167,15 @@ fn index_fields_in_every_spelling() {
     assert_eq!(
         parse(&["a", "b:-1", "c.d:1"]).unwrap().name(),
         "a_1_b_-1_c.d_1"
+    );
+    let geo = IndexArgs {
+        geo: true,
+        ..IndexArgs::default()
+    };
+    let fields = ["loc".to_owned(), "k".to_owned()];
+    assert_eq!(
+        parse_index(&fields, geo).unwrap().name(),
+        "loc_2dsphere_k_1"
     );
     assert!(parse(&[":-1"]).is_err() && parse(&[]).is_err());
 }

@@ -78,6 +78,15 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
 }
 
 fn create_index(op: proto::CreateIndex) -> Result<Op, Failure> {
+    let mut places = (0..).zip(&op.fields).filter(|(_, field)| field.geo);
+    let geo = places.next().map(|(at, _)| at);
+    if places.next().is_some() {
+        return Err(Failure::new(
+            "INVALID_PARAM",
+            "an index has at most one field with GeoJSON",
+            Retry::Never,
+        ));
+    }
     let index = IndexSpec {
         name: op.name,
         fields: op
@@ -94,6 +103,7 @@ fn create_index(op: proto::CreateIndex) -> Result<Op, Failure> {
         sparse: op.sparse,
         partial: document("partial", op.partial)?,
         expire_after_seconds: op.expire_after_seconds,
+        geo,
     };
     let collection = op.collection;
     Ok(if options == IndexOptions::default() {

@@ -89,7 +89,8 @@ fn test_implies(from: &Test, to: &Test) -> bool {
         | Test::Modulo { .. }
         | Test::Size(_)
         | Test::AnyElement(_)
-        | Test::AnyDocument(_) => matches!(to, Test::Exists),
+        | Test::AnyDocument(_)
+        | Test::Geo(_) => matches!(to, Test::Exists),
     }
 }
 

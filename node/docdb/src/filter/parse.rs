@@ -7,6 +7,7 @@ use bson::{RawArray, RawBsonRef, RawDocument};
 
 use super::Node;
 use super::condition::{Condition, InList, OrderTest, Test};
+use super::geo::GeoTest;
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
 use crate::expr::Expression;
@@ -15,21 +16,15 @@ use crate::value::compare::Number;
 use crate::value::{Path, malformed, type_name};
 
 /// Operators of MongoDB that this database knows of and does not offer.
-const UNSUPPORTED: [&str; 20] = [
+const UNSUPPORTED: [&str; 14] = [
     "$where",
     "$jsonSchema",
     "$text",
     "$search",
     "$language",
-    "$near",
-    "$nearSphere",
     "$geoNear",
-    "$geoWithin",
-    "$geoIntersects",
     "$geometry",
     "$within",
-    "$maxDistance",
-    "$minDistance",
     "$bitsAllSet",
     "$bitsAllClear",
     "$bitsAnySet",
@@ -207,6 +202,9 @@ impl Parser {
             "$size" => Test::Size(size_operand(field, value)?),
             "$mod" => modulo(field, value)?,
             "$type" => Test::Type(types(field, value)?),
+            "$geoWithin" | "$geoIntersects" | "$near" | "$nearSphere" => {
+                Test::Geo(Box::new(GeoTest::parse(field, operator, value)?))
+            }
             "$not" => return self.not(field, value).map(Some),
             "$regex" => Test::Matches(self.regex_operator(field, value, siblings)?),
             "$options" if siblings.get("$regex").map_err(malformed)?.is_some() => return Ok(None),

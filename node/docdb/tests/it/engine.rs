@@ -9,6 +9,7 @@ mod t10_documents;
 mod t20_sessions;
 mod t30_indexes;
 mod t32_index_options;
+mod t33_geo;
 mod t35_plans;
 mod t40_changes;
 mod t50_stores;
