@@ -154,6 +154,34 @@ impl Client {
         .await
     }
 
+    /// Gives a collection another name; documents and indexes stay.
+    pub async fn rename_collection(
+        &self,
+        name: impl Into<String>,
+        to: impl Into<String>,
+    ) -> Result<()> {
+        self.done(Op::RenameCollection(proto::RenameCollection {
+            collection: name.into(),
+            to: to.into(),
+        }))
+        .await
+    }
+
+    /// Says what documents of a collection must be like from now on, as a JSON schema (draft 4 with `bsonType`).
+    pub async fn set_validator(
+        &self,
+        collection: impl Into<String>,
+        schema: &Document,
+        level: proto::ValidationLevel,
+    ) -> Result<()> {
+        self.done(Op::SetValidator(proto::SetValidator {
+            collection: collection.into(),
+            schema: from_document(schema, "schema")?,
+            level: level.into(),
+        }))
+        .await
+    }
+
     /// Describes each collection: name, number of documents, indexes.
     pub async fn list_collections(&self) -> Result<Vec<Document>> {
         described(

@@ -402,6 +402,8 @@ fn is_read(op: &Op) -> bool {
         | Op::ListIndexes(_)
         | Op::Explain(_) => true,
         Op::CreateCollection(_)
+        | Op::SetValidator(_)
+        | Op::RenameCollection(_)
         | Op::DropCollection(_)
         | Op::Insert(_)
         | Op::Update(_)

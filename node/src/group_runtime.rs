@@ -318,6 +318,8 @@ fn is_cheap(op: &Op) -> bool {
         | Op::DropCollection { .. }
         | Op::CreateIndex { .. }
         | Op::CreateIndexWith { .. }
+        | Op::SetValidator { .. }
+        | Op::RenameCollection { .. }
         | Op::DropIndex { .. } => true,
         Op::ListCollections | Op::ListIndexes { .. } | Op::Explain(_) => false,
     }

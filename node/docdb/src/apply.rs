@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use bson::{RawDocumentBuf, cstr};
+
 use crate::catalog::{self, Collection};
 use crate::change_log::{ChangeKind, ChangeRef};
 use crate::command::{self, Command, CommandReply, StepCounts, WriteOp};
@@ -17,6 +19,7 @@ use crate::limits::{SESSION_WINDOW, STEP_DOCUMENTS_MAX};
 use crate::op::{IndexOptions, OpReply};
 use crate::session::{self, Seen, StepProgress};
 use crate::state::State;
+use crate::validator::Validator;
 use crate::write::{Failure, Writer, wrapped_id};
 use crate::{change, expiry, index_build};
 
@@ -188,6 +191,20 @@ fn execute(
             index,
             ids,
         } => expiry::step(state, draft, &place, (*collection, *index), ids),
+        WriteOp::SetValidator {
+            collection,
+            schema,
+            level,
+        } => {
+            let mut collection = Collection::clone(&*find(state, collection)?);
+            collection.validator = Validator::new(schema.clone(), *level)?;
+            state.put_collection(draft, collection)?;
+            Ok(OpReply::Done.into())
+        }
+        WriteOp::RenameCollection { collection, to } => {
+            let collection = find(state, collection)?;
+            rename_collection(state, draft, &place, &collection, to)
+        }
     }
 }
 
@@ -240,6 +257,32 @@ fn drop_collection(
         &collection.name,
         place.now_ms,
     );
+    state.log_change_ref(draft, place.log_index, &change)?;
+    Ok(OpReply::Done.into())
+}
+
+/// Everything of a collection hangs on its id, so a new name is all there is to it.
+fn rename_collection(
+    state: &mut State,
+    draft: &mut Draft<'_>,
+    place: &Place,
+    collection: &Arc<Collection>,
+    to: &str,
+) -> Result<Executed, Failure> {
+    state.catalog.check_rename(&collection.env, to)?;
+    let mut renamed = Collection::clone(collection);
+    renamed.name = to.into();
+    state.remove_collection(draft, collection);
+    state.put_collection(draft, renamed)?;
+    let mut new_name = RawDocumentBuf::new();
+    new_name.append(cstr!("to"), to);
+    let change = ChangeRef::new(
+        ChangeKind::RenameCollection,
+        &collection.env,
+        &collection.name,
+        place.now_ms,
+    )
+    .images(None, Some(&new_name));
     state.log_change_ref(draft, place.log_index, &change)?;
     Ok(OpReply::Done.into())
 }

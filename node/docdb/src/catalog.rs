@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bson::RawDocumentBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Magic};
@@ -18,7 +19,9 @@ use crate::kv::{Direction, Family, StorageResult, View};
 use crate::limits::{
     COLLECTIONS_PER_ENV_MAX, INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX, NAME_BYTES_MAX,
 };
-use crate::op::{IndexOptions, IndexSpec};
+use crate::op::{IndexOptions, IndexSpec, ValidationLevel};
+use crate::raw_bson;
+use crate::validator::Validator;
 use crate::value::Path;
 
 /// How far an index is.
@@ -120,6 +123,10 @@ struct CollectionRecordWithOptions {
     record: CollectionRecord,
     /// One for each index.
     index_options: Vec<IndexOptions>,
+    /// Empty: none.
+    #[serde(with = "raw_bson")]
+    schema: RawDocumentBuf,
+    validation: ValidationLevel,
 }
 
 /// A collection with its indexes, paths parsed.
@@ -132,6 +139,8 @@ pub(crate) struct Collection {
     pub(crate) indexes: Vec<Index>,
     /// For each index its parsed field paths.
     pub(crate) index_paths: Vec<Vec<Path>>,
+    /// What its documents must be like.
+    pub(crate) validator: Option<Validator>,
 }
 
 impl Collection {
@@ -143,6 +152,7 @@ impl Collection {
             created_ms,
             indexes: Vec::new(),
             index_paths: Vec::new(),
+            validator: None,
         }
     }
 
@@ -171,7 +181,10 @@ impl Collection {
         }
         let record: CollectionRecordWithOptions =
             codec::decode_record_as(Magic::Collection, WITH_OPTIONS, bytes)?;
-        Self::from_record(id, record.record, record.index_options)
+        let mut collection = Self::from_record(id, record.record, record.index_options)?;
+        collection.validator = Validator::new(record.schema, record.validation)
+            .map_err(|error| crate::kv::StorageError::corrupt(error.message))?;
+        Ok(collection)
     }
 
     /// The value of the collection's record.
@@ -187,10 +200,10 @@ impl Collection {
             .iter()
             .map(|index| index.options.clone())
             .collect();
-        if index_options
+        let is_plain = index_options
             .iter()
-            .all(|options| *options == IndexOptions::default())
-        {
+            .all(|options| *options == IndexOptions::default());
+        if is_plain && self.validator.is_none() {
             return codec::encode_record(Magic::Collection, &record);
         }
         codec::encode_record_as(
@@ -199,6 +212,16 @@ impl Collection {
             &CollectionRecordWithOptions {
                 record,
                 index_options,
+                schema: self
+                    .validator
+                    .as_ref()
+                    .map(|validator| validator.document.clone())
+                    .unwrap_or_default(),
+                validation: self
+                    .validator
+                    .as_ref()
+                    .map(|validator| validator.level)
+                    .unwrap_or_default(),
             },
         )
     }
@@ -287,6 +310,20 @@ impl Catalog {
             if collections.is_empty() {
                 self.envs.remove(env);
             }
+        }
+    }
+
+    /// Whether a collection of the environment may be called `to` from now on.
+    pub(crate) fn check_rename(&self, env: &str, to: &str) -> Result<()> {
+        check_name("collection", to)?;
+        match self.get(env, to) {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                ErrorCode::CollectionAlreadyExist,
+                format!(
+                    "collection '{to}' exists already in environment '{env}'; drop it first or choose another name"
+                ),
+            )),
         }
     }
 

@@ -31,6 +31,8 @@ pub enum ChangeKind {
     CreateCollection,
     /// The collection was dropped with all its documents; they have no changes of their own.
     DropCollection,
+    /// The collection got another name, `to` of `after`; who follows either name reads the documents anew.
+    RenameCollection,
 }
 
 /// One change.

@@ -11,7 +11,7 @@ use serde_bytes::ByteBuf;
 use crate::codec::{self, Magic};
 use crate::error::{Error, Result};
 use crate::keys::{CollectionId, IndexId};
-use crate::op::{IndexOptions, IndexSpec, OpReply};
+use crate::op::{IndexOptions, IndexSpec, OpReply, ValidationLevel};
 use crate::raw_bson;
 
 /// Names a mutating request for exactly-once: a retry carries the same pair.
@@ -93,6 +93,16 @@ pub(crate) enum WriteOp {
         index: IndexId,
         /// Encoded `_id`s, ascending.
         ids: Vec<ByteBuf>,
+    },
+    SetValidator {
+        collection: String,
+        #[serde(with = "raw_bson")]
+        schema: RawDocumentBuf,
+        level: ValidationLevel,
+    },
+    RenameCollection {
+        collection: String,
+        to: String,
     },
 }
 

@@ -82,6 +82,8 @@ pub struct Stats {
 pub struct AppliedEffects {
     /// Documents that time-to-live indexes removed.
     pub expired_documents: u64,
+    /// Documents stored although they break a schema whose level is to warn.
+    pub validation_warnings: u64,
 }
 
 /// A document database over a store.

@@ -12,6 +12,7 @@ mod geo;
 mod implication;
 mod parse;
 pub(crate) mod pattern;
+pub(crate) mod schema;
 
 #[cfg(test)]
 mod bounds_test;
@@ -21,6 +22,8 @@ mod filter_test;
 mod implication_test;
 #[cfg(test)]
 mod pattern_test;
+#[cfg(test)]
+mod schema_test;
 
 use bson::{RawBsonRef, RawDocument};
 
@@ -28,6 +31,8 @@ pub use bounds::Interval;
 pub(crate) use condition::{Condition, Test};
 pub(crate) use geo::{GeoTest, intervals as geo_intervals};
 pub(crate) use parse::{Parser, is_operator_document};
+
+use schema::Schema;
 
 use crate::error::Result;
 use crate::expr::Expression;
@@ -64,6 +69,8 @@ pub(crate) enum Node {
     },
     /// An aggregation expression whose value must be true.
     Expression(Box<Expression>),
+    /// A JSON schema that the document must satisfy.
+    Schema(Box<Schema>),
 }
 
 impl Filter {
@@ -103,6 +110,7 @@ impl Node {
             Self::Nor(nodes) => Ok(!any(nodes, |node| node.matches(document))?),
             Self::Field { path, condition } => condition.matches_at(document, path),
             Self::Expression(expression) => expression.is_true(document),
+            Self::Schema(schema) => Ok(schema.violation(document)?.is_none()),
         }
     }
 

@@ -18,8 +18,8 @@
 //! | what | files |
 //! |---|---|
 //! | the seam to callers | `op`, `error`, `limits`, `raw_bson` |
-//! | opening, applying, reading | `database`, `point_read`, `read` |
-//! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `draft` |
+//! | opening, applying, reading | `database`, `point_read`, `read`, `statistics` |
+//! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `validator`, `draft` |
 //! | what exists, what is remembered | `catalog`, `state`, `session`, `change_log` |
 //! | indexes | `index_options`, `index_entries`, `index_build`, `expiry` |
 //! | queries | `query`, `planner`, `executor`, `near_scan`, `explain` |
@@ -72,7 +72,9 @@ pub mod rocks_options;
 mod session;
 pub mod sort;
 mod state;
+mod statistics;
 pub mod update;
+mod validator;
 pub mod value;
 mod write;
 pub mod write_plan;

@@ -91,6 +91,18 @@ pub const EXPIRY_STEPS_MAX: usize = 16;
 /// Longest time to live in seconds, as MongoDB allows.
 pub const EXPIRE_AFTER_SECONDS_MAX: u32 = i32::MAX as u32;
 
+/// How deep a JSON schema may nest.
+pub const SCHEMA_DEPTH_MAX: usize = 32;
+
+/// Most keywords in one JSON schema. Each costs every document that is checked.
+pub const SCHEMA_KEYWORDS_MAX: usize = 4096;
+
+/// Longest JSON schema of a collection in bytes: it is in memory with the catalog.
+pub const VALIDATOR_BYTES_MAX: usize = 64 * 1024;
+
+/// Most elements of an array that `uniqueItems` compares.
+pub const SCHEMA_UNIQUE_ITEMS_MAX: usize = 100_000;
+
 /// Most positions of one geometry. Each edge may be compared with each of another geometry.
 pub const GEOMETRY_POSITIONS_MAX: usize = 10_000;
 

@@ -33,6 +33,18 @@ pub struct IndexOptions {
     pub geo: Option<u32>,
 }
 
+/// What happens to a write whose document does not satisfy its collection's schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ValidationLevel {
+    /// Nothing is checked.
+    #[default]
+    Off,
+    /// It passes and is counted.
+    Warn,
+    /// It is refused.
+    Strict,
+}
+
 /// One field of a (compound) index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexField {
@@ -172,6 +184,23 @@ pub enum Op {
         /// The rest of the definition.
         options: IndexOptions,
     },
+    /// Says what documents of a collection must be like from now on; those that are there stay as they are.
+    SetValidator {
+        /// Target.
+        collection: String,
+        /// A JSON schema; empty = none.
+        #[serde(with = "raw_bson")]
+        schema: RawDocumentBuf,
+        /// What happens to writes that do not satisfy it.
+        level: ValidationLevel,
+    },
+    /// Gives a collection another name; documents and indexes stay.
+    RenameCollection {
+        /// Its name.
+        collection: String,
+        /// Its new name, which no other collection may have.
+        to: String,
+    },
 }
 
 impl Op {
@@ -200,7 +229,9 @@ impl Op {
             | Self::CreateIndex { collection, .. }
             | Self::DropIndex { collection, .. }
             | Self::ListIndexes { collection }
-            | Self::CreateIndexWith { collection, .. } => Some(collection),
+            | Self::CreateIndexWith { collection, .. }
+            | Self::SetValidator { collection, .. }
+            | Self::RenameCollection { collection, .. } => Some(collection),
             Self::ListCollections => None,
             Self::Explain(inner) => inner.collection(),
         }

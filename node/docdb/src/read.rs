@@ -12,6 +12,7 @@ use crate::op::{FindOp, Op, OpReply};
 use crate::planner::{self, Access, Choice, Plan};
 use crate::query::{Budget, Query, parse_filter};
 use crate::state::load_tally;
+use crate::statistics;
 use crate::value::malformed;
 
 /// One view with the catalog that belongs to it.
@@ -109,15 +110,7 @@ impl<'a> Snapshot<'a> {
     fn list_collections(&self, env: &str) -> Result<OpReply> {
         let mut documents = Vec::new();
         for collection in self.catalog.collections(env) {
-            let tally = load_tally(self.view, collection.id)?;
-            let indexes: Vec<_> = collection.indexes.iter().map(index_document).collect();
-            documents.push(raw(&doc! {
-                "name": &*collection.name,
-                "count": tally.documents as i64,
-                "size": tally.bytes as i64,
-                "createdAt": bson::DateTime::from_millis(collection.created_ms),
-                "indexes": indexes,
-            })?);
+            documents.push(raw(&statistics::describe(self.view, collection)?)?);
         }
         Ok(OpReply::Described { documents })
     }
@@ -183,7 +176,7 @@ fn covered_range<'p>(
 }
 
 /// An index as `ListIndexes` and `ListCollections` describe it.
-fn index_document(index: &Index) -> bson::Document {
+pub(crate) fn index_document(index: &Index) -> bson::Document {
     let fields: Vec<_> = index
         .spec
         .fields

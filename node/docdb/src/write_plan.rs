@@ -34,6 +34,7 @@ use crate::read::Snapshot;
 use crate::session::{self, Seen};
 use crate::sort::Sort;
 use crate::update::{Update, UpdateContext};
+use crate::validator;
 use crate::value::{check_document, malformed};
 use crate::write::{encode_id, encoded_id};
 
@@ -190,6 +191,22 @@ fn work(op: Op) -> Result<Work> {
                 index,
                 options,
             }
+        }
+        Op::SetValidator {
+            collection,
+            schema,
+            level,
+        } => {
+            validator::Validator::new(schema.clone(), level)?;
+            WriteOp::SetValidator {
+                collection,
+                schema,
+                level,
+            }
+        }
+        Op::RenameCollection { collection, to } => {
+            catalog::check_name("collection", &to)?;
+            WriteOp::RenameCollection { collection, to }
         }
         Op::DropIndex { collection, name } => WriteOp::DropIndex { collection, name },
         Op::Insert {

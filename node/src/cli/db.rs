@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use futures::TryStreamExt;
 use serde_json::json;
 use yunbase_client::filter::Filter;
+use yunbase_client::proto::ValidationLevel;
 use yunbase_client::{Client, Collection, Index, Updated};
 
 use super::ejson::{self, parse_document};
@@ -169,6 +170,17 @@ enum IndexVerb {
     },
 }
 
+/// How strictly a schema is taken.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LevelArg {
+    /// They are refused
+    Strict,
+    /// They are stored and counted
+    Warn,
+    /// Nothing is checked
+    Off,
+}
+
 /// What an index may have beyond its paths.
 #[derive(Debug, Default, Args)]
 struct IndexArgs {
@@ -200,6 +212,29 @@ enum CollectionVerb {
     Create {
         /// Its name
         collection: String,
+    },
+    /// Give a collection another name
+    Rename {
+        /// Its name
+        collection: String,
+        /// Its new name
+        to: String,
+    },
+    /// Documents, bytes and indexes of one collection
+    Stats {
+        /// Its name
+        collection: String,
+    },
+    /// Say what documents must be like from now on
+    Validator {
+        /// The collection
+        collection: String,
+        /// A JSON schema (draft 4 with bsonType)
+        #[arg(default_value = "{}")]
+        schema: String,
+        /// What happens to documents that do not satisfy it
+        #[arg(long, default_value = "strict")]
+        level: LevelArg,
     },
     /// Remove a collection with all its documents
     Drop {
@@ -420,6 +455,47 @@ impl Session {
                 }
                 self.client.create_collection(&collection).await?;
                 self.shared.output.value(&json!({ "created": collection }))
+            }
+            CollectionVerb::Rename { collection, to } => {
+                if self.only_say(&format!("rename {collection} to {to}")) {
+                    return Ok(());
+                }
+                self.client.rename_collection(&collection, &to).await?;
+                self.shared
+                    .output
+                    .value(&json!({ "renamed": collection, "to": to }))
+            }
+            CollectionVerb::Stats { collection } => {
+                let mut collections = self.client.list_collections().await?;
+                collections.retain(|one| one.get_str("name").is_ok_and(|name| name == collection));
+                match collections.pop() {
+                    Some(one) => self.shared.output.value(&ejson::to_json(one)),
+                    None => Err(CliError::new(
+                        Exit::NotFound,
+                        format!("collection {collection} does not exist"),
+                    )),
+                }
+            }
+            CollectionVerb::Validator {
+                collection,
+                schema,
+                level,
+            } => {
+                let schema = parse_document("SCHEMA", &schema)?;
+                if self.only_say(&format!("set the schema of {collection}")) {
+                    return Ok(());
+                }
+                let level = match level {
+                    LevelArg::Strict => ValidationLevel::Strict,
+                    LevelArg::Warn => ValidationLevel::Warn,
+                    LevelArg::Off => ValidationLevel::Off,
+                };
+                self.client
+                    .set_validator(&collection, &schema, level)
+                    .await?;
+                self.shared
+                    .output
+                    .value(&json!({ "collection": collection, "level": level.as_str_name().to_lowercase() }))
             }
             CollectionVerb::Drop { collection, yes } => {
                 if self.only_say(&format!("remove collection {collection}")) {

@@ -78,7 +78,13 @@ async fn documents_live_and_die_from_the_shell() {
     assert_eq!(fake.store().documents("c").len(), 2);
     db(&["delete", "c", "{}", "--many", "--yes"]).await.unwrap();
     assert_eq!(fake.store().documents("c").len(), 0);
-    db(&["collection", "drop", "c", "--yes"]).await.unwrap();
+    db(&["collection", "validator", "c", r#"{"required":["n"]}"#])
+        .await
+        .unwrap();
+    db(&["collection", "rename", "c", "d"]).await.unwrap();
+    db(&["collection", "stats", "d"]).await.unwrap();
+    assert!(db(&["collection", "stats", "c"]).await.is_err());
+    db(&["collection", "drop", "d", "--yes"]).await.unwrap();
     assert!(fake.store().collections().is_empty());
 }
 

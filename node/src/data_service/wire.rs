@@ -3,7 +3,9 @@
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use yunbase_client::proto;
-use yunbase_docdb::op::{FindOp, IndexField, IndexOptions, IndexSpec, Op, OpReply, UpdateOp};
+use yunbase_docdb::op::{
+    FindOp, IndexField, IndexOptions, IndexSpec, Op, OpReply, UpdateOp, ValidationLevel,
+};
 
 use crate::call::{Failure, ReadLevel, Retry};
 use crate::identity::random_id;
@@ -54,6 +56,19 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
             multi: op.multi,
         },
         Wire::CreateIndex(op) => create_index(op)?,
+        Wire::SetValidator(op) => Op::SetValidator {
+            level: match op.level() {
+                proto::ValidationLevel::Off => ValidationLevel::Off,
+                proto::ValidationLevel::Warn => ValidationLevel::Warn,
+                proto::ValidationLevel::Strict => ValidationLevel::Strict,
+            },
+            schema: document("schema", op.schema)?,
+            collection: op.collection,
+        },
+        Wire::RenameCollection(op) => Op::RenameCollection {
+            collection: op.collection,
+            to: op.to,
+        },
         Wire::DropIndex(op) => Op::DropIndex {
             collection: op.collection,
             name: op.name,

@@ -151,6 +151,13 @@ impl Store {
                 }))
             }
             Op::CreateIndex(op) => self.documents_mut(&op.collection).map(|_| done()),
+            Op::SetValidator(op) => self.documents_mut(&op.collection).map(|_| done()),
+            Op::RenameCollection(op) => {
+                let documents = std::mem::take(self.documents_mut(&op.collection)?);
+                self.collections.remove(&op.collection);
+                self.collections.insert(op.to, documents);
+                Ok(done())
+            }
             Op::DropIndex(op) => self.documents_mut(&op.collection).map(|_| done()),
             Op::ListIndexes(op) => {
                 self.documents_mut(&op.collection)?;

@@ -251,7 +251,7 @@ fn collect(node: &Node, path: &str, multikey: bool, found: &mut Vec<Ranges>) {
                 collect_inside(condition, rest, found);
             }
         }
-        Node::Nor(_) | Node::Expression(_) => {}
+        Node::Nor(_) | Node::Expression(_) | Node::Schema(_) => {}
     }
 }
 

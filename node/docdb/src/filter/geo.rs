@@ -258,7 +258,7 @@ fn count(node: &Node) -> usize {
     match node {
         Node::All(nodes) | Node::Any(nodes) | Node::Nor(nodes) => nodes.iter().map(count).sum(),
         Node::Field { condition, .. } => count_in(condition),
-        Node::Expression(_) => 0,
+        Node::Expression(_) | Node::Schema(_) => 0,
     }
 }
 

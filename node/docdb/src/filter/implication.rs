@@ -59,7 +59,7 @@ fn requires(node: &Node, path: &str) -> bool {
             path: at,
             condition,
         } => at.as_str() == path && condition_implies(condition, &Condition::Test(Test::Exists)),
-        Node::Nor(_) | Node::Expression(_) => false,
+        Node::Nor(_) | Node::Expression(_) | Node::Schema(_) => false,
     }
 }
 
@@ -143,6 +143,7 @@ fn check_partial(node: &Node) -> Result<()> {
         Node::Field { path, condition } => check_partial_condition(path.as_str(), condition),
         Node::Nor(_) => Err(unusable("$nor")),
         Node::Expression(_) => Err(unusable("$expr")),
+        Node::Schema(_) => Err(unusable("$jsonSchema")),
     }
 }
 

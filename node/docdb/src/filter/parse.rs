@@ -9,6 +9,7 @@ use super::Node;
 use super::condition::{Condition, InList, OrderTest, Test};
 use super::geo::GeoTest;
 use super::pattern::Pattern;
+use super::schema::Schema;
 use crate::error::{Error, Result};
 use crate::expr::Expression;
 use crate::limits::{FILTER_NODES_MAX, IN_VALUES_MAX, NESTING_DEPTH_MAX, REGEXES_PER_FILTER_MAX};
@@ -16,9 +17,8 @@ use crate::value::compare::Number;
 use crate::value::{Path, malformed, type_name};
 
 /// Operators of MongoDB that this database knows of and does not offer.
-const UNSUPPORTED: [&str; 14] = [
+const UNSUPPORTED: [&str; 13] = [
     "$where",
-    "$jsonSchema",
     "$text",
     "$search",
     "$language",
@@ -79,6 +79,17 @@ impl Parser {
             "$or" => nodes.push(Node::Any(self.branches(key, value)?)),
             "$nor" => nodes.push(Node::Nor(self.branches(key, value)?)),
             "$expr" => nodes.push(self.expression(value)?),
+            "$jsonSchema" => match value {
+                RawBsonRef::Document(schema) => {
+                    nodes.push(Node::Schema(Box::new(Schema::parse(schema)?)));
+                }
+                other => {
+                    return Err(Error::invalid(format!(
+                        "'$jsonSchema' takes a schema, an object, not a {}",
+                        type_name(other)
+                    )));
+                }
+            },
             "$comment" => {}
             _ if key.starts_with('$') => return Err(unknown(key, None)),
             _ => self.field(key, value, nodes)?,
@@ -214,6 +225,11 @@ impl Parser {
                 )));
             }
             "$comment" | "$expr" => return Ok(None),
+            "$jsonSchema" => {
+                return Err(Error::operator(format!(
+                    "field '{field}': '$jsonSchema' is about whole documents; put it at the top level, with '{field}' among its 'properties'"
+                )));
+            }
             _ => return Err(unknown(operator, Some(field))),
         };
         Ok(Some(Condition::Test(test)))
@@ -473,7 +489,7 @@ fn modulo(field: &str, value: RawBsonRef<'_>) -> Result<Test> {
     }
 }
 
-fn types(field: &str, value: RawBsonRef<'_>) -> Result<Vec<ElementType>> {
+pub(super) fn types(field: &str, value: RawBsonRef<'_>) -> Result<Vec<ElementType>> {
     let mut types = Vec::new();
     match value {
         RawBsonRef::Array(array) => {

@@ -10,6 +10,7 @@ mod t20_sessions;
 mod t30_indexes;
 mod t32_index_options;
 mod t33_geo;
+mod t34_collections;
 mod t35_plans;
 mod t40_changes;
 mod t50_stores;
