@@ -392,7 +392,7 @@ impl Parser {
                 _ => schema.array.each = Some(Box::new(self.inner(keyword, value, depth)?)),
             },
             "additionalItems" => {
-                schema.array.additional = self.additional(keyword, value, depth)?
+                schema.array.additional = self.additional(keyword, value, depth)?;
             }
             "minItems" => schema.array.count.0 = Some(size(keyword, value)?),
             "maxItems" => schema.array.count.1 = Some(size(keyword, value)?),
