@@ -182,6 +182,7 @@ pub fn check_collection(caller: &Caller, op: &Op) -> Result<(), Failure> {
     };
     let is_system = match op {
         Op::Commit(transaction) => transaction.collections().any(is_system),
+        Op::RenameCollection { collection, to } => is_system(collection) || is_system(to),
         op => op.collection().is_some_and(is_system),
     };
     if is_system && *caller != Caller::System {

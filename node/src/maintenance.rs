@@ -1,4 +1,5 @@
-//! What leaders do in the background: build indexes step by step. And what every node watches: that its groups live.
+//! What leaders do in the background: build indexes and remove expired documents, step by step. And what every
+//! node watches: that its groups live.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,9 @@ use crate::router::Router;
 /// Pause between looks while nothing is to be done.
 const PAUSE: Duration = Duration::from_millis(100);
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between looks for expired documents. Each look takes at most one step of each time-to-live index, so this is
+/// also the pace at which a backlog is worked off.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs until `stop` says so; reports a group that cannot go on through `failed`.
 pub async fn run(
@@ -19,7 +23,14 @@ pub async fn run(
     failed: watch::Sender<Option<String>>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut next_expiry = Instant::now();
+    let mut turn = 0_usize;
     loop {
+        let expires = Instant::now() >= next_expiry;
+        if expires {
+            next_expiry = Instant::now() + EXPIRY_PAUSE;
+            turn = turn.wrapping_add(1);
+        }
         for group in router.groups() {
             if let Some(reason) = broken(&group) {
                 // Storage that failed once is not trusted again: the process ends, and a restart recovers from the log.
@@ -28,6 +39,9 @@ pub async fn run(
             }
             if group.is_leader() {
                 build_indexes(&group).await;
+                if expires {
+                    expire_documents(&group, turn).await;
+                }
             }
         }
         tokio::select! {
@@ -48,10 +62,27 @@ fn broken(group: &GroupRuntime) -> Option<String> {
 
 /// Takes one step of each index that is being built. One step a look, so that a build leaves room for requests.
 async fn build_indexes(group: &GroupRuntime) {
-    let pending = match group.database().pending_builds(crate::node::now_ms()) {
+    let pending = group.database().pending_builds(crate::node::now_ms());
+    propose(group, "build an index", pending).await;
+}
+
+/// Takes one step of each time-to-live index that has expired documents.
+async fn expire_documents(group: &GroupRuntime, turn: usize) {
+    let pending = group
+        .database()
+        .pending_expirations(crate::node::now_ms(), turn);
+    propose(group, "remove expired documents", pending).await;
+}
+
+async fn propose(
+    group: &GroupRuntime,
+    what: &str,
+    pending: Result<Vec<Vec<u8>>, yunbase_docdb::Error>,
+) {
+    let pending = match pending {
         Ok(pending) => pending,
         Err(error) => {
-            tracing::warn!(group = %group.id(), %error, "look for indexes to build");
+            tracing::warn!(group = %group.id(), %error, "look for work: {what}");
             return;
         }
     };
@@ -60,7 +91,7 @@ async fn build_indexes(group: &GroupRuntime) {
             .propose(command.into(), Instant::now() + STEP_TIMEOUT)
             .await
         {
-            tracing::warn!(group = %group.id(), %failure, "build an index");
+            tracing::warn!(group = %group.id(), %failure, "{what}");
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum ChangeKind {
     DropCollection,
     /// The collection's access document was set: what a user may see of it may have changed.
     SetAccess,
+    /// The collection got another name, `to` of `after`; who follows either name reads the documents anew.
+    RenameCollection,
 }
 
 /// One change.

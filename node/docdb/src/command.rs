@@ -12,7 +12,7 @@ use crate::codec::{self, Magic};
 use crate::error::{Error, Result};
 use crate::guard::Guard;
 use crate::keys::{CollectionId, IndexId};
-use crate::op::{IndexSpec, OpReply};
+use crate::op::{IndexOptions, IndexSpec, OpReply, ValidationLevel};
 use crate::raw_bson;
 use crate::transaction::Transaction;
 
@@ -94,6 +94,29 @@ pub(crate) enum WriteOp {
         op: Box<WriteOp>,
     },
     Commit(Box<Transaction>),
+    CreateIndexWith {
+        collection: String,
+        index: IndexSpec,
+        options: IndexOptions,
+    },
+    /// Removes those of the documents that a time-to-live index says are past their time. Proposing it twice is
+    /// harmless.
+    Expire {
+        collection: CollectionId,
+        index: IndexId,
+        /// Encoded `_id`s, ascending.
+        ids: Vec<ByteBuf>,
+    },
+    SetValidator {
+        collection: String,
+        #[serde(with = "raw_bson")]
+        schema: RawDocumentBuf,
+        level: ValidationLevel,
+    },
+    RenameCollection {
+        collection: String,
+        to: String,
+    },
 }
 
 impl WriteOp {

@@ -15,11 +15,14 @@ use crate::change_log::{self, Changes, ChangesError, Retention};
 use crate::command::{Command, WriteOp};
 use crate::draft::Draft;
 use crate::error::Result;
+use crate::expiry;
 use crate::keys::{self, Position};
 use crate::kv::{
     Direction, Family, KeyRange, StorageError, StorageResult, Store, StoreSize, View, WriteBatch,
 };
-use crate::limits::{CHANGE_LOG_AGE_MS_MAX, CHANGE_LOG_BYTES_MAX, CHANGE_SEGMENT_BYTES};
+use crate::limits::{
+    CHANGE_LOG_AGE_MS_MAX, CHANGE_LOG_BYTES_MAX, CHANGE_SEGMENT_BYTES, EXPIRY_STEPS_MAX,
+};
 use crate::op::{Op, OpReply};
 use crate::point_read;
 use crate::query::Budget;
@@ -72,6 +75,15 @@ pub struct Stats {
     pub last_change: Position,
     /// What the store occupies.
     pub store: StoreSize,
+}
+
+/// What applied commands did beside what they were asked for, since the database was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppliedEffects {
+    /// Documents that time-to-live indexes removed.
+    pub expired_documents: u64,
+    /// Documents stored although they break a schema whose level is to warn.
+    pub validation_warnings: u64,
 }
 
 /// A document database over a store.
@@ -207,6 +219,24 @@ impl Database {
         Ok(commands)
     }
 
+    /// Commands that remove documents past the time that time-to-live indexes give them: at most one step of
+    /// each index and [`EXPIRY_STEPS_MAX`] in all, beginning with the index numbered `turn` so that each gets
+    /// its turn. The leader proposes them now and then; proposing one twice is harmless.
+    pub fn pending_expirations(&self, now_ms: i64, turn: usize) -> Result<Vec<Vec<u8>>> {
+        let has_any = self
+            .published
+            .read_recursive()
+            .all()
+            .any(|collection| expiry::indexes(collection).next().is_some());
+        if !has_any {
+            return Ok(Vec::new());
+        }
+        let budget = Budget::new(&|| false);
+        self.with_snapshot(&budget, now_ms, |snapshot| {
+            expiry::pending(snapshot, turn, EXPIRY_STEPS_MAX)
+        })
+    }
+
     /// Changes behind `after`: at most `count_max`, and but for the first at most `bytes_max` bytes.
     pub fn changes(
         &self,
@@ -276,6 +306,11 @@ impl Database {
         self.store
             .with_view(&mut |view| digest = Some(digest_of(view)))?;
         digest.unwrap_or(Err(StorageError::Poisoned))
+    }
+
+    /// What was done here beside what was asked for.
+    pub fn applied_effects(&self) -> AppliedEffects {
+        self.state.lock().effects
     }
 
     /// Numbers for operators.

@@ -7,6 +7,7 @@ use crate::aggregate::{self, Request};
 use crate::catalog::{Collection, Index};
 use crate::error::{Error, Result};
 use crate::executor::{self, Effort};
+use crate::index_options;
 use crate::keys;
 use crate::kv::{Direction, KeyRange, after_prefix};
 use crate::op::{Op, OpReply, UpdateOp};
@@ -100,6 +101,7 @@ fn explained_query(snapshot: &Snapshot<'_>, op: &Op) -> Result<Query> {
 fn sort_text(query: &Query, plan: &Plan) -> &'static str {
     match (&plan.access, plan.ordered, query.sort.is_empty()) {
         (_, false, _) => "in memory",
+        (Access::Near { .. }, true, _) => "by distance",
         (Access::Index { .. }, true, _) => "by index",
         (_, true, true) => "by _id",
         (_, true, false) => "none needed",
@@ -108,6 +110,12 @@ fn sort_text(query: &Query, plan: &Plan) -> &'static str {
 
 fn describe(collection: &Collection, plan: &Plan) -> Document {
     let mut document = match &plan.access {
+        Access::Near { at, .. } => {
+            let index = &collection.indexes[*at];
+            let mut scan = doc! { "stage": "near", "index": &index.spec.name };
+            index_options::describe(&index.options, &mut scan);
+            scan
+        }
         Access::Nothing => doc! { "stage": "nothing" },
         Access::Ids(ids) => {
             let shown = ids.iter().take(RANGES_SHOWN_MAX);
@@ -129,13 +137,15 @@ fn describe(collection: &Collection, plan: &Plan) -> Document {
                 .take(RANGES_SHOWN_MAX)
                 .map(|range| range_text(index, range))
                 .collect();
-            doc! {
+            let mut scan = doc! {
                 "stage": "index scan",
                 "index": &index.spec.name,
                 "multikey": index.is_multikey(),
                 "ranges": ranges.len() as i64,
                 "bounds": bounds,
-            }
+            };
+            index_options::describe(&index.options, &mut scan);
+            scan
         }
     };
     document.insert(

@@ -11,10 +11,11 @@ use crate::apply::{Executed, Place, collection_by_id};
 use crate::catalog::{self, Collection, Index, IndexState};
 use crate::draft::Draft;
 use crate::error::{Error, ErrorCode, Result};
+use crate::index_options;
 use crate::keys::{self, CollectionId, IndexId};
 use crate::kv::Family;
 use crate::limits::{STEP_BYTES_MAX, STEP_DOCUMENTS_MAX};
-use crate::op::{IndexSpec, OpReply};
+use crate::op::{IndexOptions, IndexSpec, OpReply};
 use crate::state::State;
 use crate::value::key::KEY_ENCODING_VERSION;
 use crate::write::{Failure, Writer, stored_document};
@@ -26,10 +27,11 @@ pub(crate) fn create(
     draft: &mut Draft<'_>,
     place: &Place,
     collection: &Arc<Collection>,
-    spec: &IndexSpec,
+    (spec, options): (&IndexSpec, &IndexOptions),
 ) -> Result<Executed, Failure> {
     if let Some(at) = collection.index_named(&spec.name) {
-        return if collection.indexes[at].spec == *spec && collection.indexes[at].is_maintained() {
+        let there = &collection.indexes[at];
+        return if there.spec == *spec && there.options == *options && there.is_maintained() {
             Ok(OpReply::Done.into())
         } else {
             Err(Failure::Refused(Error::new(
@@ -42,12 +44,15 @@ pub(crate) fn create(
         };
     }
     catalog::check_index(collection, spec)?;
+    index_options::check(spec, options)?;
     let index = Index {
         id: IndexId(state.new_id()),
         spec: spec.clone(),
         state: IndexState::Building { cursor: Vec::new() },
         multikey: vec![false; spec.fields.len()],
         key_encoding: KEY_ENCODING_VERSION,
+        options: options.clone(),
+        partial: None,
     };
     let mut with_index = Collection::clone(collection);
     with_index.push_index(index)?;

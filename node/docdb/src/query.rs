@@ -100,8 +100,14 @@ impl Query {
                 "a position to continue after needs results in _id order; leave out the sort",
             ));
         }
+        let filter = parse_filter(&find.filter, now_ms)?;
+        if !find.after.is_empty() && filter.near().is_some() {
+            return Err(Error::invalid(
+                "a position to continue after needs results in _id order, and these are by distance; ask for more at once",
+            ));
+        }
         Ok(Self {
-            filter: parse_filter(&find.filter, now_ms)?,
+            filter,
             projection: Projection::parse(&find.projection)?,
             sort,
             skip: find.skip,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, Collection};
 use crate::change_log::{ChangeLog, ChangeRef, Retention};
 use crate::codec::{self, Magic};
+use crate::database::AppliedEffects;
 use crate::draft::Draft;
 use crate::keys::{self, CollectionId, Position};
 use crate::kv::{Direction, Family, StorageError, StorageResult, View};
@@ -68,6 +69,8 @@ pub(crate) struct State {
     pub(crate) sessions: Sessions,
     pub(crate) log: ChangeLog,
     pub(crate) retention: Retention,
+    /// For operators; not in the store.
+    pub(crate) effects: AppliedEffects,
     counters: Counters,
     saved_counters: Counters,
     tallies: BTreeMap<CollectionId, Tally>,
@@ -93,6 +96,7 @@ impl State {
             sessions: Sessions::load(view)?,
             log: ChangeLog::load(view)?,
             retention,
+            effects: AppliedEffects::default(),
             saved_counters: counters.clone(),
             counters,
             tallies,
