@@ -272,5 +272,13 @@ mod tests {
         for name in ["users", "sys.users", "_sysusers", "x_sys."] {
             assert_eq!(check_collection(&administrator, &count(name)), Ok(()));
         }
+        let rename = |collection: &str, to: &str| Op::RenameCollection {
+            collection: collection.to_owned(),
+            to: to.to_owned(),
+        };
+        for op in [rename("a", "_sys.keys"), rename("_cluster.nodes", "a")] {
+            assert!(check_collection(&administrator, &op).is_err());
+        }
+        assert_eq!(check_collection(&administrator, &rename("a", "b")), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
 //! How a query is carried out, as a document: the plan, its bounds in readable form, what it examined,
 //! and the plans that were not taken.
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, Document, RawDocument, doc};
 
 use crate::aggregate::{self, Request};
 use crate::catalog::{Collection, Index};
@@ -12,7 +12,7 @@ use crate::keys;
 use crate::kv::{Direction, KeyRange, after_prefix};
 use crate::op::{Op, OpReply, UpdateOp};
 use crate::planner::{Access, Choice, Plan};
-use crate::query::{Query, parse_filter};
+use crate::query::{EMPTY_DOCUMENT, Query, parse_filter};
 use crate::read::{Snapshot, raw};
 use crate::sort::Sort;
 use crate::value::decode_value;
@@ -30,6 +30,7 @@ pub(crate) fn explain(snapshot: &Snapshot<'_>, env: &str, op: &Op) -> Result<OpR
             env,
             collection: name,
             pipeline,
+            visible: RawDocument::from_bytes(EMPTY_DOCUMENT).map_err(Error::internal)?,
             seed: *seed,
         };
         return Ok(OpReply::Described {

@@ -29,7 +29,7 @@ use bson::{RawBsonRef, RawDocument};
 
 pub use bounds::Interval;
 pub(crate) use condition::{Condition, Test};
-pub(crate) use geo::{GeoTest, intervals as geo_intervals};
+pub(crate) use geo::{GeoTest, distance, intervals as geo_intervals, only_point};
 pub(crate) use parse::{Parser, is_operator_document};
 
 use schema::Schema;

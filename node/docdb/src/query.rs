@@ -154,4 +154,4 @@ pub(crate) fn parse_filter(filter: &RawDocument, now_ms: i64) -> Result<Filter> 
 }
 
 /// `{}`
-const EMPTY_DOCUMENT: &[u8] = &[5, 0, 0, 0, 0];
+pub(crate) const EMPTY_DOCUMENT: &[u8] = &[5, 0, 0, 0, 0];

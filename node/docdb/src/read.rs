@@ -12,7 +12,7 @@ use crate::index_options;
 use crate::kv::{KeyRange, View};
 use crate::op::{FindOp, Op, OpReply};
 use crate::planner::{self, Access, Choice, Plan};
-use crate::query::{Budget, Query, parse_filter};
+use crate::query::{Budget, EMPTY_DOCUMENT, Query, parse_filter};
 use crate::state::load_tally;
 use crate::statistics;
 use crate::value::malformed;
@@ -52,6 +52,7 @@ impl<'a> Snapshot<'a> {
                     env,
                     collection,
                     pipeline,
+                    visible: RawDocument::from_bytes(EMPTY_DOCUMENT).map_err(Error::internal)?,
                     seed: *seed,
                 };
                 aggregate::aggregate(self, &request)
@@ -76,7 +77,8 @@ impl<'a> Snapshot<'a> {
             let request = Request {
                 env,
                 collection,
-                pipeline: &guard.narrow_pipeline(pipeline),
+                pipeline,
+                visible: &guard.visible,
                 seed: *seed,
             };
             return aggregate::aggregate(self, &request);

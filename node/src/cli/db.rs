@@ -500,7 +500,7 @@ impl Session {
                 self.shared.output.value(&json!({ "created": collection }))
             }
             CollectionVerb::Rename { collection, to } => {
-                if self.only_say(&format!("rename {collection} to {to}")) {
+                if self.only_say(&format!("rename {collection} to {to}"))? {
                     return Ok(());
                 }
                 self.client.rename_collection(&collection, &to).await?;
@@ -525,7 +525,7 @@ impl Session {
                 level,
             } => {
                 let schema = parse_document("SCHEMA", &schema)?;
-                if self.only_say(&format!("set the schema of {collection}")) {
+                if self.only_say(&format!("set the schema of {collection}"))? {
                     return Ok(());
                 }
                 let level = match level {

@@ -161,7 +161,7 @@ pub async fn enforce(
 /// Stages that read other collections. Their rules would have to be in force in the same view, so they are closed.
 const JOINS: [&str; 3] = ["$lookup", "$graphLookup", "$unionWith"];
 
-/// A pipeline with the placeholders of its `$match` stages filled in. Refuses one that joins other collections.
+/// A pipeline with the placeholders of its `$match` and `$geoNear` stages filled in. Refuses one that joins other collections.
 fn pipeline_of(
     pipeline: Vec<RawDocumentBuf>,
     user: &EndUser,
@@ -174,14 +174,16 @@ fn pipeline_of(
                 "`{join}` is for administrators: an end user's pipeline reads one collection"
             )));
         }
-        match stage.get_document("$match") {
-            Ok(filter) if stage.iter_elements().count() == 1 => {
-                let mut filled = RawDocumentBuf::new();
-                filled.append(bson::cstr!("$match"), fill_in(filter, user)?);
-                Ok(filled)
+        if stage.iter_elements().count() == 1 {
+            for name in [bson::cstr!("$match"), bson::cstr!("$geoNear")] {
+                if let Ok(spec) = stage.get_document(name) {
+                    let mut filled = RawDocumentBuf::new();
+                    filled.append(name, fill_in(spec, user)?);
+                    return Ok(filled);
+                }
             }
-            _ => Ok(stage),
         }
+        Ok(stage)
     };
     pipeline.into_iter().map(stage_of).collect()
 }
@@ -291,15 +293,18 @@ impl<'a> Judge<'a> {
         Ok(condition)
     }
 
-    /// What documents a pipeline may begin with. Rules of CUSTOM collections must follow from its first `$match`, as
-    /// from a query.
+    /// What documents a pipeline may begin with. Rules of CUSTOM collections must follow from its first `$match`, or
+    /// the `query` of its `$geoNear`, as from a query.
     async fn visible_to_pipeline(
         &mut self,
         pipeline: &[RawDocumentBuf],
     ) -> Result<RawDocumentBuf, Failure> {
-        let leading = pipeline
-            .first()
-            .and_then(|stage| stage.get_document("$match").ok());
+        let leading = pipeline.first().and_then(|stage| {
+            let near = stage.get_document("$geoNear");
+            near.and_then(|near| near.get_document("query"))
+                .or_else(|_| stage.get_document("$match"))
+                .ok()
+        });
         let query = leading.map_or_else(|| Ok(Query::default()), facts_of)?;
         let (condition, source) = self.condition(Action::Read, &query, None).await?;
         if let Some(source) = source {

@@ -102,6 +102,13 @@ impl WorkingSet {
         filter: &RawDocument,
         now_ms: i64,
     ) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let filter = Filter::parse(filter, &FilterContext { now_ms })?;
+        if filter.orders_by_distance() && self.has_written_to(collection) {
+            return Err(Error::operator(format!(
+                "a transaction that has written to collection '{collection}' cannot query it by distance; query before the first write, or use '$geoWithin'"
+            ))
+            .into());
+        }
         let mut seen = Vec::with_capacity(found.len());
         for document in found {
             let id = id_of(&document)?;
@@ -113,7 +120,6 @@ impl WorkingSet {
             self.note(collection, value, Some(&document))?;
             seen.push(document);
         }
-        let filter = Filter::parse(filter, &FilterContext { now_ms })?;
         let own = self
             .writes
             .iter()
@@ -220,6 +226,20 @@ mod tests {
         assert_eq!(set.own("c", id), Ok(Some(None)));
         let transaction = set.into_transaction().unwrap();
         assert_eq!((transaction.reads.len(), transaction.writes.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_query_by_distance_comes_before_the_first_write() {
+        let mut set = WorkingSet::default();
+        let near = rawdoc! { "p": { "$nearSphere": { "$geometry": { "type": "Point", "coordinates": [1, 2] } } } };
+        let place = rawdoc! { "_id": 1, "p": { "type": "Point", "coordinates": [1, 2] } };
+        let id = RawBsonRef::Int32(2);
+        set.write("other", id, None, false).unwrap();
+        let seen = set.overlay("c", vec![place.clone()], &near, 0).unwrap();
+        assert_eq!(seen, [place]);
+        set.write("c", id, None, false).unwrap();
+        let refused = set.overlay("c", Vec::new(), &near, 0).unwrap_err();
+        assert!(refused.message.contains("collection 'c'"), "{refused:?}");
     }
 
     #[test]

@@ -100,3 +100,23 @@ test('QC21 an update and a removal find what is near', async () => {
   assert.equal((await places().where(near).remove()).deleted, 1);
   assert.equal((await places().count()).total, 5);
 });
+
+test('ST05 geoNear begins a pipeline, with distances, places and a query', async () => {
+  const places = await collection(documents());
+  geoIndex(places.collectionName);
+  const near = point(116.4074, 39.9042);
+  const run = (options) => places().aggregate().geoNear({ near, spherical: true, distanceField: 'far', ...options });
+  const all = (await run({}).end()).data;
+  assert.equal(ids({ data: all }), 'adbce');
+  assert.equal(all[0].far, 0);
+  assert.ok(all[2].far > 100_000 && all[2].far < 110_000, all[2].far);
+  const some = run({ query: { _id: _.neq('d') }, maxDistance: 2_000_000, minDistance: 1, distanceMultiplier: 0.001, includeLocs: 'at.place', limit: 1, key: 'loc' });
+  const [found] = (await some.project({ far: 1, at: 1 }).end()).data;
+  assert.equal(found._id, 'b');
+  assert.ok(found.far > 100 && found.far < 110, found.far);
+  assert.deepEqual(found.at.place, { type: 'Point', coordinates: [117.3616, 39.3434] });
+  const grouped = run({}).group({ _id: null, n: db().command.aggregate.sum(1) });
+  assert.deepEqual((await grouped.end()).data, [{ _id: null, n: 5 }]);
+  const late = await failure(places().aggregate().limit(1).geoNear({ near, distanceField: 'far' }).end());
+  assert.match(late.message, /first/);
+});

@@ -252,7 +252,11 @@ mod tests {
             partial: bson::rawdoc! { "a": { "$gt": 1 } },
             ..IndexOptions::default()
         };
-        assert!(again(&collection, WITH_OPTIONS).indexes[0].partial.is_some());
+        assert!(
+            again(&collection, WITH_OPTIONS).indexes[0]
+                .partial
+                .is_some()
+        );
         collection.access = None;
         assert_eq!(again(&collection, WITH_OPTIONS).access_version(), 7);
 

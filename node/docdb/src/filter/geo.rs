@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::geo::geometry::{Cap, Point, position};
 use crate::geo::{Geometry, Near, Region, cell};
 use crate::value::compare::Number;
-use crate::value::{malformed, type_name};
+use crate::value::{Path, malformed, type_name};
 
 /// What is asked about one geometry.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +130,7 @@ fn near(operand: &RawDocument) -> Result<Near> {
 }
 
 /// A distance in metres. Some clients send null for one that was left out.
-fn distance(operand: &RawDocument, name: &str) -> Result<Option<f64>> {
+pub(crate) fn distance(operand: &RawDocument, name: &str) -> Result<Option<f64>> {
     match operand.get(name).map_err(malformed)? {
         None | Some(RawBsonRef::Null) => Ok(None),
         Some(value) => match Number::of(value).map(Number::as_f64) {
@@ -154,7 +154,7 @@ fn geometry(operand: &RawDocument) -> Result<Geometry> {
     }
 }
 
-fn only_point(geometry: &Geometry) -> Result<Point> {
+pub(crate) fn only_point(geometry: &Geometry) -> Result<Point> {
     match geometry.points[..] {
         [point] if geometry.lines.is_empty() && geometry.polygons.is_empty() => Ok(point),
         _ => Err(Error::invalid("takes one Point to measure from")),
@@ -177,19 +177,20 @@ fn only(operand: &RawDocument, known: &[&str]) -> Result<()> {
 }
 
 impl Filter {
+    /// Whether the filter orders a result by distance.
+    pub fn orders_by_distance(&self) -> bool {
+        self.near().is_some()
+    }
+
     /// The path and the point by whose distance the result is ordered.
     pub(crate) fn near(&self) -> Option<(&str, &Near)> {
         near_of(&self.root)
     }
 
     /// The same filter with a query by distance on `path`, as a `$geoNear` stage asks it.
-    #[allow(dead_code, reason = "the pipeline's `$geoNear` stage is its caller")]
-    pub(crate) fn and_near(self, path: &str, near: Near) -> Result<Self> {
+    pub(crate) fn and_near(self, path: Path, near: Near) -> Result<Self> {
         let condition = Condition::Test(Test::Geo(Box::new(GeoTest::Near(near))));
-        let node = Node::Field {
-            path: crate::value::Path::parse(path)?,
-            condition,
-        };
+        let node = Node::Field { path, condition };
         let filter = Self {
             root: Node::All(vec![node, self.root]),
         };

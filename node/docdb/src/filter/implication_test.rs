@@ -1,5 +1,7 @@
 //! Implications: proven ones, unproven ones, and that no proof is wrong on random documents.
 
+#![allow(clippy::needless_pass_by_value)]
+
 use bson::{Document, RawDocumentBuf, doc};
 
 use super::{Filter, FilterContext};

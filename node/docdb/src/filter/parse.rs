@@ -39,15 +39,21 @@ pub(crate) struct Parser<'a> {
     nodes: usize,
     patterns: usize,
     depth: usize,
+    /// Whether what is parsed decides about the order of a result.
+    may_order: bool,
 }
 
 impl Parser<'static> {
-    /// A parser for one filter in a request made at `now_ms`.
+    /// A parser for conditions that are no query: what an update or a projection says about elements of arrays.
     pub(crate) fn new(now_ms: i64) -> Self {
-        Self::with(Bindings {
+        let bindings = Bindings {
             now_ms,
             ..Bindings::default()
-        })
+        };
+        Self {
+            may_order: false,
+            ..Self::with(bindings)
+        }
     }
 }
 
@@ -59,6 +65,7 @@ impl<'a> Parser<'a> {
             nodes: 0,
             patterns: 0,
             depth: 0,
+            may_order: true,
         }
     }
 
@@ -223,6 +230,11 @@ impl<'a> Parser<'a> {
             "$size" => Test::Size(size_operand(field, value)?),
             "$mod" => modulo(field, value)?,
             "$type" => Test::Type(types(field, value)?),
+            "$near" | "$nearSphere" if !self.may_order => {
+                return Err(Error::operator(format!(
+                    "field '{field}': '{operator}' orders the result of a query, and there is none here; use '$geoWithin' with '$centerSphere'"
+                )));
+            }
             "$geoWithin" | "$geoIntersects" | "$near" | "$nearSphere" => {
                 Test::Geo(Box::new(GeoTest::parse(field, operator, value)?))
             }

@@ -1,5 +1,7 @@
 //! Geometry on the sphere against what is known of the earth, and cells against the geometry itself.
 
+#![allow(clippy::needless_pass_by_value)]
+
 use bson::{Bson, RawDocumentBuf, doc};
 
 use super::geometry::Cap;

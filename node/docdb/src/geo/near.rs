@@ -57,7 +57,6 @@ impl Near {
 /// The path that nearness is about when a request names none: the one of the collection's only geo index.
 ///
 /// For `$geoNear`, whose `key` may be left out.
-#[allow(dead_code, reason = "the pipeline's `$geoNear` stage is its caller")]
 pub(crate) fn only_path(collection: &Collection) -> Result<&str> {
     let mut paths = collection
         .indexes
@@ -70,12 +69,11 @@ pub(crate) fn only_path(collection: &Collection) -> Result<&str> {
             format!("collection '{}' has {what}", collection.name),
         ))
     };
-    match (paths.next(), paths.next()) {
-        (Some(only), None) => Ok(only),
-        (None, _) => {
-            refused("no 2dsphere index that is ready; create one on the field with places")
-        }
-        (Some(first), Some(second)) if first == second => Ok(first),
-        (Some(_), Some(_)) => refused("several 2dsphere indexes; name the field by 'key'"),
+    let Some(first) = paths.next() else {
+        return refused("no 2dsphere index that is ready; create one on the field with places");
+    };
+    if paths.any(|other| other != first) {
+        return refused("2dsphere indexes on several fields; name the one by 'key'");
     }
+    Ok(first)
 }

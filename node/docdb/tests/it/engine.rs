@@ -12,6 +12,7 @@ mod t32_index_options;
 mod t33_geo;
 mod t34_collections;
 mod t35_plans;
+mod t36_geo_near;
 mod t40_changes;
 mod t50_stores;
 mod t60_replicas;

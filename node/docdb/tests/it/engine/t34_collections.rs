@@ -1,11 +1,11 @@
 //! Collections: their schemas, their names, their numbers.
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use yunbase_docdb::change_log::ChangeKind;
-use yunbase_docdb::op::{Op, OpReply, ValidationLevel};
+use yunbase_docdb::op::{IndexOptions, Op, OpReply, ValidationLevel};
 use yunbase_docdb::{ErrorCode, Result};
 
-use super::harness::{Db, memory, raw, rocks, update};
+use super::harness::{Db, index_spec, memory, raw, rocks, update};
 
 fn validator(db: &Db, schema: Document, level: ValidationLevel) -> Result<OpReply> {
     db.write(Op::SetValidator {
@@ -103,6 +103,28 @@ fn a_renamed_collection_keeps_everything_but_its_name() {
     db.create("other");
     db.index("c", &[("n", false)], true).unwrap();
     db.insert("c", &[doc! { "_id": 1, "n": 1 }]).unwrap();
+    validator(&db, schema(), ValidationLevel::Strict).unwrap();
+    db.write(Op::CreateIndexWith {
+        collection: "c".into(),
+        index: index_spec(&[("at", false)], false),
+        options: IndexOptions {
+            expire_after_seconds: Some(60),
+            ..IndexOptions::default()
+        },
+    })
+    .unwrap();
+    db.write(Op::SetAccess {
+        collection: "c".into(),
+        access: raw(&doc! { "mode": "READONLY" }),
+    })
+    .unwrap();
+    let described = collections(&db).remove(0);
+    let access = |name: &str| {
+        db.read(&Op::GetAccess {
+            collection: name.into(),
+        })
+    };
+    let access_before = access("c").unwrap();
     let rename = |db: &Db, from: &str, to: &str| {
         db.write(Op::RenameCollection {
             collection: from.into(),
@@ -139,9 +161,10 @@ fn a_renamed_collection_keeps_everything_but_its_name() {
         (ChangeKind::RenameCollection, "c")
     );
     assert_eq!(change.after.unwrap().get_str("to").unwrap(), "d");
-    for _ in 0..2 {
-        assert_eq!(db.find("d", doc! { "n": 1 }).len(), 1);
-    }
+    assert_eq!(db.find("d", doc! { "n": 1 }).len(), 1);
+    assert_eq!(access("c").unwrap_err().code, ErrorCode::CollectionNotExist);
+    // The same version too: what was checked against the rules of `c` holds for those of `d`.
+    assert_eq!(access("d").unwrap(), access_before);
     assert_eq!(
         db.insert("d", &[doc! { "_id": 2, "n": 1 }])
             .unwrap_err()
@@ -150,7 +173,21 @@ fn a_renamed_collection_keeps_everything_but_its_name() {
     );
     drop(db);
     let db = rocks(folder.path());
-    let names: Vec<_> = collections(&db)
+    let all = collections(&db);
+    let mut renamed = described;
+    renamed.insert("name", "d");
+    assert_eq!(all[0], renamed);
+    assert!(db.insert("d", &[doc! { "_id": 3, "n": -1 }]).is_err());
+    db.insert(
+        "d",
+        &[doc! { "_id": 3, "n": 3, "at": DateTime::from_millis(0) }],
+    )
+    .unwrap();
+    db.advance_ms(61_000);
+    let step = db.database.pending_expirations(db.now(), 0).unwrap();
+    db.apply(&step);
+    assert_eq!((db.count("d", doc! {}), step.len()), (1, 1));
+    let names: Vec<_> = all
         .iter()
         .map(|one| one.get_str("name").unwrap().to_owned())
         .collect();
