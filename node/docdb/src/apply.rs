@@ -13,9 +13,10 @@ use crate::change_log::{ChangeKind, ChangeRef};
 use crate::command::{self, Command, CommandReply, StepCounts, WriteOp};
 use crate::draft::Draft;
 use crate::error::{Error, ErrorCode, Result};
+use crate::index_build::BuildStep;
 use crate::keys::{self, CollectionId};
 use crate::kv::{Family, StorageResult};
-use crate::limits::{SESSION_WINDOW, STEP_DOCUMENTS_MAX};
+use crate::limits::{INDEX_STEP_DOCUMENTS_MAX, SESSION_WINDOW, STEP_DOCUMENTS_MAX};
 use crate::op::{IndexOptions, OpReply};
 use crate::session::{self, Seen, StepProgress};
 use crate::state::State;
@@ -191,7 +192,30 @@ fn execute(
             collection,
             index,
             cursor,
-        } => index_build::step(state, draft, &place, *collection, *index, cursor),
+        } => {
+            let step = BuildStep {
+                collection: *collection,
+                index: *index,
+                behind: Some(cursor),
+                documents_max: STEP_DOCUMENTS_MAX,
+            };
+            index_build::step(state, draft, &place, &step)
+        }
+        WriteOp::ContinueBuild {
+            collection,
+            index,
+            documents_max,
+        } => {
+            let step = BuildStep {
+                collection: *collection,
+                index: *index,
+                behind: None,
+                documents_max: usize::try_from(*documents_max)
+                    .unwrap_or(usize::MAX)
+                    .min(INDEX_STEP_DOCUMENTS_MAX),
+            };
+            index_build::step(state, draft, &place, &step)
+        }
         WriteOp::SetAccess { collection, access } => {
             let collection = find(state, collection)?;
             set_access(state, draft, &place, &collection, access)

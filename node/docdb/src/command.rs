@@ -77,7 +77,7 @@ pub(crate) enum WriteOp {
         name: String,
     },
     /// Enters the next documents behind `cursor` into a building index. Does nothing when the index is
-    /// no longer building or its cursor has moved, so proposing it twice is harmless.
+    /// no longer building or its cursor has moved. No longer proposed: the next step had to wait for this one.
     BuildIndex {
         collection: CollectionId,
         index: IndexId,
@@ -116,6 +116,13 @@ pub(crate) enum WriteOp {
     RenameCollection {
         collection: String,
         to: String,
+    },
+    /// Enters the next documents into a building index, wherever the build stands, so several may be under way.
+    /// Does nothing when the index is no longer building.
+    ContinueBuild {
+        collection: CollectionId,
+        index: IndexId,
+        documents_max: u32,
     },
 }
 

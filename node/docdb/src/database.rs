@@ -22,6 +22,7 @@ use crate::kv::{
 };
 use crate::limits::{
     CHANGE_LOG_AGE_MS_MAX, CHANGE_LOG_BYTES_MAX, CHANGE_SEGMENT_BYTES, EXPIRY_STEPS_MAX,
+    INDEX_STEP_DOCUMENTS_MAX,
 };
 use crate::op::{Op, OpReply};
 use crate::point_read;
@@ -149,8 +150,13 @@ impl Database {
     }
 
     fn write(&self, state: &mut State, batch: &WriteBatch) -> StorageResult<()> {
+        let builds_moved = std::mem::take(&mut state.builds_moved);
         if !std::mem::take(&mut state.catalog_changed) {
-            return self.store.write(batch);
+            self.store.write(batch)?;
+            if builds_moved {
+                *self.published.write() = Arc::clone(&state.catalog);
+            }
+            return Ok(());
         }
         let mut published = self.published.write();
         self.store.write(batch)?;
@@ -190,18 +196,18 @@ impl Database {
         Ok(self.collection(env, collection)?.access())
     }
 
-    /// Commands that carry on the builds of indexes; the leader proposes them, one round after the
-    /// other, until there are none. Proposing one twice is harmless.
+    /// Commands that carry on the builds of indexes, one for each; the leader proposes them again and again until
+    /// there are none. More of them than a build needs are harmless.
     pub fn pending_builds(&self, now_ms: i64) -> Result<Vec<Vec<u8>>> {
         let catalog = Arc::clone(&self.published.read_recursive());
         let mut commands = Vec::new();
         for collection in catalog.all() {
             for index in &collection.indexes {
-                if let IndexState::Building { cursor } = &index.state {
-                    let op = WriteOp::BuildIndex {
+                if let IndexState::Building { .. } = &index.state {
+                    let op = WriteOp::ContinueBuild {
                         collection: collection.id,
                         index: index.id,
-                        cursor: cursor.clone().into(),
+                        documents_max: INDEX_STEP_DOCUMENTS_MAX as u32,
                     };
                     let env = collection.env.to_string();
                     commands.push(

@@ -14,6 +14,9 @@ use crate::limits::{INDEX_ENTRIES_PER_DOCUMENT_MAX, INDEX_KEY_BYTES_MAX};
 use crate::value::key::encoded;
 use crate::value::{Path, encode_value, index_values, skip_value, type_name};
 
+/// Room for a key that is not reallocated while it grows.
+const KEY_BYTES_USUAL: usize = 80;
+
 /// The entries of one document in one index.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Entries {
@@ -36,7 +39,10 @@ pub(crate) fn of_document(
         return Ok(Entries::default());
     }
     let mut is_empty = true;
-    let mut keys = vec![keys::index_prefix(index.id)];
+    // Most keys are short and grow by a value and the `_id`.
+    let mut first = Vec::with_capacity(KEY_BYTES_USUAL);
+    first.extend_from_slice(&keys::index_prefix(index.id));
+    let mut keys = vec![first];
     let mut multikey: Vec<usize> = Vec::new();
     for (at, (path, field)) in paths.iter().zip(&index.spec.fields).enumerate() {
         let found = index_values(document, path)?;

@@ -84,9 +84,12 @@ pub const INDEX_ENTRIES_PER_DOCUMENT_MAX: usize = 10_000;
 /// Most documents in one insert.
 pub const INSERT_DOCUMENTS_MAX: usize = 1000;
 
-/// Most documents that one step of a long write (update or remove of many, index build) touches, so
-/// that no single apply stalls its group.
+/// Most documents that one step of a long write (update or remove of many) touches, so that no single apply
+/// stalls its group.
 pub const STEP_DOCUMENTS_MAX: usize = 500;
+
+/// The same for a step of an index build, which neither evaluates nor logs anything: some ten milliseconds.
+pub const INDEX_STEP_DOCUMENTS_MAX: usize = 2000;
 
 /// Most bytes of documents that one step of a long write reads; one document may always be taken.
 pub const STEP_BYTES_MAX: usize = 1024 * 1024;

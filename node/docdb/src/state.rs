@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) catalog: Arc<Catalog>,
     /// The catalog differs from what readers have.
     pub(crate) catalog_changed: bool,
+    /// It differs in nothing that readers look at: how far builds of indexes are.
+    pub(crate) builds_moved: bool,
     pub(crate) sessions: Sessions,
     pub(crate) log: ChangeLog,
     pub(crate) retention: Retention,
@@ -93,6 +95,7 @@ impl State {
         Ok(Self {
             catalog: Arc::new(Catalog::load(view)?),
             catalog_changed: false,
+            builds_moved: false,
             sessions: Sessions::load(view)?,
             log: ChangeLog::load(view)?,
             retention,
@@ -151,6 +154,19 @@ impl State {
         );
         Arc::make_mut(&mut self.catalog).put(collection);
         self.catalog_changed = true;
+        Ok(())
+    }
+
+    /// Replaces a collection of which only the build of an index has moved on.
+    pub(crate) fn put_building(
+        &mut self,
+        draft: &mut Draft<'_>,
+        collection: Collection,
+    ) -> StorageResult<()> {
+        let catalog_changed = self.catalog_changed;
+        self.put_collection(draft, collection)?;
+        self.catalog_changed = catalog_changed;
+        self.builds_moved = true;
         Ok(())
     }
 
