@@ -51,6 +51,14 @@ ensure_node() {
   ensure_packages nodejs node npm npm
 }
 
+# Sets `chromium` to the browser that the tests of the web packages drive.
+ensure_chromium() {
+  chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+  [[ $chromium ]] && return
+  ensure_packages chromium chromium
+  chromium=$(command -v chromium)
+}
+
 # Installs the npm packages of a folder of this project into the cache and prints the folder whose `node_modules` has
 # them: npm_packages <folder with package.json>
 npm_packages() {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use yunbase_docdb::op::{Op, OpReply};
 
 /// Who asks, as the door has established.
@@ -25,7 +26,7 @@ pub enum Caller {
 }
 
 /// An end user as an access token proves it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndUser {
     /// The `_id` of the user's document.
     pub uid: String,
@@ -38,7 +39,7 @@ pub struct EndUser {
 }
 
 /// How an end user signed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoginType {
     /// Without any proof of identity.
     Anonymous,

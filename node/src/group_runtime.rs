@@ -25,6 +25,9 @@ use crate::spill::SpillFolder;
 /// cannot starve point reads and writes of the machine.
 const SCANS_MAX: usize = 4;
 
+/// Pause between attempts at a barrier while there is no leader; a new one cuts it short.
+const BARRIER_PAUSE: Duration = Duration::from_millis(100);
+
 /// What came of one attempt at a call.
 #[derive(Debug)]
 pub enum Attempt<T> {
@@ -53,16 +56,19 @@ pub struct GroupRuntime {
     group: Group,
     database: Arc<Database>,
     leadership: watch::Receiver<Leadership>,
+    applied: watch::Receiver<u64>,
     scans: Arc<Semaphore>,
     spill: SpillFolder,
     now_ms: fn() -> i64,
 }
 
 impl GroupRuntime {
-    /// Puts group and database together; large queries use `spill`, and `now_ms` is what commands are stamped with.
+    /// Puts group and database together; `applied` changes with the database, large queries use `spill`, and `now_ms` is what
+    /// commands are stamped with.
     pub fn new(
         group: Group,
         database: Arc<Database>,
+        applied: watch::Receiver<u64>,
         spill: SpillFolder,
         now_ms: fn() -> i64,
     ) -> Arc<Self> {
@@ -71,6 +77,7 @@ impl GroupRuntime {
             group,
             database,
             leadership,
+            applied,
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
             spill,
             now_ms,
@@ -100,6 +107,34 @@ impl GroupRuntime {
     /// Unanswered writes that a session may have.
     pub fn session_window(&self) -> u32 {
         u32::from(limits::SESSION_WINDOW)
+    }
+
+    /// Changes whenever the database has applied or restored something.
+    pub fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.applied.clone()
+    }
+
+    /// Waits until this replica reflects every write acknowledged before the call, through elections.
+    pub async fn caught_up(&self, deadline: Instant) -> Result<(), Failure> {
+        let late = tokio::time::Instant::from_std(deadline);
+        loop {
+            let error = match self.group.read_barrier(late).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            match self.no_barrier(error) {
+                Attempt::Done(outcome) => return outcome.map(drop),
+                Attempt::NotLeader(_) | Attempt::Unknown(_) => {}
+            }
+            if Instant::now() >= deadline {
+                return Err(Failure::new(
+                    "SERVER_TIMEOUT",
+                    format!("group {} had no leader in time; try again", self.id()),
+                    Retry::Safe,
+                ));
+            }
+            self.leader_changed(BARRIER_PAUSE).await;
+        }
     }
 
     /// Who leads, as far as this node knows.
@@ -341,8 +376,16 @@ fn is_cheap(op: &Op) -> bool {
     }
 }
 
-/// Whether a filter fixes `_id` to one value. Anything else it says can only narrow that down.
+/// How deep a filter is looked into before it is taken for one that is not quick.
+const QUICK_DEPTH_MAX: usize = 8;
+
+/// Whether a filter fixes `_id` to one value, and says nothing else that may take long on that document.
 fn names_one(filter: &RawDocument) -> bool {
+    fixes_id(filter) && is_quick(filter, QUICK_DEPTH_MAX)
+}
+
+/// Anything else a filter says can only narrow that down.
+fn fixes_id(filter: &RawDocument) -> bool {
     filter.into_iter().flatten().any(|(name, value)| {
         name == "_id"
             && match value {
@@ -355,6 +398,27 @@ fn names_one(filter: &RawDocument) -> bool {
                     .flatten()
                     .any(|(operator, _)| operator == "$eq"),
                 _ => false,
+            }
+    })
+}
+
+/// Whether it has neither a regular expression nor an expression, each of which may be tried on many elements.
+fn is_quick(filter: &RawDocument, depth: usize) -> bool {
+    filter.into_iter().flatten().all(|(name, value)| {
+        !matches!(name.as_str(), "$regex" | "$expr")
+            && match value {
+                RawBsonRef::RegularExpression(_) => false,
+                RawBsonRef::Document(inner) => depth > 0 && is_quick(inner, depth - 1),
+                RawBsonRef::Array(inner) => {
+                    depth > 0
+                        && inner.into_iter().flatten().all(|element| match element {
+                            RawBsonRef::RegularExpression(_) => false,
+                            RawBsonRef::Document(inner) => is_quick(inner, depth - 1),
+                            // An array in an array is a value and no condition.
+                            _ => true,
+                        })
+                }
+                _ => true,
             }
     })
 }
@@ -387,5 +451,22 @@ mod tests {
         assert!(!names_one(&rawdoc! { "_id": { "$gt": 5 } }));
         assert!(!names_one(&rawdoc! { "$or": [{ "_id": 1 }] }));
         assert!(!names_one(&rawdoc! {}));
+        assert!(names_one(
+            &rawdoc! { "_id": 1, "o": { "a": [1, [2]] }, "$or": [{ "n": 1 }] }
+        ));
+        let pattern = || bson::Regex {
+            pattern: bson::raw::cstr!("a").into(),
+            options: bson::raw::cstr!("").into(),
+        };
+        for slow in [
+            rawdoc! { "_id": 1, "s": { "$regex": "(a|aa)+$" } },
+            rawdoc! { "_id": 1, "s": { "$not": { "$regex": "a" } } },
+            rawdoc! { "_id": 1, "s": pattern() },
+            rawdoc! { "_id": 1, "s": { "$in": [pattern()] } },
+            rawdoc! { "_id": 1, "$and": [{ "s": { "$elemMatch": { "t": pattern() } } }] },
+            rawdoc! { "_id": 1, "$expr": { "$gt": ["$a", 1] } },
+        ] {
+            assert!(!names_one(&slow), "{slow:?}");
+        }
     }
 }

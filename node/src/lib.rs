@@ -8,6 +8,7 @@
 //! | `call` | one request as everything behind the doors sees it |
 //! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`) |
 //! | `auth` | end users: sign-in, sessions, tokens, and the door `/auth` |
+//! | `realtime` | the door for watches, and the engine behind it |
 //! | `data_service` | the door for gRPC: documents |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
@@ -43,6 +44,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod multiplex;
 pub mod node;
+pub mod realtime;
 pub mod router;
 pub mod rules;
 pub mod sessions;

@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use yunbase_consensus::{LogEngine, NodeId};
 
 use crate::cluster::map::SharedMap;
+use crate::realtime::metrics::Counters;
 use crate::router::Router;
 use crate::surface::health::Health;
 use crate::surface::peer::resident_bytes;
@@ -22,6 +23,7 @@ pub struct NodeHealth {
     router: Arc<Router>,
     map: SharedMap,
     log: LogEngine,
+    realtime: Arc<Counters>,
     wanted: Wanted,
 }
 
@@ -49,6 +51,7 @@ impl NodeHealth {
         router: Arc<Router>,
         map: SharedMap,
         log: LogEngine,
+        realtime: Arc<Counters>,
         wanted: Wanted,
     ) -> Self {
         Self {
@@ -56,6 +59,7 @@ impl NodeHealth {
             router,
             map,
             log,
+            realtime,
             wanted,
         }
     }
@@ -117,6 +121,7 @@ impl Health for NodeHealth {
         registry.register("ready", "Whether the node can take requests", ready);
         self.group_metrics(&mut registry);
         self.log_metrics(&mut registry);
+        self.realtime.register(&mut registry);
         let mut text = String::new();
         match encode(&mut text, &registry) {
             Ok(()) => text,

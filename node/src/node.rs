@@ -35,6 +35,7 @@ use crate::identity::{DataDir, DirLock, Identity, random_id};
 use crate::metrics::{NodeHealth, Wanted};
 use crate::peer_proto::forward_server;
 use crate::peer_proto::membership_server;
+use crate::realtime;
 use crate::router::{Router, RouterHandle};
 use crate::spill::SpillFolder;
 use crate::state_bridge::DatabaseState;
@@ -206,6 +207,21 @@ impl Node {
         )));
 
         let keys: Arc<dyn KeyDirectory> = Arc::new(Directory::new(map.clone(), router.clone()));
+        let watch_limits = realtime::limits::Limits::default();
+        let seal = realtime::seal::Seal::of_cluster(map.clone());
+        let tickets = realtime::Tickets::new(seal.clone(), &watch_limits);
+        let realtime = realtime::Realtime::new(
+            handle.clone(),
+            Arc::new(realtime::by_rules::ByRules::new(
+                realtime::access::KeysOnly(keys.clone()),
+                router.clone(),
+                auth.clone(),
+            )),
+            keys.clone(),
+            seal,
+            watch_limits,
+            stopping.clone(),
+        );
         let data_service = DataService::new(
             execute.clone(),
             Arc::new(handle.clone()),
@@ -225,6 +241,7 @@ impl Node {
             router.clone(),
             map.clone(),
             log.clone(),
+            realtime.counters(),
             Wanted {
                 env: config.bootstrap_env.clone(),
                 key: config.bootstrap_secret_id.clone(),
@@ -237,6 +254,7 @@ impl Node {
             tokens: Arc::new(auth.verifier()),
             transactions,
             auth: Some(auth.clone()),
+            tickets,
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
@@ -252,6 +270,7 @@ impl Node {
             .into_axum_router()
             .merge(gateway::router(state))
             .merge(rest::router(auth))
+            .merge(realtime.routes())
             .layer(cors::layer(&config.cors_origins))
             .merge(health::router(node_health));
         let limits = http::HttpLimits {
@@ -428,6 +447,7 @@ async fn open_groups(
         router.add_group(GroupRuntime::new(
             group,
             database.clone(),
+            applied.clone(),
             spill.clone(),
             now_ms,
         ));

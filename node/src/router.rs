@@ -28,6 +28,7 @@ use crate::forward::codec::{
 use crate::forward::{ForwardError, ForwardPool, Leader};
 use crate::group_runtime::{Attempt, GroupRuntime, WriteRequest};
 use crate::leader_hints::LeaderHints;
+use crate::realtime;
 use crate::rules::{Denials, RuleCache, Rules};
 use crate::sessions::SessionPool;
 use crate::transactions::{Registry, Transact};
@@ -121,13 +122,13 @@ impl Router {
         if call.op.is_read() {
             return self.read(group, call).await;
         }
-        self.run_write(group, call).await
+        self.run_write(group, &call).await
     }
 
     /// Has a write done under its exactly-once name.
-    async fn run_write(&self, group: GroupId, call: Call) -> Result<OpReply, Failure> {
+    async fn run_write(&self, group: GroupId, call: &Call) -> Result<OpReply, Failure> {
         if let Some(session) = call.session {
-            return self.write_held(group, &call, session).await;
+            return self.write_held(group, call, session).await;
         }
         let request_id = call.request_id.clone();
         let deadline = call.deadline;
@@ -139,7 +140,7 @@ impl Router {
                 })
                 .await?;
             let name = sequence.name();
-            match self.write_held(group, &call, name).await {
+            match self.write_held(group, call, name).await {
                 // No attempt of this call has done anything; after one in doubt it would not be `Safe`.
                 Err(failure)
                     if failure.code == "SESSION_EXPIRED" && failure.retry == Retry::Safe =>
@@ -156,7 +157,8 @@ impl Router {
         ))
     }
 
-    fn group_of(&self, env: &str) -> Result<GroupId, Failure> {
+    /// The group that holds an environment.
+    pub(crate) fn group_of(&self, env: &str) -> Result<GroupId, Failure> {
         self.map.get().group_of(env).ok_or_else(|| {
             Failure::new(
                 "INVALID_ENV",
@@ -166,7 +168,8 @@ impl Router {
         })
     }
 
-    fn local(&self, group: GroupId) -> Result<Arc<GroupRuntime>, Failure> {
+    /// The group on this node, whether or not it has a replica here.
+    pub(crate) fn local(&self, group: GroupId) -> Result<Arc<GroupRuntime>, Failure> {
         self.group(group).ok_or_else(|| {
             Failure::new(
                 "RESOURCE_NOT_INITIAL",
@@ -244,7 +247,7 @@ impl Router {
 
     /// Whether this node holds a replica that follows the group. One that the group has moved away from may not
     /// have learned of it, and would wait for a leader for ever.
-    fn lives_here(&self, local: &GroupRuntime) -> bool {
+    pub(crate) fn lives_here(&self, local: &GroupRuntime) -> bool {
         local.is_replica() && self.map.get().belongs(local.id(), self.node_id)
     }
 
@@ -267,6 +270,38 @@ impl Router {
         }
     }
 
+    /// Asks whoever leads the group for something that changes nothing, until the deadline.
+    pub(crate) async fn ask_leader(
+        &self,
+        group: GroupId,
+        env: &str,
+        body: ForwardBody,
+        deadline: Instant,
+    ) -> Result<ForwardResponse, Failure> {
+        let local = self.local(group)?;
+        let mut request = self.request(group, env, body, None, "");
+        let mut pause = Pause::new(deadline);
+        loop {
+            match self
+                .forward_to_leader::<()>(&local, &mut request, deadline)
+                .await
+            {
+                Ok(ForwardResponse::Failed {
+                    code,
+                    message,
+                    retry,
+                }) => {
+                    if let Attempt::Done(outcome) = settle(failure(code, message, retry)) {
+                        return outcome;
+                    }
+                }
+                Ok(ForwardResponse::NotLeader { .. }) | Err(_) => {}
+                Ok(response) => return Ok(response),
+            }
+            pause.wait(&local).await?;
+        }
+    }
+
     /// One attempt on the node that this one takes for the leader.
     async fn attempt_elsewhere(
         &self,
@@ -282,9 +317,12 @@ impl Router {
                 retry,
             }) => settle(failure(code, message, retry)),
             Ok(ForwardResponse::NotLeader { leader }) => Attempt::NotLeader(leader),
-            Ok(ForwardResponse::SessionOpened { .. }) => {
-                Attempt::Unknown("the leader answered something else".to_owned())
-            }
+            Ok(
+                ForwardResponse::SessionOpened { .. }
+                | ForwardResponse::Watched { .. }
+                | ForwardResponse::Changes { .. }
+                | ForwardResponse::TooOld { .. },
+            ) => Attempt::Unknown("the leader answered something else".to_owned()),
             Err(attempt) => attempt,
         }
     }
@@ -348,9 +386,7 @@ impl Router {
                         retry,
                     }) => settle(failure(code, message, retry)),
                     Ok(ForwardResponse::NotLeader { leader }) => Attempt::NotLeader(leader),
-                    Ok(ForwardResponse::Replied(_)) => {
-                        Attempt::Unknown("the leader answered something else".to_owned())
-                    }
+                    Ok(_) => Attempt::Unknown("the leader answered something else".to_owned()),
                     Err(attempt) => attempt,
                 }
             };
@@ -415,6 +451,9 @@ impl Router {
                     Retry::Never,
                 ))),
             },
+            body @ (ForwardBody::Watch { .. } | ForwardBody::Changes { .. }) => {
+                return realtime::serve(&local, request.env, body, deadline).await;
+            }
             ForwardBody::Read { op, level: code } => {
                 local
                     .read(&request.env, Arc::new(op), level(code), deadline)

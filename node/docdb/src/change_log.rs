@@ -37,6 +37,19 @@ pub enum ChangeKind {
     RenameCollection,
 }
 
+impl ChangeKind {
+    /// Whether the change is one of a collection as a whole, and its images are no documents of it.
+    pub fn is_of_collection(self) -> bool {
+        matches!(
+            self,
+            Self::CreateCollection
+                | Self::DropCollection
+                | Self::SetAccess
+                | Self::RenameCollection
+        )
+    }
+}
+
 /// One change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {

@@ -196,6 +196,21 @@ impl Database {
         Ok(self.collection(env, collection)?.access())
     }
 
+    /// Like [`Self::read`], with the position of the last change that the answer reflects: whoever follows
+    /// [`Self::changes`] from there misses nothing and sees nothing twice.
+    pub fn read_with_position(
+        &self,
+        env: &str,
+        op: &Op,
+        budget: &Budget<'_>,
+        now_ms: i64,
+    ) -> Result<(OpReply, Position)> {
+        self.with_snapshot(budget, now_ms, |snapshot| {
+            let position = Counters::load(snapshot.view)?.last_change;
+            Ok((snapshot.read(env, op)?, position))
+        })
+    }
+
     /// Commands that carry on the builds of indexes, one for each; the leader proposes them again and again until
     /// there are none. More of them than a build needs are harmless.
     pub fn pending_builds(&self, now_ms: i64) -> Result<Vec<Vec<u8>>> {

@@ -237,7 +237,8 @@ impl Action<'_> {
         self.auth
             .edit_profile(self.scope, &user.uid, &profile)
             .await?;
-        Ok(Members::new())
+        // js-sdk 1 keeps what comes back as what it knows of the user.
+        self.user_info().await
     }
 
     async fn update_username(&self) -> AuthResult<Members> {

@@ -77,6 +77,17 @@ impl Environment {
         Ok(self.builder().connect().await?)
     }
 
+    /// The key in the form in which apps present it.
+    pub fn api_key(&self) -> Option<String> {
+        match self.credentials()? {
+            Credentials::SecretKey {
+                secret_id,
+                secret_key,
+            } => Some(format!("{secret_id}.{secret_key}")),
+            Credentials::ApiKey(key) => Some(key),
+        }
+    }
+
     /// For messages: what a command acts on.
     pub fn describe(&self) -> String {
         format!(

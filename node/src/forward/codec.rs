@@ -2,9 +2,12 @@
 //! a feature level before a new version may be sent.
 
 use bincode::Options as _;
+use bson::RawDocumentBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use yunbase_docdb::op::{Op, OpReply};
+use yunbase_docdb::change_log::Change;
+use yunbase_docdb::op::{FindOp, Op, OpReply};
+use yunbase_docdb::{Position, raw_bson};
 
 use crate::call::{Caller, Failure, ReadLevel, Retry, SessionSequence};
 use crate::transactions::Step;
@@ -54,6 +57,24 @@ pub enum ForwardBody {
         /// What to do.
         step: Step,
     },
+    /// The first result of a watch that the sender serves without a replica.
+    Watch {
+        /// Where.
+        collection: String,
+        /// What.
+        find: FindOp,
+        /// The time that the query sees.
+        now_ms: i64,
+    },
+    /// What such a watch follows.
+    Changes {
+        /// Changes behind here.
+        after: Position,
+        /// Most changes.
+        count_max: u32,
+        /// Most bytes; one change may be larger.
+        bytes_max: u32,
+    },
 }
 
 /// What came of it.
@@ -79,6 +100,28 @@ pub enum ForwardResponse {
         message: String,
         /// 0 never, 1 safe, 2 same sequence.
         retry: u8,
+    },
+    /// The first result of a watch.
+    Watched {
+        /// The documents.
+        #[serde(with = "raw_bson::vec")]
+        documents: Vec<RawDocumentBuf>,
+        /// The last change that they reflect.
+        position: Position,
+    },
+    /// Changes in order.
+    Changes {
+        /// Each with its position.
+        changes: Vec<(Position, Change)>,
+        /// Resume after this position.
+        next: Position,
+        /// There are more.
+        has_more: bool,
+    },
+    /// The change log no longer reaches back so far.
+    TooOld {
+        /// The smallest position that can be resumed after.
+        oldest: Position,
     },
 }
 

@@ -12,7 +12,7 @@ use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
 use super::signature::{self, SignedRequest};
-use super::{GatewayState, head};
+use super::{GatewayState, head, ws_sign};
 use crate::call::Failure;
 
 /// Authenticates the request, settles its environment and carries out its action.
@@ -40,11 +40,14 @@ pub(super) async fn answer(
     let proven = signature::authenticate(&request, &*state.keys, now_unix_ms, &state.limits)?;
     trace.caller.clone_from(&proven.key_id);
     let params = Params::new(&members, &state.limits, now_unix_ms);
-    let named = Named::of(state, parts, params.text("envName")?);
+    let named = Named::of(state, parts, params.env_name()?);
     let identity = Identity::administrator(state, proven, named)?;
     trace.env.clone_from(&identity.env);
     let action = params.action()?;
     trace.name_action(&action);
+    if action == ws_sign::ACTION {
+        return ws_sign::answer(state, parts, &identity, now_unix_ms);
+    }
     let context = CallContext {
         execute: &*state.execute,
         transactions: &*state.transactions,

@@ -13,6 +13,7 @@ use axum::http::request::Parts;
 use futures::FutureExt;
 use tokio::sync::Semaphore;
 
+use super::aside::stepping_aside;
 use super::envelope::{self, Answer};
 use super::{GatewayState, admin, body, codes, head, rest, web};
 use crate::call::{Failure, Retry};
@@ -119,15 +120,13 @@ impl Door {
         let work = async {
             let held = body::read(body, limits, &self.body_memory).await?;
             let (state, body) = (&self.state, &held.bytes);
-            let outcome = self
-                .carry_out(protocol, parts, body, request_id, deadline, trace)
-                .await;
-            match outcome {
+            let carried_out = self.carry_out(protocol, parts, body, request_id, deadline, trace);
+            match stepping_aside(body.len(), carried_out).await {
                 // Perhaps it was made on another node a moment ago. Nothing has happened yet.
                 Err(failure) if failure.code == codes::INVALID_ENV => {
                     state.keys.catch_up(deadline).await;
-                    self.carry_out(protocol, parts, body, request_id, deadline, trace)
-                        .await
+                    let again = self.carry_out(protocol, parts, body, request_id, deadline, trace);
+                    stepping_aside(body.len(), again).await
                 }
                 outcome => outcome,
             }

@@ -11,9 +11,11 @@
 //! | file | idea |
 //! |---|---|
 //! | `door` | permits, deadlines, panics, access log around each request |
+//! | `aside` | work on large bodies and answers, out of the way of others |
 //! | `head`, `body` | bounded headers; bounded reading, depth check, top-level members as raw slices |
 //! | `signature`, `bearer` | who asks: TC3-HMAC-SHA256, HMAC-SHA1, API keys, access tokens |
 //! | `environment` | which environment a request acts on |
+//! | `ws_sign` | what a client needs to open a socket for watches |
 //! | `admin`, `web`, `rest` | one request of each door, from body to answer |
 //! | `ejson` | EJSON text to BSON and back |
 //! | `params` | typed access to the members of an action |
@@ -23,6 +25,7 @@
 
 mod actions;
 mod admin;
+mod aside;
 mod bearer;
 mod body;
 mod clock;
@@ -38,6 +41,7 @@ mod params;
 mod rest;
 mod signature;
 mod web;
+mod ws_sign;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,6 +55,7 @@ pub use limits::Limits;
 
 use crate::auth::Auth;
 use crate::call::{Caller, Execute, Failure, KeyDirectory, TokenVerifier};
+use crate::realtime::Tickets;
 use crate::transactions::Transact;
 
 /// What the gateway needs from the node around it.
@@ -66,6 +71,8 @@ pub struct GatewayState {
     pub auth: Option<Arc<Auth>>,
     /// Keeps transactions.
     pub transactions: Arc<dyn Transact>,
+    /// Gives out tickets for sockets.
+    pub tickets: Tickets,
     /// Tells the time: signature windows and server dates.
     pub clock: Arc<dyn Clock>,
     /// Every bound of the gateway.
@@ -100,6 +107,8 @@ pub fn router(state: GatewayState) -> Router {
         .with_state(door)
 }
 
+#[cfg(test)]
+mod documents_test;
 #[cfg(test)]
 mod fuzz_test;
 #[cfg(test)]

@@ -48,6 +48,25 @@ impl<'a> Params<'a> {
         Ok(Some(text.into_owned()))
     }
 
+    /// The environment that a client names. wx-server-sdk sends its configuration `{database, storage, functions, default}`
+    /// as it is when its `init` got environments per service.
+    pub(crate) fn env_name(&self) -> Result<Option<String>, Failure> {
+        #[derive(serde::Deserialize)]
+        struct PerService {
+            database: Option<String>,
+            default: Option<String>,
+        }
+        match self.raw("envName") {
+            Some(raw) if raw.starts_with('{') => {
+                let envs: PerService = serde_json::from_str(raw)
+                    .map_err(|_| wrong("envName", "a string, or strings for services"))?;
+                let named = envs.database.or(envs.default);
+                Ok(named.filter(|name| !name.is_empty()))
+            }
+            _ => self.text("envName"),
+        }
+    }
+
     /// The name of the action.
     pub(crate) fn action(&self) -> Result<String, Failure> {
         self.text("action")?

@@ -15,6 +15,8 @@ use crate::call::{
     Call, CallFuture, EndUser, Execute, Failure, KeyDirectory, LoginType, Retry, SecretKey,
     TokenVerifier,
 };
+use crate::realtime::Tickets;
+use crate::realtime::seal::Seal;
 use crate::router::TransactionCall;
 use crate::transactions::{Step, Transact};
 
@@ -35,6 +37,7 @@ impl StandIn {
             tokens: Arc::new(Tokens),
             auth: None,
             transactions: self.clone(),
+            tickets: Tickets::new(Seal::fixed([9; 32]), &Default::default()),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,
         }

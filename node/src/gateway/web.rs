@@ -13,7 +13,7 @@ use super::door::Trace;
 use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
-use super::{GatewayState, bearer, codes, head};
+use super::{GatewayState, bearer, codes, head, ws_sign};
 use crate::auth::{Auth, Scope, is_login_action, web_login_action};
 use crate::call::{Caller, EndUser, Failure, Retry};
 use crate::surface::client_address::ClientAddress;
@@ -60,6 +60,9 @@ pub(super) async fn answer(
             Caller::Administrator { .. } | Caller::System => None,
         };
         return login(auth, &scope, &action, body, user).await;
+    }
+    if action == ws_sign::ACTION {
+        return ws_sign::answer(state, parts, &identity, now_unix_ms);
     }
     let context = CallContext {
         execute: &*state.execute,

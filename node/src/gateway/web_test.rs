@@ -200,7 +200,6 @@ async fn what_is_not_there_yet_says_so() {
         "auth.signInAnonymously",
         "auth.getJwt",
         "auth.getUserInfo",
-        "auth.wsWebSign",
         "functions.invokeFunction",
         "storage.getUploadMetadata",
     ] {
@@ -219,4 +218,32 @@ async fn what_is_not_there_yet_says_so() {
     )
     .await;
     assert_eq!(nameless["code"], "INVALID_PARAM");
+}
+
+#[tokio::test]
+async fn a_socket_for_watches_is_where_the_request_came_to() {
+    let node = node();
+    let body = json!({"action": "auth.wsWebSign", "env": "env-1", "runtime": "web", "access_token": access_token("env-1", "ann", "genuine")});
+    let request = Request::post("/web")
+        .header("host", "db.example.com")
+        .header("x-forwarded-proto", "https")
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    let response = router(node.state(Limits::default()))
+        .oneshot(request)
+        .await
+        .unwrap();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let answer: Value = serde_json::from_slice(&bytes).unwrap();
+    let data = &answer["data"];
+    assert_eq!(data["wsUrl"], "wss://db.example.com/realtime", "{answer}");
+    assert_eq!(
+        (&data["envId"], &data["secretVersion"]),
+        (&json!("env-1"), &json!(1))
+    );
+    assert!(
+        data["signStr"]
+            .as_str()
+            .is_some_and(|sign| !sign.is_empty())
+    );
 }

@@ -2,8 +2,9 @@
 //! them. What is refused is remembered for whoever asks why.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use futures::future::BoxFuture;
 use yunbase_consensus::GroupId;
 use yunbase_docdb::op::{FindOp, Op, OpReply};
@@ -25,26 +26,23 @@ impl Router {
         call: Call,
         user: &EndUser,
     ) -> Result<OpReply, Failure> {
-        let denial = Denial {
-            at_ms: now_ms(),
-            request_id: call.request_id.clone(),
-            env: call.env.clone(),
-            collection: call.op.collection().unwrap_or_default().to_owned(),
-            operation: subject_of(&call.op).map_or("administration", |(action, _)| action.as_str()),
-            uid: user.uid.clone(),
-            reason: String::new(),
-        };
         let outcome = match subject_of(&call.op) {
             Err(refused) => Err(refused),
             Ok(_) if call.op.is_read() => self.read_held(group, &call, user).await,
-            Ok(_) => self.run_write(group, call).await,
+            Ok(_) => self.run_write(group, &call).await,
         };
         if let Err(failure) = &outcome
             && failure.code == DENIED
         {
             self.denials.record(Denial {
+                at_ms: now_ms(),
+                operation: subject_of(&call.op)
+                    .map_or("administration", |(action, _)| action.as_str()),
+                collection: call.op.collection().unwrap_or_default().to_owned(),
+                request_id: call.request_id,
+                env: call.env,
+                uid: user.uid.clone(),
                 reason: failure.message.clone(),
-                ..denial
             });
         }
         outcome
@@ -86,6 +84,56 @@ impl Router {
             }
         }
         Err(changed_too_often())
+    }
+
+    /// What an end user may see of a collection by a query: a filter, and the version of the rules that say so.
+    pub async fn readable(
+        &self,
+        user: &Arc<EndUser>,
+        env: &str,
+        collection: &str,
+        query: &RawDocument,
+        deadline: Instant,
+    ) -> Result<(RawDocumentBuf, u64), Failure> {
+        let call = Call {
+            caller: Caller::User(user.clone()),
+            env: env.to_owned(),
+            op: Op::Find {
+                collection: collection.to_owned(),
+                find: FindOp {
+                    filter: query.to_owned(),
+                    ..FindOp::default()
+                },
+            },
+            session: None,
+            read_level: ReadLevel::Linearizable,
+            deadline,
+            request_id: String::new(),
+        };
+        let group = self.group_of(env)?;
+        match self.enforced(group, &call, user, true).await? {
+            Op::Guarded { guard, .. } => {
+                // A query for one `_id` is refused where a reader is; a watcher of it sees nothing instead.
+                let restriction = if guard.before.is_empty() {
+                    guard.visible
+                } else {
+                    guard.before
+                };
+                Ok((restriction, guard.access_version))
+            }
+            _ => Err(Failure::new(
+                "SYS_ERR",
+                "the rules gave no guard",
+                Retry::Never,
+            )),
+        }
+    }
+
+    /// The version of a collection's rules, as this node's replica has it.
+    pub fn rules_version(&self, env: &str, collection: &str) -> Option<u64> {
+        let group = self.group_of(env).ok()?;
+        let local = self.local(group).ok()?;
+        Some(local.database().access(env, collection).ok()?.version)
     }
 
     /// The operation, held to the rules. A refusal never reaches the database, which would notice outdated rules,

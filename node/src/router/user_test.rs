@@ -51,6 +51,7 @@ async fn side(id: u64, folder: &Path, forward: ForwardPool) -> Side {
         Database::open(Box::new(MemoryStore::new()), Options::default()).expect("a database");
     let database = Arc::new(database);
     let state = Arc::new(DatabaseState::new(database.clone()));
+    let applied = state.watch_applied();
     let group = host.open_group(GROUP, state).await.expect("a group");
     if id == 1 {
         let own = Peer {
@@ -68,7 +69,7 @@ async fn side(id: u64, folder: &Path, forward: ForwardPool) -> Side {
     });
     let router = Router::new(id, map, forward, Duration::from_secs(10));
     let spill = SpillFolder::open(folder.join("spill")).expect("a folder");
-    router.add_group(GroupRuntime::new(group, database, spill, now_ms));
+    router.add_group(GroupRuntime::new(group, database, applied, spill, now_ms));
     Side {
         router,
         _host: host,

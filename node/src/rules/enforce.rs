@@ -4,6 +4,7 @@
 //! The result carries the version of the rules it was made under, and the database refuses it when they are no
 //! longer in force. Whatever is not named here is closed to end users.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf};
@@ -347,8 +348,8 @@ impl<'a> Judge<'a> {
         data: Option<&RawDocument>,
     ) -> Result<Condition, Failure> {
         let mut fixed = match known {
-            Known::Query(query) => query.fixed.clone(),
-            Known::Document(_) => BTreeMap::new(),
+            Known::Query(query) => Cow::Borrowed(&query.fixed),
+            Known::Document(_) => Cow::Owned(BTreeMap::new()),
         };
         let mut asked_document = false;
         loop {
@@ -389,9 +390,9 @@ impl<'a> Judge<'a> {
                         && let Some(found) = self.documents.document(&self.collection, &id).await?
                     {
                         let found = Document::try_from(&*found).map_err(malformed)?;
-                        flatten("", &found, &mut fixed);
+                        flatten("", &found, fixed.to_mut());
                     }
-                    fixed.entry(path).or_insert(Bson::Null);
+                    fixed.to_mut().entry(path).or_insert(Bson::Null);
                 }
                 Err(Stop::Senseless(reason)) => {
                     return Err(denied(format!(

@@ -1,3 +1,5 @@
+//! Rules become filters that mean the same.
+
 use bson::{Document, doc, rawdoc};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

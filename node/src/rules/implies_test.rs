@@ -1,3 +1,5 @@
+//! Which queries show by themselves that a rule holds.
+
 use std::collections::BTreeMap;
 
 use bson::doc;

@@ -54,3 +54,4 @@ pub use access::{Action, Rules};
 pub use cache::RuleCache;
 pub use denials::{Denial, Denials};
 pub use enforce::{Asker, Documents, InForce, enforce, subject_of};
+pub use owner::fill_in;

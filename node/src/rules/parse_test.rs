@@ -1,3 +1,5 @@
+//! What the language of rules takes and how it refuses the rest.
+
 use super::*;
 use crate::rules::limits::EXPRESSION_BYTES_MAX;
 

@@ -1,3 +1,5 @@
+//! What `rules test` and `rules explain` tell.
+
 use bson::{doc, rawdoc};
 use futures::executor::block_on;
 

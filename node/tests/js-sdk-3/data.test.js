@@ -4,46 +4,14 @@
 const test = require('node:test');
 const assert = require('node:assert/strict');
 const { PASSWORD, auth: rest, cli, dev, newName, nextHost, packagesOf } = require('./harness');
+const { add, administrator, data, find, newCollection, newUser, remove, update } = require('./http');
 
 const packages = packagesOf('YUNBASE_JS3_DIR', __dirname);
 const cloudbase = packages('@cloudbase/js-sdk').default ?? packages('@cloudbase/js-sdk');
 const app = cloudbase.init({ env: dev.env });
 const auth = app.auth();
 
-/** A request to the REST of the database; `token` may be anybody's, an API key's too. */
-async function data(method, route, { token, body } = {}) {
-  const prefix = '/v1/database/instances/(default)/databases/(default)';
-  const response = await fetch(`http://${nextHost()}${prefix}${route}`, {
-    method,
-    headers: token ? { authorization: `Bearer ${token}` } : {},
-    body: body === undefined ? undefined : JSON.stringify(body),
-  });
-  return { status: response.status, body: await response.json() };
-}
-
-const administrator = `${dev.secretId}.${dev.secretKey}`;
-
-async function newCollection(mode, ...rule) {
-  const collectionName = newName();
-  const made = await data('POST', '/collections', { token: administrator, body: { collectionName } });
-  assert.equal(made.status, 200, JSON.stringify(made.body));
-  if (mode) cli('rules', 'set', collectionName, mode, ...rule);
-  return collectionName;
-}
-
-/** A new user: id and access token. */
-async function newUser() {
-  const username = newName();
-  const { body } = await rest('POST', '/v1/signup', { body: { username, password: PASSWORD } });
-  return { username, uid: body.sub, token: body.access_token };
-}
-
-const add = (user, name, ...documents) => data('POST', `/collections/${name}/documents`, { token: user.token, body: { data: documents } });
-const find = (user, name, query = {}) => data('GET', `/collections/${name}/documents?query=${encodeURIComponent(JSON.stringify(query))}`, user);
-const update = (user, name, query, change) => data('PATCH', `/collections/${name}/documents`, { token: user.token, body: { query, data: change, multi: true, upsert: false, replaceMode: false } });
-const remove = (user, name, query) => data('POST', `/collections/${name}/documents/remove`, { token: user.token, body: { query, multi: true } });
-
-test('AC: js-sdk 3 reads and writes what is the signed-in user\'s', async () => {
+test('RU03 QC26: js-sdk 3 reads and writes what is the signed-in user\'s', async () => {
   const name = await newCollection();
   const ann = await newUser();
   app.registerHost(nextHost(), 'http');
@@ -65,7 +33,7 @@ test('AC: js-sdk 3 reads and writes what is the signed-in user\'s', async () => 
   await auth.signOut();
 });
 
-test('AC: each mode lets through what it says', async () => {
+test('RU01: each mode lets through what it says', async () => {
   const [ann, bob] = [await newUser(), await newUser()];
   const sees = async (user, name) => {
     const { status, body } = await find(user, name);
@@ -87,7 +55,18 @@ test('AC: each mode lets through what it says', async () => {
   }
 });
 
-test('AC: custom rules hold for queries and for documents before and after', async () => {
+test('RU04: administrators are not bound, by signature or API key', async () => {
+  const name = await newCollection('adminonly');
+  const ann = await newUser();
+  const server = packages('@cloudbase/node-sdk').init({ env: dev.env, secretId: dev.secretId, secretKey: dev.secretKey, serviceUrl: `http://${nextHost()}/admin` });
+  await server.database().collection(name).add({ _id: 'a', _openid: ann.uid, n: 1 });
+  assert.equal((await find({ token: administrator }, name)).body.list.length, 1);
+  assert.equal((await update({ token: administrator }, name, { n: 1 }, { _openid: 'another' })).body.updated, 1);
+  assert.equal((await server.database().collection(name).where({ _openid: 'another' }).remove()).deleted, 1);
+  assert.equal((await find(ann, name)).body.code, 'DATABASE_PERMISSION_DENIED');
+});
+
+test('RU02: custom rules hold for queries and for documents before and after', async () => {
   const rule = JSON.stringify({ read: 'doc.members == auth.openid || doc.public == true', write: 'doc._openid == auth.openid' });
   const name = await newCollection('custom', '--rule', rule);
   const [ann, bob] = [await newUser(), await newUser()];
@@ -99,7 +78,24 @@ test('AC: custom rules hold for queries and for documents before and after', asy
   assert.equal(counts.body.updated, 2);
 });
 
-test('AC: what is attempted against the rules is refused', async () => {
+test('RU02: rules ask for other documents, for what a write brings, and for who asks', async () => {
+  const teams = await newCollection('adminonly');
+  await data('POST', `/collections/${teams}/documents`, { token: administrator, body: { data: [{ _id: 'open', open: true }, { _id: 'shut', open: false }] } });
+  const rule = { read: `get(\`database.${teams}.\${doc.team}\`).open == true`, create: "auth.loginType != 'ANONYMOUS' && request.data.level < 3", update: false, delete: 'now > 0 && doc.level < 2' };
+  const name = await newCollection('custom', '--rule', JSON.stringify(rule));
+  const ann = await newUser();
+  const { body: { access_token: token } } = await rest('POST', '/v1/signin/anonymously', { body: {}, headers: { 'x-device-id': newName() } });
+  assert.equal((await add(ann, name, { _id: 'seen', team: 'open', level: 1 }, { _id: 'hidden', team: 'shut', level: 2 })).status, 200);
+  assert.equal((await add(ann, name, { level: 3 })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await add({ token }, name, { level: 1 })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await find({ token }, name, { _id: 'seen' })).body.list.length, 1);
+  assert.equal((await find({ token }, name, { _id: 'hidden' })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await update(ann, name, { _id: 'seen' }, { level: 0 })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await remove(ann, name, { _id: 'hidden' })).body.code, 'DATABASE_PERMISSION_DENIED');
+  assert.equal((await remove(ann, name, { _id: 'seen' })).body.deleted, 1);
+});
+
+test('RU03: what is attempted against the rules is refused', async () => {
   const name = await newCollection('readonly');
   const [ann, bob] = [await newUser(), await newUser()];
   const { body } = await add(ann, name, { _id: newName(), n: 1 });
@@ -127,7 +123,7 @@ test('AC: what is attempted against the rules is refused', async () => {
   assert.deepEqual([kept._openid, kept.n], [ann.uid, { $numberInt: '1' }]);
 });
 
-test('AC: tokens that are no longer good, or never were, open nothing', async () => {
+test('AU23: tokens that are no longer good, or never were, open nothing', async () => {
   const name = await newCollection('readonly');
   const ann = await newUser();
   const [head, , signature] = ann.token.split('.');

@@ -38,6 +38,24 @@ function cli(...args) {
   return out.trim() ? JSON.parse(out) : undefined;
 }
 
+// Beyond those of the other clusters of the tests, and below those that the system gives to connections.
+let ownPort = Number(process.env.YUNBASE_TEST_PORT || 17600) + 500;
+
+/** Runs `what` with the `dev.json` of one more node, a cluster of its own, whose process has `variables`. */
+async function ownNode(variables, what) {
+  ownPort += 10;
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'yunbase-own-node-'));
+  const node = (...words) => execFileSync(process.env.YUNBASE_BIN, words, { encoding: 'utf8', stdio: 'pipe', env: { ...process.env, ...variables } });
+  node('dev', '--nodes', '1', '--port', String(ownPort), '--dir', folder, '--ephemeral', '--detach');
+  try {
+    const own = JSON.parse(readFileSync(path.join(folder, 'dev.json'), 'utf8'));
+    return await what(own, (...words) => node(...words, '--target', folder));
+  } finally {
+    node('dev', 'stop', '--dir', folder);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
 /** A file with a secret for the command line. */
 function secretFile(secret) {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'yunbase-secret-'));
@@ -95,4 +113,4 @@ function browser() {
   globalThis.WebSocket ??= class {};
 }
 
-module.exports = { PASSWORD, auth, browser, cli, dev, newName, nextHost, packagesOf, wechat };
+module.exports = { PASSWORD, auth, browser, cli, dev, newName, nextHost, ownNode, packagesOf, wechat };

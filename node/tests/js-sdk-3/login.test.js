@@ -71,7 +71,24 @@ test('AU02 AU03 AU08 AU15: sign-up and sign-in with a name and a password', asyn
   await auth.signOut();
 });
 
-test('AU04 AU19: a ticket of the developer\'s own server signs in', async () => {
+test('AU11: apps hear of signing in and out', async () => {
+  hop();
+  const heard = [];
+  const { data } = auth.onAuthStateChange((event) => heard.push(event));
+  await signUp();
+  await auth.refreshTokenForce();
+  await auth.signOut();
+  for (let tries = 0; tries < 50 && !heard.includes('SIGNED_OUT'); tries++) await new Promise((resolve) => setTimeout(resolve, 20));
+  data.subscription.unsubscribe();
+  assert.ok(heard.includes('SIGNED_OUT'), heard.join());
+  const before = heard.length;
+  hop();
+  await auth.signInAnonymously();
+  await auth.signOut();
+  assert.equal(heard.length, before, 'not after it has unsubscribed');
+});
+
+test('AU04: a ticket of the developer\'s own server signs in', async () => {
   const key = cli('auth', 'ticket-key', 'create');
   const other = cli('auth', 'ticket-key', 'create');
   assert.equal(key.env_id, dev.env);

@@ -56,32 +56,36 @@ const adapter = {
   }),
 };
 
-/** js-sdk 1: endpoint for all apps of the process, tokens in its own cache. */
-async function js1(accessToken = credential()) {
+/** js-sdk 1: endpoint for all apps of the process, tokens in its own cache; `null` for nobody yet. */
+async function js1(accessToken = credential(), host = nextHost()) {
   const cloudbase = load(1, '@cloudbase/js-sdk');
   cloudbase.useAdapters(adapter);
-  cloudbase.registerEndPoint(`http://${nextHost()}/web`);
+  cloudbase.registerEndPoint(`http://${host}/web`);
   const app = cloudbase.init({ env: dev.env });
+  if (accessToken === null) return app;
   const { keys } = app.cache;
   const tokens = { accessTokenKey: accessToken, accessTokenExpireKey: Date.now() + 3600e3, refreshTokenKey: 'unused' };
   for (const [key, value] of Object.entries(tokens)) await app.cache.setStoreAsync(keys[key], value);
   return app;
 }
 
+/** Sends js-sdk 1 elsewhere, all apps of the process. */
+js1.pointAt = (host) => load(1, '@cloudbase/js-sdk').registerEndPoint(`http://${host}/web`);
+
 /** js-sdk 2: its login address is fixed at init, so the auth object is made anew after the endpoint. */
-async function js2(accessToken = credential()) {
+async function js2(accessToken = credential(), host = nextHost()) {
   const cloudbase = load(2, '@cloudbase/js-sdk');
   cloudbase.useAdapters(adapter);
   const app = cloudbase.init({ env: dev.env, accessKey: accessToken });
-  app.registerEndPoint(`//${nextHost()}/web`, 'http');
+  app.registerEndPoint(`//${host}/web`, 'http');
   app.auth({ persistence: 'local' });
   return app;
 }
 
 /** js-sdk 3 as Node.js gets it. */
-async function js3(options = { accessKey: credential() }) {
+async function js3(options = { accessKey: credential() }, host = nextHost()) {
   const app = load(3, '@cloudbase/js-sdk').init({ env: dev.env, ...options });
-  app.registerHost(nextHost(), 'http');
+  app.registerHost(host, 'http');
   return app;
 }
 
@@ -95,4 +99,4 @@ async function js3Browser(accessKey = credential()) {
   return app;
 }
 
-module.exports = { js1, js2, js3, js3Browser, nextHost };
+module.exports = { credential, js1, js2, js3, js3Browser, nextHost };

@@ -16,7 +16,7 @@ const value = {
 };
 
 for (const [name, app] of Object.entries(all)) {
-  test(`${name}: CO01 CO03 CO04 CO05 CO06 CO07 CO08 CO09 CO11 CO12 CO17 CO18 CO19 CO20`, async () => {
+  test(`${name}: OT07 CO01 CO03 CO04 CO05 CO06 CO07 CO08 CO09 CO11 CO12 CO17 CO18 CO19 CO20`, async () => {
     const todo = await collection();
     const database = (await app()).database();
     const _ = database.command;

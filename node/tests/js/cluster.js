@@ -61,7 +61,7 @@ async function failure(promise) {
 
 /** Runs the command line against the cluster and returns what it printed. */
 function yunbase(...words) {
-  const environment = { ...process.env, YUNBASE_SECRET_ID: dev.secretId, YUNBASE_SECRET_KEY: dev.secretKey };
+  const environment = { ...process.env, YUNBASE_ENV: dev.env, YUNBASE_SECRET_ID: dev.secretId, YUNBASE_SECRET_KEY: dev.secretKey };
   const output = execFileSync(process.env.YUNBASE_BIN || 'yunbase', [...words, '--target', dev.http[0]], { env: environment });
   return output.toString().trim();
 }

@@ -27,12 +27,12 @@ test('CN01 an unknown environment is refused', async () => {
   assert.ok(['INVALID_ENV', 'PERMISSION_DENIED'].includes(error.code), error.code);
 });
 
-test('CN04 wx-server-sdk: init for all services or per service', async () => {
+test('CN04 wx-server-sdk: an environment for all services, for each, or for one database', async () => {
   const todo = await collection();
-  for (const env of [dev.env, { database: dev.env, default: dev.env }]) {
-    const cloud = packages('wx-server-sdk');
-    cloud.init(options({ env }));
-    const added = await cloud.database().collection(todo.collectionName).add({ data: { a: 1 } });
+  const inits = [[dev.env, {}], [{ database: dev.env, storage: 'elsewhere', default: 'elsewhere' }, {}], [{ default: dev.env }, {}], ['elsewhere', { env: dev.env }]];
+  for (const [env, own] of inits) {
+    const cloud = packages('wx-server-sdk').createNewInstance(options({ env }));
+    const added = await cloud.database(own).collection(todo.collectionName).add({ data: { a: 1 } });
     assert.equal(added.errMsg, 'collection.add:ok');
     assert.match(added._id, /^[0-9a-f]{32}$/);
   }

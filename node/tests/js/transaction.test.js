@@ -8,7 +8,7 @@ const versions = { 'node-sdk 3': '@cloudbase/node-sdk', 'node-sdk 2.10': 'node-s
 const database = (name) => packages(name).init(options()).database();
 
 for (const [version, name] of Object.entries(versions)) {
-  test(`${version}: TX01 TX03 TX04 TX05: writes are seen inside, and by others after the commit`, async () => {
+  test(`${version}: DB09 TX01 TX03 TX04 TX05: writes are seen inside, and by others after the commit`, async () => {
     const [one, other] = [await collection([{ _id: 'a', n: 1 }, { _id: 'gone' }]), await collection()];
     const own = database(name);
     const transaction = await own.startTransaction();
@@ -46,7 +46,7 @@ for (const [version, name] of Object.entries(versions)) {
     assert.deepEqual((await todo().get()).data, [{ _id: 'a', n: 2 }]);
   });
 
-  test(`${version}: TX02: runTransaction runs again after a conflict and passes the result on`, async () => {
+  test(`${version}: DB09 TX02 EV05: runTransaction runs again after a conflict and passes the result on`, async () => {
     const todo = await collection([{ _id: 'a', n: 0 }]);
     let runs = 0;
     const result = await database(name).runTransaction(async (transaction) => {
@@ -87,6 +87,18 @@ test('TX06: queries inside of a transaction see its own writes', async () => {
   assert.deepEqual(changed, { ...changed, updated: 1, doc: { _id: 'b', n: 20 } });
   await transaction.commit();
   assert.deepEqual((await todo().orderBy('_id', 'asc').get()).data, [{ _id: 'a', n: 9 }, { _id: 'b', n: 20 }]);
+});
+
+test('TX07: what the packages send without the transaction is outside of it', async () => {
+  const todo = await collection([{ _id: 'a', n: 1 }]);
+  const transaction = await db().startTransaction();
+  const inside = transaction.collection(todo.collectionName);
+  await inside.doc('b').set({ n: 2 });
+  assert.equal((await inside.where({ n: db().command.gt(0) }).count()).total, 1);
+  assert.equal((await inside.where({ n: 2 }).update({ n: 3 })).updated, 0);
+  assert.deepEqual((await inside.aggregate().group({ _id: null, n: db().command.aggregate.sum(1) }).end()).data, [{ _id: null, n: 1 }]);
+  await transaction.commit();
+  assert.deepEqual((await todo().orderBy('_id', 'asc').get()).data, [{ _id: 'a', n: 1 }, { _id: 'b', n: 2 }]);
 });
 
 test('TX08: a bank of accounts keeps its total under concurrent transactions', async () => {

@@ -10,11 +10,17 @@ use crate::value::malformed;
 use crate::value::path::overlaps;
 
 impl Filter {
+    /// The paths and values that every match has, by the filter's equalities.
+    pub fn equalities(&self) -> Vec<(&str, RawBsonRef<'_>)> {
+        let mut equalities = Vec::new();
+        collect(&self.root, &mut equalities);
+        equalities
+    }
+
     /// The fields that the filter's equalities fix, nested where their paths are dotted, in the
     /// filter's order. Two equalities on overlapping paths are refused.
     pub fn equality_document(&self) -> Result<Document> {
-        let mut equalities = Vec::new();
-        collect(&self.root, &mut equalities);
+        let equalities = self.equalities();
         let mut document = Document::new();
         for (i, (path, value)) in equalities.iter().enumerate() {
             if let Some((other, _)) = equalities[..i]

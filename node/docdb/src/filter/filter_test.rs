@@ -557,3 +557,19 @@ fn an_upsert_starts_from_the_equalities() {
     }
     assert!(seed(doc! { ["a"; 60].join("."): nested }).is_err());
 }
+
+#[test]
+fn equalities_are_what_every_match_has() {
+    let of = |filter: Document| {
+        let parsed = parse(&filter).unwrap();
+        let paths = parsed.equalities().into_iter();
+        paths.map(|(path, _)| path.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of(
+            doc! { "a": 1, "b": { "$gt": 1 }, "$and": [{ "c.d": { "$eq": "x" } }, { "e": { "$in": [5] } }] }
+        ),
+        ["a", "c.d", "e"]
+    );
+    assert!(of(doc! { "$or": [{ "a": 1 }, { "a": 2 }], "b": { "$ne": 1 } }).is_empty());
+}

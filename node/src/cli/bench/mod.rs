@@ -7,6 +7,7 @@ mod keys;
 mod report;
 mod run;
 mod server_cpu;
+mod watch;
 mod workload;
 
 use clap::{Args, ValueEnum};
@@ -27,13 +28,13 @@ const CLIENTS_A_CONNECTION: usize = 128;
 /// Measure a cluster.
 #[derive(Debug, Args)]
 pub struct BenchCommand {
-    /// What to do: insert, read, ycsb-a, ycsb-b, ycsb-c, ycsb-f
+    /// What to do: insert, read, ycsb-a, ycsb-b, ycsb-c, ycsb-f, watch
     workload: String,
     #[command(flatten)]
     target: EnvironmentArgs,
     #[command(flatten)]
     output: OutputArgs,
-    /// Loops at once
+    /// Loops at once; with `watch` the watches
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
     /// How long to measure
@@ -54,6 +55,12 @@ pub struct BenchCommand {
     /// How fresh reads must be; anything but linearizable is named in the result
     #[arg(long, value_enum, default_value = "linearizable")]
     read_level: Level,
+    /// With `watch`: documents written a second
+    #[arg(long, default_value_t = 100.0)]
+    writes_per_second: f64,
+    /// With `watch`: queries over which the watches are spread; each write concerns one of them
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rooms: u32,
     /// Also report the CPU time and memory of the nodes (a development cluster on this machine)
     #[arg(long)]
     server_cpu: bool,
@@ -90,7 +97,17 @@ impl BenchCommand {
     }
 
     async fn try_run(self) -> Result<(), CliError> {
-        let workload = Workload::of_name(&self.workload)?;
+        let watch = self.workload == watch::NAME;
+        if watch && !(0.1..=100_000.0).contains(&self.writes_per_second) {
+            return Err(CliError::usage(
+                "--writes-per-second must be between 0.1 and 100000",
+            ));
+        }
+        let workload = if watch {
+            Workload::Insert
+        } else {
+            Workload::of_name(&self.workload)?
+        };
         for (name, seconds) in [
             ("--seconds", self.seconds),
             ("--warmup-seconds", self.warmup_seconds),
@@ -139,7 +156,21 @@ impl BenchCommand {
             );
             return Ok(());
         }
-        let report = plan.run(&target).await?;
+        let report = if watch {
+            let plan = watch::Plan {
+                watches: clients,
+                rooms: (self.rooms as usize).min(clients),
+                writes_per_second: self.writes_per_second,
+                seconds: self.seconds,
+                warmup_seconds: self.warmup_seconds,
+                value_bytes: self.value_bytes as usize,
+                server_cpu: self.server_cpu,
+                keep: self.keep,
+            };
+            plan.run(&target).await?
+        } else {
+            plan.run(&target).await?
+        };
         self.output.value(&report.to_json())?;
         if report.ops == 0 {
             return Err(CliError::failed("no operation succeeded"));

@@ -6,6 +6,7 @@ use yunbase_docdb::op::{Op, OpReply};
 use super::find::too_large;
 use super::{Action, Family, unexpected_reply, write_found};
 use crate::call::Failure;
+use crate::gateway::aside::aside;
 use crate::gateway::ejson::write_json_string;
 use crate::gateway::envelope::Answer;
 
@@ -39,7 +40,16 @@ pub(super) async fn aggregate(action: &Action<'_>) -> Result<Answer, Failure> {
 }
 
 /// A JSON array of the documents.
-fn list_of(
+pub(super) fn list_of(
+    documents: &[RawDocumentBuf],
+    spelling: Family,
+    bytes_max: usize,
+) -> Result<String, Failure> {
+    let bytes = documents.iter().map(|one| one.as_bytes().len()).sum();
+    aside(bytes, || write_list(documents, spelling, bytes_max))
+}
+
+fn write_list(
     documents: &[RawDocumentBuf],
     spelling: Family,
     bytes_max: usize,

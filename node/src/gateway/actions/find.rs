@@ -3,6 +3,7 @@
 use bson::{Bson, rawdoc};
 use yunbase_docdb::op::{FindOp, Op, OpReply};
 
+use super::aggregate::list_of;
 use super::{Action, Family, query, unexpected_reply, with_id_in, write_found};
 use crate::call::{Failure, Retry};
 use crate::gateway::codes;
@@ -39,21 +40,13 @@ pub(super) async fn find(action: &Action<'_>) -> Result<Answer, Failure> {
             documents.len()
         )));
     }
-    let mut data = String::from("{\"list\":[");
-    let mut scratch = String::new();
-    for (index, document) in documents.iter().enumerate() {
-        if index > 0 {
-            data.push(',');
-        }
-        write_found(&mut data, &mut scratch, document, action.family)?;
-        if data.len() > params.limits.answer_bytes_max {
-            let bytes_max = params.limits.answer_bytes_max;
-            return Err(too_large(format!(
-                "the result is larger than {bytes_max} bytes"
-            )));
-        }
-    }
-    data.push_str(&format!("],\"offset\":{offset},\"limit\":{limit}"));
+    let mut data = String::from("{\"list\":");
+    data.push_str(&list_of(
+        &documents,
+        action.family,
+        params.limits.answer_bytes_max,
+    )?);
+    data.push_str(&format!(",\"offset\":{offset},\"limit\":{limit}"));
     if action.family == Family::Rest {
         let found = documents.len() as u64;
         // Where the result itself does not tell, its number would cost a second pass over all matches, for a member

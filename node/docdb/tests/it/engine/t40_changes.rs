@@ -3,8 +3,8 @@
 use bson::{Document, doc};
 use yunbase_docdb::change_log::{ChangeKind, ChangesError, Retention};
 use yunbase_docdb::memory::MemoryStore;
-use yunbase_docdb::op::{Op, UpdateOp};
-use yunbase_docdb::{Options, Position};
+use yunbase_docdb::op::{FindOp, Op, OpReply, UpdateOp};
+use yunbase_docdb::{Budget, Options, Position};
 
 use super::harness::{self, Db, memory, raw, update};
 
@@ -185,4 +185,27 @@ fn old_changes_are_trimmed_by_age_at_the_next_write() {
         Err(ChangesError::TooOld { .. })
     ));
     assert_eq!(kinds(&db, newest).len(), 30);
+}
+
+#[test]
+fn a_read_with_its_position_and_the_changes_behind_it_make_the_whole() {
+    let db = memory();
+    db.create("c");
+    db.insert("c", &[doc! { "_id": 1 }]).unwrap();
+    let op = harness::find("c", FindOp::default());
+    let budget = Budget::new(&|| false);
+    let read = || {
+        let read = db
+            .database
+            .read_with_position(harness::ENV, &op, &budget, db.now());
+        let (OpReply::Found { documents, .. }, position) = read.unwrap() else {
+            panic!("another reply");
+        };
+        (documents.len(), position)
+    };
+    let (count, position) = read();
+    assert_eq!((count, position), (1, db.database.last_change().unwrap()));
+    db.insert("c", &[doc! { "_id": 2 }]).unwrap();
+    assert_eq!(kinds(&db, position), [ChangeKind::Insert]);
+    assert!(kinds(&db, read().1).is_empty());
 }
