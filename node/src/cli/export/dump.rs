@@ -22,7 +22,7 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@');
 /// Names of files are at most 255 bytes long, endings included; the metadata has the whole name of the collection.
 const STEM_BYTES_MAX: usize = 220;
-/// What an index of a dump may be beside its fields and its name, where this version of the node tells it.
+/// What an index may be beside its fields and its name.
 const INDEX_OPTIONS: [&str; 4] = [
     "unique",
     "sparse",

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bson::{Bson, Document};
 use flate2::read::MultiGzDecoder;
@@ -14,7 +15,18 @@ use crate::cli::ejson;
 /// Largest metadata file that is read.
 const METADATA_BYTES_MAX: u64 = 16 << 20;
 /// What an index may be without losing anything here; anything else that is set is a reason to leave it out.
-const INDEX_MEMBERS: [&str; 6] = ["v", "key", "name", "ns", "unique", "background"];
+const INDEX_MEMBERS: [&str; 10] = [
+    "v",
+    "key",
+    "name",
+    "ns",
+    "unique",
+    "background",
+    "sparse",
+    "partialFilterExpression",
+    "expireAfterSeconds",
+    "2dsphereIndexVersion",
+];
 
 /// The description of a collection.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -157,29 +169,73 @@ fn translate(index: &Document) -> Result<Option<(Index, bool)>, String> {
     }
     let mut built: Option<Index> = None;
     for (path, direction) in key {
-        let descending = match direction {
-            Bson::Int32(number) => *number < 0,
-            Bson::Int64(number) => *number < 0,
-            Bson::Double(number) => *number < 0.0,
+        let order = match direction {
+            Bson::Int32(number) => Order::of(*number < 0),
+            Bson::Int64(number) => Order::of(*number < 0),
+            Bson::Double(number) => Order::of(*number < 0.0),
+            Bson::String(kind) if kind == "2dsphere" => Order::Geo,
             other => return Err(format!("indexes of kind {other} cannot be carried over")),
         };
         if path.contains("$**") {
             return Err("indexes on all fields cannot be carried over".to_owned());
         }
-        built = Some(match (built, descending) {
-            (None, false) => Index::ascending(path),
-            (None, true) => Index::descending(path),
-            (Some(index), false) => index.then_ascending(path),
-            (Some(index), true) => index.then_descending(path),
+        built = Some(match (built, order) {
+            (None, Order::Ascending) => Index::ascending(path),
+            (None, Order::Descending) => Index::descending(path),
+            (None, Order::Geo) => Index::geo(path),
+            (Some(index), Order::Ascending) => index.then_ascending(path),
+            (Some(index), Order::Descending) => index.then_descending(path),
+            (Some(index), Order::Geo) => index.then_geo(path),
         });
     }
-    let built = built.ok_or("it has no fields")?;
+    let mut built = built.ok_or("it has no fields")?;
+    if index.get("sparse").is_some_and(|sparse| !is_unset(sparse)) {
+        built = built.sparse();
+    }
+    if let Ok(filter) = index.get_document("partialFilterExpression") {
+        built = built.partial(filter.clone());
+    }
+    if let Some(seconds) = index.get("expireAfterSeconds") {
+        built = built.expire_after(seconds_of(seconds)?);
+    }
     let built = match index.get_str("name") {
         Ok(name) => built.named(name),
         Err(_) => built,
     };
     let unique = index.get("unique").is_some_and(|unique| !is_unset(unique));
     Ok(Some((if unique { built.unique() } else { built }, unique)))
+}
+
+/// How an index has a field.
+enum Order {
+    Ascending,
+    Descending,
+    Geo,
+}
+
+impl Order {
+    fn of(descending: bool) -> Self {
+        if descending {
+            Self::Descending
+        } else {
+            Self::Ascending
+        }
+    }
+}
+
+/// A time to live.
+fn seconds_of(value: &Bson) -> Result<Duration, String> {
+    let seconds = match value {
+        Bson::Int32(seconds) => u64::try_from(*seconds).ok(),
+        Bson::Int64(seconds) => u64::try_from(*seconds).ok(),
+        Bson::Double(seconds) => Duration::try_from_secs_f64(*seconds)
+            .ok()
+            .map(|time| time.as_secs()),
+        _ => None,
+    };
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("expireAfterSeconds {value} is no number of seconds"))
 }
 
 /// Whether a member says no more than its absence would.
@@ -193,6 +249,8 @@ fn is_unset(value: &Bson) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bson::doc;
+
     use super::*;
 
     #[test]
@@ -204,7 +262,9 @@ mod tests {
               {"v":2,"key":{"email":{"$numberLong":"1"}},"name":"email_1","unique":true,"collation":{"locale":"simple"}},
               {"v":2,"key":{"at":1},"name":"at_1","expireAfterSeconds":3600},
               {"v":2,"key":{"_fts":"text","_ftsx":1},"name":"t"},
-              {"v":2,"key":{"p":"2dsphere"},"name":"geo"},
+              {"v":2,"key":{"p":"2dsphere","n":1},"name":"geo","2dsphereIndexVersion":3},
+              {"v":2,"key":{"s":1},"name":"s_1","sparse":true,"partialFilterExpression":{"n":{"$gt":1}}},
+              {"v":2,"key":{"p":"2d"},"name":"flat"},
               {"v":2,"key":{"$**":1},"name":"all"}],
             "uuid":"00","collectionName":"c","type":"collection"}"#;
         let metadata = Metadata::parse(text).unwrap();
@@ -212,7 +272,17 @@ mod tests {
         let wanted = metadata.wanted("c");
         assert_eq!(
             wanted.plain,
-            [Index::ascending("a").then_descending("b").named("ab")]
+            [
+                Index::ascending("a").then_descending("b").named("ab"),
+                Index::ascending("at")
+                    .expire_after(Duration::from_secs(3600))
+                    .named("at_1"),
+                Index::geo("p").then_ascending("n").named("geo"),
+                Index::ascending("s")
+                    .sparse()
+                    .partial(doc! { "n": { "$gt": 1 } })
+                    .named("s_1"),
+            ]
         );
         assert_eq!(
             wanted.unique,
@@ -222,9 +292,8 @@ mod tests {
         for what in [
             "option capped of c",
             "option size of c",
-            "index at_1 of c: expireAfterSeconds",
             "index t of c",
-            "index geo of c",
+            "index flat of c",
             "index all of c",
         ] {
             assert!(left_out.contains(what), "{what}: {left_out}");
