@@ -1,5 +1,7 @@
 //! Collections and indexes: what an environment is made of.
 
+use std::time::Duration;
+
 use bson::{Bson, Document};
 
 use crate::client::Client;
@@ -23,27 +25,36 @@ pub struct Index {
     name: Option<String>,
     fields: Vec<proto::IndexField>,
     unique: bool,
+    sparse: bool,
+    partial: Document,
+    expire_after: Option<Duration>,
 }
 
 impl Index {
-    /// Begins with `path`, smallest value first.
-    pub fn ascending(path: impl Into<String>) -> Self {
+    fn new() -> Self {
         Self {
             name: None,
             fields: Vec::new(),
             unique: false,
+            sparse: false,
+            partial: Document::new(),
+            expire_after: None,
         }
-        .then(path.into(), false)
+    }
+
+    /// Begins with `path`, smallest value first.
+    pub fn ascending(path: impl Into<String>) -> Self {
+        Self::new().then(path.into(), false)
+    }
+
+    /// Begins with `path`, which holds GeoJSON.
+    pub fn geo(path: impl Into<String>) -> Self {
+        Self::new().then_geo(path)
     }
 
     /// Begins with `path`, largest value first.
     pub fn descending(path: impl Into<String>) -> Self {
-        Self {
-            name: None,
-            fields: Vec::new(),
-            unique: false,
-        }
-        .then(path.into(), true)
+        Self::new().then(path.into(), true)
     }
 
     /// Then `path`, smallest value first.
@@ -58,8 +69,23 @@ impl Index {
         self.then(path.into(), true)
     }
 
+    /// Then `path`, which holds GeoJSON: at most one of an index.
+    #[must_use]
+    pub fn then_geo(mut self, path: impl Into<String>) -> Self {
+        self.fields.push(proto::IndexField {
+            path: path.into(),
+            descending: false,
+            geo: true,
+        });
+        self
+    }
+
     fn then(mut self, path: String, descending: bool) -> Self {
-        self.fields.push(proto::IndexField { path, descending });
+        self.fields.push(proto::IndexField {
+            path,
+            descending,
+            geo: false,
+        });
         self
     }
 
@@ -67,6 +93,27 @@ impl Index {
     #[must_use]
     pub fn unique(mut self) -> Self {
         self.unique = true;
+        self
+    }
+
+    /// Leaves out documents that have none of the fields.
+    #[must_use]
+    pub fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
+    }
+
+    /// Only documents that match `filter` are in the index; `unique` holds among them.
+    #[must_use]
+    pub fn partial(mut self, filter: Document) -> Self {
+        self.partial = filter;
+        self
+    }
+
+    /// Documents are removed when the date at the index's only field is this long past, in whole seconds.
+    #[must_use]
+    pub fn expire_after(mut self, time: Duration) -> Self {
+        self.expire_after = Some(time);
         self
     }
 
@@ -80,10 +127,11 @@ impl Index {
     /// The name it has or will get.
     pub fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| {
-            let parts = self
-                .fields
-                .iter()
-                .map(|f| format!("{}_{}", f.path, if f.descending { -1 } else { 1 }));
+            let parts = self.fields.iter().map(|f| match (f.geo, f.descending) {
+                (true, _) => format!("{}_2dsphere", f.path),
+                (false, true) => format!("{}_-1", f.path),
+                (false, false) => format!("{}_1", f.path),
+            });
             parts.collect::<Vec<_>>().join("_")
         })
     }
@@ -102,6 +150,34 @@ impl Client {
     pub async fn drop_collection(&self, name: impl Into<String>) -> Result<()> {
         self.done(Op::DropCollection(proto::DropCollection {
             collection: name.into(),
+        }))
+        .await
+    }
+
+    /// Gives a collection another name; documents and indexes stay.
+    pub async fn rename_collection(
+        &self,
+        name: impl Into<String>,
+        to: impl Into<String>,
+    ) -> Result<()> {
+        self.done(Op::RenameCollection(proto::RenameCollection {
+            collection: name.into(),
+            to: to.into(),
+        }))
+        .await
+    }
+
+    /// Says what documents of a collection must be like from now on, as a JSON schema (draft 4 with `bsonType`).
+    pub async fn set_validator(
+        &self,
+        collection: impl Into<String>,
+        schema: &Document,
+        level: proto::ValidationLevel,
+    ) -> Result<()> {
+        self.done(Op::SetValidator(proto::SetValidator {
+            collection: collection.into(),
+            schema: from_document(schema, "schema")?,
+            level: level.into(),
         }))
         .await
     }
@@ -130,6 +206,11 @@ impl<T> Collection<T> {
             name: index.name(),
             fields: index.fields.clone(),
             unique: index.unique,
+            sparse: index.sparse,
+            partial: from_document(&index.partial, "partial filter")?,
+            expire_after_seconds: index
+                .expire_after
+                .map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
         };
         self.client().done(Op::CreateIndex(create)).await
     }

@@ -432,6 +432,8 @@ fn is_read(op: &Op) -> bool {
         | Op::Explain(_)
         | Op::Aggregate(_) => true,
         Op::CreateCollection(_)
+        | Op::SetValidator(_)
+        | Op::RenameCollection(_)
         | Op::DropCollection(_)
         | Op::Insert(_)
         | Op::Update(_)

@@ -186,6 +186,7 @@ pub fn check_collection(caller: &Caller, op: &Op) -> Result<(), Failure> {
     let is_system = match op {
         Op::Commit(transaction) => transaction.collections().any(is_system),
         Op::CommitChecked(checked) => checked.collections().any(is_system),
+        Op::RenameCollection { collection, to } => is_system(collection) || is_system(to),
         op => op.collection().is_some_and(is_system),
     };
     if is_system && *caller != Caller::System {
@@ -292,5 +293,13 @@ mod tests {
             assert!(check_environment(caller, CLUSTER_ENV).is_err());
             assert_eq!(check_environment(caller, "demo"), Ok(()));
         }
+        let rename = |collection: &str, to: &str| Op::RenameCollection {
+            collection: collection.to_owned(),
+            to: to.to_owned(),
+        };
+        for op in [rename("a", "_sys.keys"), rename("_cluster.nodes", "a")] {
+            assert!(check_collection(&administrator, &op).is_err());
+        }
+        assert_eq!(check_collection(&administrator, &rename("a", "b")), Ok(()));
     }
 }

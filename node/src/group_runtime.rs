@@ -362,6 +362,9 @@ fn is_cheap(op: &Op) -> bool {
         | Op::CreateCollection { .. }
         | Op::DropCollection { .. }
         | Op::CreateIndex { .. }
+        | Op::CreateIndexWith { .. }
+        | Op::SetValidator { .. }
+        | Op::RenameCollection { .. }
         | Op::DropIndex { .. }
         | Op::Commit(_)
         | Op::SetAccess { .. }

@@ -140,6 +140,8 @@ impl NodeHealth {
         let commands = GroupCounter::default();
         let entries = GroupCounter::default();
         let reads = GroupCounter::default();
+        let expired = GroupCounter::default();
+        let warnings = GroupCounter::default();
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         for group in self.router.groups() {
             let label = GroupLabel {
@@ -161,6 +163,13 @@ impl NodeHealth {
             commands.get_or_create(&label).inc_by(counted.commands);
             entries.get_or_create(&label).inc_by(counted.entries);
             reads.get_or_create(&label).inc_by(counted.reads);
+            let effects = group.database().applied_effects();
+            expired
+                .get_or_create(&label)
+                .inc_by(effects.expired_documents);
+            warnings
+                .get_or_create(&label)
+                .inc_by(effects.validation_warnings);
         }
         registry.register(
             "group_leading",
@@ -181,6 +190,16 @@ impl NodeHealth {
         registry.register("group_commands", "Commands proposed here", commands);
         registry.register("group_entries", "Log entries that carried them", entries);
         registry.register("group_reads", "Read barriers asked for here", reads);
+        registry.register(
+            "group_validation_warnings",
+            "Documents stored here although they break the schema of a collection that only warns",
+            warnings,
+        );
+        registry.register(
+            "group_expired_documents",
+            "Documents that time-to-live indexes removed here",
+            expired,
+        );
     }
 
     fn log_metrics(&self, registry: &mut Registry) {

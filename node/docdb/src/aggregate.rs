@@ -12,6 +12,7 @@ mod chain;
 mod edit;
 mod engine;
 mod facet;
+mod geo_near;
 mod graph_lookup;
 mod group;
 mod lookup;
@@ -37,7 +38,7 @@ use crate::error::Result;
 use crate::expr::Bindings;
 use crate::guard::Joined;
 use crate::op::OpReply;
-use crate::query::{Budget, exceeded};
+use crate::query::{Budget, exceeded, parse_filter};
 use crate::read::Snapshot;
 use crate::value::check_document;
 use chain::{Flow, Sink};
@@ -50,6 +51,8 @@ pub(crate) struct Request<'a> {
     pub(crate) env: &'a str,
     pub(crate) collection: &'a str,
     pub(crate) pipeline: &'a [RawDocumentBuf],
+    /// Documents of the collection that do not match are to this request as if they did not exist. Empty: all do.
+    pub(crate) visible: &'a RawDocument,
     /// What `$sample` draws from.
     pub(crate) seed: u64,
     /// The other collections that it may read and what of them; `None`: all of everything.
@@ -89,7 +92,8 @@ fn run(snapshot: &Snapshot<'_>, request: &Request<'_>, sink: &mut dyn Sink) -> R
     }
     let collection = snapshot.catalog.require(request.env, request.collection)?;
     let engine = Engine::new(snapshot, request)?;
-    engine.run_explained(collection, &stages, sink)
+    let visible = parse_filter(request.visible, snapshot.now_ms)?;
+    engine.run_explained(collection, &stages, Some(visible), sink)
 }
 
 fn parsed(request: &Request<'_>, now_ms: i64) -> Result<Vec<Stage>> {

@@ -6,21 +6,23 @@
 
 use std::sync::Arc;
 
-use bson::RawDocumentBuf;
+use bson::{RawDocumentBuf, cstr};
 
 use crate::catalog::{self, Access, Collection};
 use crate::change_log::{ChangeKind, ChangeRef};
 use crate::command::{self, Command, CommandReply, StepCounts, WriteOp};
 use crate::draft::Draft;
 use crate::error::{Error, ErrorCode, Result};
+use crate::index_build::BuildStep;
 use crate::keys::{self, CollectionId};
 use crate::kv::{Family, StorageResult};
-use crate::limits::{SESSION_WINDOW, STEP_DOCUMENTS_MAX};
-use crate::op::OpReply;
+use crate::limits::{INDEX_STEP_DOCUMENTS_MAX, SESSION_WINDOW, STEP_DOCUMENTS_MAX};
+use crate::op::{IndexOptions, OpReply};
 use crate::session::{self, Seen, StepProgress};
 use crate::state::State;
+use crate::validator::Validator;
 use crate::write::{Failure, Writer};
-use crate::{change, index_build, transaction};
+use crate::{change, expiry, index_build, transaction};
 
 /// What the operation of one command needs to know about its place.
 pub(crate) struct Place {
@@ -166,7 +168,21 @@ fn execute(
         }
         WriteOp::CreateIndex { collection, index } => {
             let collection = find(state, collection)?;
-            index_build::create(state, draft, &place, &collection, index)
+            index_build::create(
+                state,
+                draft,
+                &place,
+                &collection,
+                (index, &IndexOptions::default()),
+            )
+        }
+        WriteOp::CreateIndexWith {
+            collection,
+            index,
+            options,
+        } => {
+            let collection = find(state, collection)?;
+            index_build::create(state, draft, &place, &collection, (index, options))
         }
         WriteOp::DropIndex { collection, name } => {
             let collection = find(state, collection)?;
@@ -176,7 +192,30 @@ fn execute(
             collection,
             index,
             cursor,
-        } => index_build::step(state, draft, &place, *collection, *index, cursor),
+        } => {
+            let step = BuildStep {
+                collection: *collection,
+                index: *index,
+                behind: Some(cursor),
+                documents_max: STEP_DOCUMENTS_MAX,
+            };
+            index_build::step(state, draft, &place, &step)
+        }
+        WriteOp::ContinueBuild {
+            collection,
+            index,
+            documents_max,
+        } => {
+            let step = BuildStep {
+                collection: *collection,
+                index: *index,
+                behind: None,
+                documents_max: usize::try_from(*documents_max)
+                    .unwrap_or(usize::MAX)
+                    .min(INDEX_STEP_DOCUMENTS_MAX),
+            };
+            index_build::step(state, draft, &place, &step)
+        }
         WriteOp::SetAccess { collection, access } => {
             let collection = find(state, collection)?;
             set_access(state, draft, &place, &collection, access)
@@ -186,6 +225,25 @@ fn execute(
             transaction::commit_checked(state, draft, &place, env, checked)
         }
         WriteOp::Guarded { .. } => Err(Error::internal("a guard inside a guard").into()),
+        WriteOp::Expire {
+            collection,
+            index,
+            ids,
+        } => expiry::step(state, draft, &place, (*collection, *index), ids),
+        WriteOp::SetValidator {
+            collection,
+            schema,
+            level,
+        } => {
+            let mut collection = Collection::clone(&*find(state, collection)?);
+            collection.validator = Validator::new(schema.clone(), *level)?;
+            state.put_collection(draft, collection)?;
+            Ok(OpReply::Done.into())
+        }
+        WriteOp::RenameCollection { collection, to } => {
+            let collection = find(state, collection)?;
+            rename_collection(state, draft, &place, &collection, to)
+        }
     }
 }
 
@@ -263,6 +321,32 @@ fn drop_collection(
         &collection.name,
         place.now_ms,
     );
+    state.log_change_ref(draft, place.log_index, &change)?;
+    Ok(OpReply::Done.into())
+}
+
+/// Everything of a collection hangs on its id, so a new name is all there is to it.
+fn rename_collection(
+    state: &mut State,
+    draft: &mut Draft<'_>,
+    place: &Place,
+    collection: &Arc<Collection>,
+    to: &str,
+) -> Result<Executed, Failure> {
+    state.catalog.check_rename(&collection.env, to)?;
+    let mut renamed = Collection::clone(collection);
+    renamed.name = to.into();
+    state.remove_collection(draft, collection);
+    state.put_collection(draft, renamed)?;
+    let mut new_name = RawDocumentBuf::new();
+    new_name.append(cstr!("to"), to);
+    let change = ChangeRef::new(
+        ChangeKind::RenameCollection,
+        &collection.env,
+        &collection.name,
+        place.now_ms,
+    )
+    .images(None, Some(&new_name));
     state.log_change_ref(draft, place.log_index, &change)?;
     Ok(OpReply::Done.into())
 }

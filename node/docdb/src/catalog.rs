@@ -4,22 +4,25 @@
 //! one record in the store. Ids are never reused, so entries of a dropped index can never be taken
 //! for those of one created later under the same name.
 
+mod record;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bson::{RawDocument, RawDocumentBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Magic};
 use crate::error::{Error, ErrorCode, Result};
+use crate::filter::Filter;
+use crate::index_options;
 use crate::keys::{self, CollectionId, IndexId};
 use crate::kv::{Direction, Family, StorageResult, View};
 use crate::limits::{
     ACCESS_BYTES_MAX, COLLECTIONS_PER_ENV_MAX, INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX,
     NAME_BYTES_MAX,
 };
-use crate::op::IndexSpec;
-use crate::raw_bson;
+use crate::op::{IndexOptions, IndexSpec};
+use crate::validator::Validator;
 use crate::value::{Path, check_document};
 
 /// How far an index is.
@@ -37,7 +40,7 @@ pub(crate) enum IndexState {
 }
 
 /// An index as the catalog keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Index {
     pub(crate) id: IndexId,
     pub(crate) spec: IndexSpec,
@@ -46,9 +49,17 @@ pub(crate) struct Index {
     pub(crate) multikey: Vec<bool>,
     /// Version of the key encoding that its entries are in.
     pub(crate) key_encoding: u8,
+    pub(crate) options: IndexOptions,
+    /// `options.partial`, parsed by [`Collection::push_index`].
+    pub(crate) partial: Option<Arc<Filter>>,
 }
 
 impl Index {
+    /// The position of the field whose entries are cells of the earth.
+    pub(crate) fn geo_field(&self) -> Option<usize> {
+        usize::try_from(self.options.geo?).ok()
+    }
+
     /// Whether writes maintain it.
     pub(crate) fn is_maintained(&self) -> bool {
         !matches!(self.state, IndexState::Failed { .. })
@@ -88,27 +99,6 @@ pub(crate) fn check_access(access: &RawDocument) -> Result<()> {
     Ok(())
 }
 
-/// A collection's record in the store, in the version that has no access document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct CollectionRecord {
-    env: String,
-    name: String,
-    created_ms: i64,
-    indexes: Vec<Index>,
-}
-
-/// The version of records that end with an access document. Collections without one keep the first version.
-const WITH_ACCESS: u8 = 2;
-
-/// A collection's record in the store.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct CollectionRecordWithAccess {
-    record: CollectionRecord,
-    access_version: u64,
-    #[serde(with = "raw_bson")]
-    access: RawDocumentBuf,
-}
-
 /// A collection with its indexes, paths parsed.
 #[derive(Debug, Clone)]
 pub(crate) struct Collection {
@@ -121,6 +111,8 @@ pub(crate) struct Collection {
     pub(crate) index_paths: Vec<Vec<Path>>,
     /// `None` when none was ever set.
     pub(crate) access: Option<Access>,
+    /// What its documents must be like.
+    pub(crate) validator: Option<Validator>,
 }
 
 impl Collection {
@@ -133,32 +125,8 @@ impl Collection {
             indexes: Vec::new(),
             index_paths: Vec::new(),
             access: None,
+            validator: None,
         }
-    }
-
-    fn from_record(id: CollectionId, record: CollectionRecord) -> StorageResult<Self> {
-        let mut collection = Self::new(id, &record.env, &record.name, record.created_ms);
-        for index in record.indexes {
-            collection
-                .push_index(index)
-                .map_err(|error| crate::kv::StorageError::corrupt(error.message))?;
-        }
-        Ok(collection)
-    }
-
-    /// Reads the value of a collection's record.
-    pub(crate) fn decode(id: CollectionId, bytes: &[u8]) -> StorageResult<Self> {
-        if codec::record_version(bytes) != Some(WITH_ACCESS) {
-            return Self::from_record(id, codec::decode_record(Magic::Collection, bytes)?);
-        }
-        let record: CollectionRecordWithAccess =
-            codec::decode_record_as(Magic::Collection, WITH_ACCESS, bytes)?;
-        let mut collection = Self::from_record(id, record.record)?;
-        collection.access = Some(Access {
-            version: record.access_version,
-            document: Arc::new(record.access),
-        });
-        Ok(collection)
     }
 
     /// The version of the access document. Ids are never given out twice and versions come from the same
@@ -177,28 +145,6 @@ impl Collection {
         })
     }
 
-    /// The value of the collection's record.
-    pub(crate) fn encode(&self) -> StorageResult<Vec<u8>> {
-        let record = CollectionRecord {
-            env: self.env.to_string(),
-            name: self.name.to_string(),
-            created_ms: self.created_ms,
-            indexes: self.indexes.clone(),
-        };
-        match &self.access {
-            None => codec::encode_record(Magic::Collection, &record),
-            Some(access) => codec::encode_record_as(
-                Magic::Collection,
-                WITH_ACCESS,
-                &CollectionRecordWithAccess {
-                    record,
-                    access_version: access.version,
-                    access: RawDocumentBuf::clone(&access.document),
-                },
-            ),
-        }
-    }
-
     /// The position of the index of this name.
     pub(crate) fn index_named(&self, name: &str) -> Option<usize> {
         self.indexes
@@ -206,7 +152,8 @@ impl Collection {
             .position(|index| index.spec.name == name)
     }
 
-    pub(crate) fn push_index(&mut self, index: Index) -> Result<()> {
+    pub(crate) fn push_index(&mut self, mut index: Index) -> Result<()> {
+        index.partial = index_options::partial_filter(&index.options)?.map(Arc::new);
         let paths = index
             .spec
             .fields
@@ -282,6 +229,20 @@ impl Catalog {
             if collections.is_empty() {
                 self.envs.remove(env);
             }
+        }
+    }
+
+    /// Whether a collection of the environment may be called `to` from now on.
+    pub(crate) fn check_rename(&self, env: &str, to: &str) -> Result<()> {
+        check_name("collection", to)?;
+        match self.get(env, to) {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                ErrorCode::CollectionAlreadyExist,
+                format!(
+                    "collection '{to}' exists already in environment '{env}'; drop it first or choose another name"
+                ),
+            )),
         }
     }
 
@@ -376,7 +337,6 @@ pub(crate) fn check_index(collection: &Collection, spec: &IndexSpec) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::IndexField;
 
     fn with_collections(count: usize) -> Catalog {
         let mut catalog = Catalog::default();
@@ -395,46 +355,5 @@ mod tests {
         assert_eq!(catalog.check_create("other", "c0"), Ok(()));
         catalog.remove("env", "c0");
         assert_eq!(catalog.check_create("env", "one more"), Ok(()));
-    }
-
-    #[test]
-    fn a_collection_reads_back_from_its_record() {
-        let mut collection = Collection::new(CollectionId(7), "env", "c", 5);
-        let fields = vec![IndexField {
-            path: "a.b".into(),
-            descending: true,
-        }];
-        let index = Index {
-            id: IndexId(8),
-            spec: IndexSpec {
-                name: "i".into(),
-                fields,
-                unique: true,
-            },
-            state: IndexState::Failed {
-                reason: Error::invalid("because"),
-            },
-            multikey: vec![true],
-            key_encoding: 1,
-        };
-        collection.push_index(index).unwrap();
-        let bytes = collection.encode().unwrap();
-        assert_eq!(codec::record_version(&bytes), Some(1));
-        let read = Collection::decode(CollectionId(7), &bytes).unwrap();
-        assert_eq!((read.access_version(), &read.access), (7, &None));
-        assert_eq!(read.indexes, collection.indexes);
-        assert_eq!((&*read.env, &*read.name, read.created_ms), ("env", "c", 5));
-        assert_eq!(read.index_paths[0][0].as_str(), "a.b");
-
-        collection.access = Some(Access {
-            version: 9,
-            document: Arc::new(bson::rawdoc! { "mode": "READONLY" }),
-        });
-        let bytes = collection.encode().unwrap();
-        let read = Collection::decode(CollectionId(7), &bytes).unwrap();
-        assert_eq!(read.access, collection.access);
-        assert_eq!(read.indexes, collection.indexes);
-        assert_eq!(read.access_version(), 9);
-        assert!(Collection::decode(CollectionId(7), &bytes[..bytes.len() - 1]).is_err());
     }
 }

@@ -33,6 +33,21 @@ pub enum ChangeKind {
     DropCollection,
     /// The collection's access document was set: what a user may see of it may have changed.
     SetAccess,
+    /// The collection got another name, `to` of `after`; who follows either name reads the documents anew.
+    RenameCollection,
+}
+
+impl ChangeKind {
+    /// Whether the change is one of a collection as a whole, and its images are no documents of it.
+    pub fn is_of_collection(self) -> bool {
+        matches!(
+            self,
+            Self::CreateCollection
+                | Self::DropCollection
+                | Self::SetAccess
+                | Self::RenameCollection
+        )
+    }
 }
 
 /// One change.

@@ -12,7 +12,7 @@ use crate::codec::{self, Magic};
 use crate::error::{Error, Result};
 use crate::guard::Guard;
 use crate::keys::{CollectionId, IndexId};
-use crate::op::{IndexSpec, OpReply};
+use crate::op::{IndexOptions, IndexSpec, OpReply, ValidationLevel};
 use crate::raw_bson;
 use crate::transaction::{CheckedTransaction, Transaction};
 
@@ -77,7 +77,7 @@ pub(crate) enum WriteOp {
         name: String,
     },
     /// Enters the next documents behind `cursor` into a building index. Does nothing when the index is
-    /// no longer building or its cursor has moved, so proposing it twice is harmless.
+    /// no longer building or its cursor has moved. No longer proposed: the next step had to wait for this one.
     BuildIndex {
         collection: CollectionId,
         index: IndexId,
@@ -95,6 +95,36 @@ pub(crate) enum WriteOp {
     },
     Commit(Box<Transaction>),
     CommitChecked(Box<CheckedTransaction>),
+    CreateIndexWith {
+        collection: String,
+        index: IndexSpec,
+        options: IndexOptions,
+    },
+    /// Removes those of the documents that a time-to-live index says are past their time. Proposing it twice is
+    /// harmless.
+    Expire {
+        collection: CollectionId,
+        index: IndexId,
+        /// Encoded `_id`s, ascending.
+        ids: Vec<ByteBuf>,
+    },
+    SetValidator {
+        collection: String,
+        #[serde(with = "raw_bson")]
+        schema: RawDocumentBuf,
+        level: ValidationLevel,
+    },
+    RenameCollection {
+        collection: String,
+        to: String,
+    },
+    /// Enters the next documents into a building index, wherever the build stands, so several may be under way.
+    /// Does nothing when the index is no longer building.
+    ContinueBuild {
+        collection: CollectionId,
+        index: IndexId,
+        documents_max: u32,
+    },
 }
 
 impl WriteOp {

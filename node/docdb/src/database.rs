@@ -15,11 +15,15 @@ use crate::change_log::{self, Changes, ChangesError, Retention};
 use crate::command::{Command, WriteOp};
 use crate::draft::Draft;
 use crate::error::Result;
+use crate::expiry;
 use crate::keys::{self, Position};
 use crate::kv::{
     Direction, Family, KeyRange, StorageError, StorageResult, Store, StoreSize, View, WriteBatch,
 };
-use crate::limits::{CHANGE_LOG_AGE_MS_MAX, CHANGE_LOG_BYTES_MAX, CHANGE_SEGMENT_BYTES};
+use crate::limits::{
+    CHANGE_LOG_AGE_MS_MAX, CHANGE_LOG_BYTES_MAX, CHANGE_SEGMENT_BYTES, EXPIRY_STEPS_MAX,
+    INDEX_STEP_DOCUMENTS_MAX,
+};
 use crate::op::{Op, OpReply};
 use crate::point_read;
 use crate::query::Budget;
@@ -72,6 +76,15 @@ pub struct Stats {
     pub last_change: Position,
     /// What the store occupies.
     pub store: StoreSize,
+}
+
+/// What applied commands did beside what they were asked for, since the database was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppliedEffects {
+    /// Documents that time-to-live indexes removed.
+    pub expired_documents: u64,
+    /// Documents stored although they break a schema whose level is to warn.
+    pub validation_warnings: u64,
 }
 
 /// A document database over a store.
@@ -137,8 +150,13 @@ impl Database {
     }
 
     fn write(&self, state: &mut State, batch: &WriteBatch) -> StorageResult<()> {
+        let builds_moved = std::mem::take(&mut state.builds_moved);
         if !std::mem::take(&mut state.catalog_changed) {
-            return self.store.write(batch);
+            self.store.write(batch)?;
+            if builds_moved {
+                *self.published.write() = Arc::clone(&state.catalog);
+            }
+            return Ok(());
         }
         let mut published = self.published.write();
         self.store.write(batch)?;
@@ -193,18 +211,18 @@ impl Database {
         })
     }
 
-    /// Commands that carry on the builds of indexes; the leader proposes them, one round after the
-    /// other, until there are none. Proposing one twice is harmless.
+    /// Commands that carry on the builds of indexes, one for each; the leader proposes them again and again until
+    /// there are none. More of them than a build needs are harmless.
     pub fn pending_builds(&self, now_ms: i64) -> Result<Vec<Vec<u8>>> {
         let catalog = Arc::clone(&self.published.read_recursive());
         let mut commands = Vec::new();
         for collection in catalog.all() {
             for index in &collection.indexes {
-                if let IndexState::Building { cursor } = &index.state {
-                    let op = WriteOp::BuildIndex {
+                if let IndexState::Building { .. } = &index.state {
+                    let op = WriteOp::ContinueBuild {
                         collection: collection.id,
                         index: index.id,
-                        cursor: cursor.clone().into(),
+                        documents_max: INDEX_STEP_DOCUMENTS_MAX as u32,
                     };
                     let env = collection.env.to_string();
                     commands.push(
@@ -220,6 +238,24 @@ impl Database {
             }
         }
         Ok(commands)
+    }
+
+    /// Commands that remove documents past the time that time-to-live indexes give them: at most one step of
+    /// each index and [`EXPIRY_STEPS_MAX`] in all, beginning with the index numbered `turn` so that each gets
+    /// its turn. The leader proposes them now and then; proposing one twice is harmless.
+    pub fn pending_expirations(&self, now_ms: i64, turn: usize) -> Result<Vec<Vec<u8>>> {
+        let has_any = self
+            .published
+            .read_recursive()
+            .all()
+            .any(|collection| expiry::indexes(collection).next().is_some());
+        if !has_any {
+            return Ok(Vec::new());
+        }
+        let budget = Budget::new(&|| false);
+        self.with_snapshot(&budget, now_ms, |snapshot| {
+            expiry::pending(snapshot, turn, EXPIRY_STEPS_MAX)
+        })
     }
 
     /// Changes behind `after`: at most `count_max`, and but for the first at most `bytes_max` bytes.
@@ -291,6 +327,11 @@ impl Database {
         self.store
             .with_view(&mut |view| digest = Some(digest_of(view)))?;
         digest.unwrap_or(Err(StorageError::Poisoned))
+    }
+
+    /// What was done here beside what was asked for.
+    pub fn applied_effects(&self) -> AppliedEffects {
+        self.state.lock().effects
     }
 
     /// Numbers for operators.

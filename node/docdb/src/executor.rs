@@ -38,7 +38,7 @@ pub(crate) struct Scan<'a> {
 }
 
 /// Takes a match with its encoded `_id`; answers whether to go on.
-type Visit<'v> = dyn FnMut(&[u8], &RawDocument) -> Result<bool> + 'v;
+pub(crate) type Visit<'v> = dyn FnMut(&[u8], &RawDocument) -> Result<bool> + 'v;
 
 impl Scan<'_> {
     /// Calls `visit` for each match, in the plan's order, until it answers false.
@@ -49,6 +49,7 @@ impl Scan<'_> {
             Access::Ids(ids) => self.ids(ids, visit),
             Access::Collection { ranges } => self.documents(ranges, visit),
             Access::Index { at, ranges } => self.index(&collection.indexes[*at], ranges, visit),
+            Access::Near { at, prefixes } => self.near(&collection.indexes[*at], prefixes, visit),
         }
     }
 
@@ -143,7 +144,12 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn examine(&mut self, id: &[u8], document: &[u8], visit: &mut Visit<'_>) -> Result<bool> {
+    pub(crate) fn examine(
+        &mut self,
+        id: &[u8],
+        document: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<bool> {
         self.effort.documents_examined += 1;
         if self.effort.documents_examined > self.budget.documents_examined_max {
             let limit = format!(
@@ -276,7 +282,7 @@ impl<'a> Output<'a> {
         let document = self.query.projection.apply(document)?;
         self.bytes += document.as_bytes().len();
         if self.bytes > self.bytes_max && !self.documents.is_empty() {
-            if !self.query.sort.is_empty() {
+            if !self.query.sort.is_empty() || self.query.filter.near().is_some() {
                 let limit = format!("the limit of {} bytes in a result", self.bytes_max);
                 return Err(exceeded(&limit, "lower the limit or project fewer fields"));
             }
@@ -290,7 +296,8 @@ impl<'a> Output<'a> {
     }
 
     fn finish(self) -> Found {
-        let next = if self.is_cut && self.query.sort.is_empty() {
+        let by_id = self.query.sort.is_empty() && self.query.filter.near().is_none();
+        let next = if self.is_cut && by_id {
             self.last_id
         } else {
             Vec::new()

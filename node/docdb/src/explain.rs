@@ -1,17 +1,18 @@
 //! How a query is carried out, as a document: the plan, its bounds in readable form, what it examined,
 //! and the plans that were not taken.
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, Document, RawDocument, doc};
 
 use crate::aggregate::{self, Request};
 use crate::catalog::{Collection, Index};
 use crate::error::{Error, Result};
 use crate::executor::{self, Effort};
+use crate::index_options;
 use crate::keys;
 use crate::kv::{Direction, KeyRange, after_prefix};
 use crate::op::{Op, OpReply, UpdateOp};
 use crate::planner::{Access, Choice, Plan};
-use crate::query::{Query, parse_filter};
+use crate::query::{EMPTY_DOCUMENT, Query, parse_filter};
 use crate::read::{Snapshot, raw};
 use crate::sort::Sort;
 use crate::value::decode_value;
@@ -29,6 +30,7 @@ pub(crate) fn explain(snapshot: &Snapshot<'_>, env: &str, op: &Op) -> Result<OpR
             env,
             collection: name,
             pipeline,
+            visible: RawDocument::from_bytes(EMPTY_DOCUMENT).map_err(Error::internal)?,
             seed: *seed,
             joined: None,
         };
@@ -101,6 +103,7 @@ fn explained_query(snapshot: &Snapshot<'_>, op: &Op) -> Result<Query> {
 fn sort_text(query: &Query, plan: &Plan) -> &'static str {
     match (&plan.access, plan.ordered, query.sort.is_empty()) {
         (_, false, _) => "in memory",
+        (Access::Near { .. }, true, _) => "by distance",
         (Access::Index { .. }, true, _) => "by index",
         (_, true, true) => "by _id",
         (_, true, false) => "none needed",
@@ -109,6 +112,12 @@ fn sort_text(query: &Query, plan: &Plan) -> &'static str {
 
 fn describe(collection: &Collection, plan: &Plan) -> Document {
     let mut document = match &plan.access {
+        Access::Near { at, .. } => {
+            let index = &collection.indexes[*at];
+            let mut scan = doc! { "stage": "near", "index": &index.spec.name };
+            index_options::describe(&index.options, &mut scan);
+            scan
+        }
         Access::Nothing => doc! { "stage": "nothing" },
         Access::Ids(ids) => {
             let shown = ids.iter().take(RANGES_SHOWN_MAX);
@@ -130,13 +139,15 @@ fn describe(collection: &Collection, plan: &Plan) -> Document {
                 .take(RANGES_SHOWN_MAX)
                 .map(|range| range_text(index, range))
                 .collect();
-            doc! {
+            let mut scan = doc! {
                 "stage": "index scan",
                 "index": &index.spec.name,
                 "multikey": index.is_multikey(),
                 "ranges": ranges.len() as i64,
                 "bounds": bounds,
-            }
+            };
+            index_options::describe(&index.options, &mut scan);
+            scan
         }
     };
     document.insert(

@@ -8,21 +8,31 @@
 mod bounds;
 mod condition;
 mod equality;
+mod geo;
+mod implication;
 mod parse;
 pub(crate) mod pattern;
+pub(crate) mod schema;
 
 #[cfg(test)]
 mod bounds_test;
 #[cfg(test)]
 mod filter_test;
 #[cfg(test)]
+mod implication_test;
+#[cfg(test)]
 mod pattern_test;
+#[cfg(test)]
+mod schema_test;
 
 use bson::{RawBsonRef, RawDocument};
 
 pub use bounds::Interval;
 pub(crate) use condition::{Condition, Test};
+pub(crate) use geo::{GeoTest, distance, intervals as geo_intervals, only_point};
 pub(crate) use parse::{Parser, is_operator_document};
+
+use schema::Schema;
 
 use crate::error::Result;
 use crate::expr::{Bindings, Expression};
@@ -59,6 +69,8 @@ pub(crate) enum Node {
     },
     /// An aggregation expression whose value must be true.
     Expression(Box<Expression>),
+    /// A JSON schema that the document must satisfy.
+    Schema(Box<Schema>),
 }
 
 impl Filter {
@@ -74,9 +86,11 @@ impl Filter {
     /// Parses a filter in whose expressions some variables have known values.
     pub(crate) fn parse_with(filter: &RawDocument, bindings: &Bindings<'_>) -> Result<Self> {
         crate::value::check_document(filter)?;
-        Ok(Self {
+        let filter = Self {
             root: Parser::with(*bindings).document(filter)?,
-        })
+        };
+        filter.check_near()?;
+        Ok(filter)
     }
 
     /// A filter that every document satisfies.
@@ -144,6 +158,7 @@ impl Node {
             Self::Nor(nodes) => Ok(!any(nodes, |node| node.matches(document))?),
             Self::Field { path, condition } => condition.matches_at(document, path),
             Self::Expression(expression) => expression.is_true(document),
+            Self::Schema(schema) => Ok(schema.violation(document)?.is_none()),
         }
     }
 
@@ -152,7 +167,7 @@ impl Node {
             Self::All(nodes) | Self::Any(nodes) | Self::Nor(nodes) => {
                 nodes.iter().any(Self::has_expression)
             }
-            Self::Field { .. } => false,
+            Self::Field { .. } | Self::Schema(_) => false,
             Self::Expression(_) => true,
         }
     }
@@ -167,6 +182,8 @@ impl Node {
                 true
             }
             Self::Expression(expression) => expression.collect_paths(paths),
+            // It may speak of fields that are not there.
+            Self::Schema(_) => false,
         }
     }
 

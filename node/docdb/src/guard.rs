@@ -82,18 +82,6 @@ impl Guard {
         both(&self.visible, filter)
     }
 
-    /// A pipeline that begins with what is visible.
-    pub(crate) fn narrow_pipeline(&self, pipeline: &[RawDocumentBuf]) -> Vec<RawDocumentBuf> {
-        let mut narrowed = Vec::with_capacity(pipeline.len() + 1);
-        if !self.visible.is_empty() {
-            let mut stage = RawDocumentBuf::new();
-            stage.append(bson::cstr!("$match"), self.visible.clone());
-            narrowed.push(stage);
-        }
-        narrowed.extend_from_slice(pipeline);
-        narrowed
-    }
-
     /// Matches of `filter` that the request may see but is not allowed to touch.
     pub(crate) fn forbidden(&self, filter: &RawDocument) -> Option<RawDocumentBuf> {
         if self.before.is_empty() {

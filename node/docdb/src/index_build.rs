@@ -11,10 +11,11 @@ use crate::apply::{Executed, Place, collection_by_id};
 use crate::catalog::{self, Collection, Index, IndexState};
 use crate::draft::Draft;
 use crate::error::{Error, ErrorCode, Result};
+use crate::index_options;
 use crate::keys::{self, CollectionId, IndexId};
 use crate::kv::Family;
 use crate::limits::{STEP_BYTES_MAX, STEP_DOCUMENTS_MAX};
-use crate::op::{IndexSpec, OpReply};
+use crate::op::{IndexOptions, IndexSpec, OpReply};
 use crate::state::State;
 use crate::value::key::KEY_ENCODING_VERSION;
 use crate::write::{Failure, Writer, stored_document};
@@ -26,10 +27,11 @@ pub(crate) fn create(
     draft: &mut Draft<'_>,
     place: &Place,
     collection: &Arc<Collection>,
-    spec: &IndexSpec,
+    (spec, options): (&IndexSpec, &IndexOptions),
 ) -> Result<Executed, Failure> {
     if let Some(at) = collection.index_named(&spec.name) {
-        return if collection.indexes[at].spec == *spec && collection.indexes[at].is_maintained() {
+        let there = &collection.indexes[at];
+        return if there.spec == *spec && there.options == *options && there.is_maintained() {
             Ok(OpReply::Done.into())
         } else {
             Err(Failure::Refused(Error::new(
@@ -42,48 +44,62 @@ pub(crate) fn create(
         };
     }
     catalog::check_index(collection, spec)?;
+    index_options::check(spec, options)?;
     let index = Index {
         id: IndexId(state.new_id()),
         spec: spec.clone(),
         state: IndexState::Building { cursor: Vec::new() },
         multikey: vec![false; spec.fields.len()],
         key_encoding: KEY_ENCODING_VERSION,
+        options: options.clone(),
+        partial: None,
     };
     let mut with_index = Collection::clone(collection);
     with_index.push_index(index)?;
     let at = with_index.indexes.len() - 1;
-    enter_next(state, draft, place, &Arc::new(with_index), at)?;
+    let with_index = Arc::new(with_index);
+    enter_next(state, draft, place, &with_index, (at, STEP_DOCUMENTS_MAX))?;
     Ok(OpReply::Done.into())
 }
 
-/// Carries on a build, if it still stands where the proposer saw it.
+/// One step of a build.
+pub(crate) struct BuildStep<'a> {
+    pub(crate) collection: CollectionId,
+    pub(crate) index: IndexId,
+    /// Where the build must stand; `None`: anywhere.
+    pub(crate) behind: Option<&'a [u8]>,
+    pub(crate) documents_max: usize,
+}
+
+impl BuildStep<'_> {
+    fn carries_on(&self, index: &Index) -> bool {
+        let IndexState::Building { cursor } = &index.state else {
+            return false;
+        };
+        index.id == self.index && self.behind.is_none_or(|behind| behind == cursor)
+    }
+}
+
+/// Carries on a build, if it still goes on.
 pub(crate) fn step(
     state: &mut State,
     draft: &mut Draft<'_>,
     place: &Place,
-    collection: CollectionId,
-    index: IndexId,
-    cursor: &[u8],
+    step: &BuildStep<'_>,
 ) -> Result<Executed, Failure> {
-    let Some(collection) = collection_by_id(&state.catalog, collection).cloned() else {
+    let Some(collection) = collection_by_id(&state.catalog, step.collection).cloned() else {
         return Ok(OpReply::Done.into());
     };
-    let building = IndexState::Building {
-        cursor: cursor.to_vec(),
-    };
-    let Some(at) = collection
-        .indexes
-        .iter()
-        .position(|other| other.id == index && other.state == building)
-    else {
+    let mut indexes = collection.indexes.iter();
+    let Some(at) = indexes.position(|index| step.carries_on(index)) else {
         return Ok(OpReply::Done.into());
     };
-    match enter_next(state, draft, place, &collection, at) {
+    match enter_next(state, draft, place, &collection, (at, step.documents_max)) {
         Ok(()) => {}
         Err(Failure::Refused(reason)) => {
             draft.rollback();
             let mut failed = Collection::clone(&collection);
-            draft.delete_range(Family::Index, keys::index_entries(index));
+            draft.delete_range(Family::Index, keys::index_entries(step.index));
             failed.indexes[at].state = IndexState::Failed { reason };
             state.put_collection(draft, failed)?;
         }
@@ -92,13 +108,13 @@ pub(crate) fn step(
     Ok(OpReply::Done.into())
 }
 
-/// Enters the next documents into the index at `at` of `collection`, and saves the collection.
+/// Enters the next documents, at most so many, into the index at `at` of `collection`, and saves the collection.
 fn enter_next(
     state: &mut State,
     draft: &mut Draft<'_>,
     place: &Place,
     collection: &Arc<Collection>,
-    at: usize,
+    (at, documents_max): (usize, usize),
 ) -> Result<(), Failure> {
     let IndexState::Building { cursor } = &collection.indexes[at].state else {
         return Ok(());
@@ -108,14 +124,14 @@ fn enter_next(
     } else {
         keys::documents_after(collection.id, cursor)
     };
-    let documents =
-        draft.first_entries(Family::Docs, &range, STEP_DOCUMENTS_MAX, STEP_BYTES_MAX)?;
+    let documents = draft.first_entries(Family::Docs, &range, documents_max, STEP_BYTES_MAX)?;
     let mut writer = Writer::new(draft, state, collection, place.now_ms);
-    let mut done_to = Vec::new();
+    let done_to = documents
+        .last()
+        .map(|(key, _)| keys::document_id(key).to_vec())
+        .unwrap_or_default();
     for (key, value) in documents {
-        let id = keys::document_id(&key);
-        writer.enter(at, id, &stored_document(value)?)?;
-        done_to = id.to_vec();
+        writer.enter(at, keys::document_id(&key), &stored_document(value)?)?;
     }
     let multikey = writer.multikey_of(at);
     let rest = keys::documents_after(collection.id, &done_to);
@@ -131,7 +147,13 @@ fn enter_next(
     } else {
         IndexState::Building { cursor: done_to }
     };
-    state.put_collection(draft, moved)?;
+    // Readers do not look at an index that is being built, so they need not wait for each step of it.
+    let is_new = cursor.is_empty();
+    if is_complete || is_new {
+        state.put_collection(draft, moved)?;
+    } else {
+        state.put_building(draft, moved)?;
+    }
     Ok(())
 }
 

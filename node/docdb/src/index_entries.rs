@@ -8,9 +8,14 @@ use bson::{RawBsonRef, RawDocument};
 
 use crate::catalog::Index;
 use crate::error::{Error, ErrorCode, Result};
+use crate::geo::{Geometry, cell};
 use crate::keys;
 use crate::limits::{INDEX_ENTRIES_PER_DOCUMENT_MAX, INDEX_KEY_BYTES_MAX};
-use crate::value::{Path, encode_value, index_values, skip_value};
+use crate::value::key::encoded;
+use crate::value::{Path, encode_value, index_values, skip_value, type_name};
+
+/// Room for a key that is not reallocated while it grows.
+const KEY_BYTES_USUAL: usize = 80;
 
 /// The entries of one document in one index.
 #[derive(Debug, Default, PartialEq)]
@@ -28,14 +33,36 @@ pub(crate) fn of_document(
     document: &RawDocument,
     id: &[u8],
 ) -> Result<Entries> {
-    let mut keys = vec![keys::index_prefix(index.id)];
+    if let Some(partial) = &index.partial
+        && !partial.matches(document)?
+    {
+        return Ok(Entries::default());
+    }
+    let mut is_empty = true;
+    // Most keys are short and grow by a value and the `_id`.
+    let mut first = Vec::with_capacity(KEY_BYTES_USUAL);
+    first.extend_from_slice(&keys::index_prefix(index.id));
+    let mut keys = vec![first];
     let mut multikey: Vec<usize> = Vec::new();
     for (at, (path, field)) in paths.iter().zip(&index.spec.fields).enumerate() {
         let found = index_values(document, path)?;
+        if index.geo_field() == Some(at) {
+            let cells = cells(index, path, &found.values)?;
+            if cells.is_empty() {
+                return Ok(Entries::default());
+            }
+            if found.multikey || cells.len() > 1 {
+                multikey.push(at);
+            }
+            is_empty = false;
+            keys = combinations(index, &keys, &cells)?;
+            continue;
+        }
         if found.multikey {
             check_parallel(index, paths, &multikey, path)?;
             multikey.push(at);
         }
+        is_empty &= found.values.iter().all(Option::is_none);
         let mut encoded = Vec::with_capacity(found.values.len());
         for value in found.values {
             let mut bytes = Vec::with_capacity(16);
@@ -58,6 +85,9 @@ pub(crate) fn of_document(
             many => combinations(index, &keys, many)?,
         };
     }
+    if is_empty && index.options.sparse {
+        return Ok(Entries::default());
+    }
     if keys.iter().any(|key| key.len() > INDEX_KEY_BYTES_MAX) {
         return Err(Error::new(
             ErrorCode::ExceedSize,
@@ -71,6 +101,44 @@ pub(crate) fn of_document(
         keys.iter_mut().for_each(|key| key.extend_from_slice(id));
     }
     Ok(Entries { keys, multikey })
+}
+
+/// The encoded cells of the geometries at a path, ascending. Nothing and null are no geometry; anything else is refused.
+fn cells(index: &Index, path: &Path, values: &[Option<RawBsonRef<'_>>]) -> Result<Vec<Vec<u8>>> {
+    let mut cells = Vec::new();
+    for value in values.iter().flatten() {
+        match value {
+            RawBsonRef::Null | RawBsonRef::Undefined => {}
+            RawBsonRef::Document(document) => {
+                let geometry = Geometry::parse(document).map_err(|error| {
+                    Error::new(
+                        ErrorCode::RequestFailed,
+                        format!(
+                            "field '{path}' of 2dsphere index '{}': {}",
+                            index.spec.name, error.message
+                        ),
+                    )
+                })?;
+                cells.extend(cell::of_geometry(&geometry));
+            }
+            other => {
+                return Err(Error::new(
+                    ErrorCode::RequestFailed,
+                    format!(
+                        "field '{path}' of 2dsphere index '{}' is a {}; store GeoJSON such as {{type: \"Point\", coordinates: [longitude, latitude]}}",
+                        index.spec.name,
+                        type_name(*other)
+                    ),
+                ));
+            }
+        }
+    }
+    cells.sort_unstable();
+    cells.dedup();
+    cells
+        .into_iter()
+        .map(|cell| encoded(RawBsonRef::Int64(cell)))
+        .collect()
 }
 
 fn combinations(index: &Index, keys: &[Vec<u8>], values: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
@@ -99,6 +167,7 @@ fn check_parallel(index: &Index, paths: &[Path], earlier: &[usize], path: &Path)
     let array = |path: &Path| path.as_str().split('.').next().map(str::to_owned);
     match earlier
         .iter()
+        .filter(|&&at| index.geo_field() != Some(at))
         .map(|&at| &paths[at])
         .find(|other| array(other) != array(path))
     {
@@ -143,8 +212,7 @@ mod tests {
     use super::*;
     use crate::catalog::IndexState;
     use crate::keys::IndexId;
-    use crate::op::{IndexField, IndexSpec};
-    use crate::value::encode_value;
+    use crate::op::{IndexField, IndexOptions, IndexSpec};
 
     fn index(fields: &[(&str, bool)], unique: bool) -> (Index, Vec<Path>) {
         let paths = fields
@@ -168,6 +236,8 @@ mod tests {
             },
             state: IndexState::Ready,
             key_encoding: 1,
+            options: IndexOptions::default(),
+            partial: None,
         };
         (index, paths)
     }
@@ -177,7 +247,7 @@ mod tests {
         of_document(&index.0, &index.1, &document, b"id")
     }
 
-    fn encoded(value: RawBsonRef<'_>, descending: bool) -> Vec<u8> {
+    fn bytes_of(value: RawBsonRef<'_>, descending: bool) -> Vec<u8> {
         let mut out = Vec::new();
         encode_value(value, descending, &mut out).unwrap();
         out
@@ -190,8 +260,8 @@ mod tests {
         let (one, null) = (RawBsonRef::Int32(1), RawBsonRef::Null);
         let fields = [
             keys::index_prefix(IndexId(3)),
-            encoded(one, false),
-            encoded(null, true),
+            bytes_of(one, false),
+            bytes_of(null, true),
         ]
         .concat();
         assert_eq!(found.keys, [[fields.as_slice(), b"id"].concat()]);

@@ -18,14 +18,15 @@
 //! | what | files |
 //! |---|---|
 //! | the seam to callers | `op`, `error`, `limits`, `raw_bson` |
-//! | opening, applying, reading | `database`, `point_read`, `read` |
-//! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `draft` |
+//! | opening, applying, reading | `database`, `point_read`, `read`, `statistics` |
+//! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `validator`, `draft` |
 //! | what requests of end users are held to | `guard` |
 //! | what exists, what is remembered | `catalog`, `state`, `session`, `change_log` |
-//! | indexes | `index_entries`, `index_build` |
-//! | queries | `query`, `planner`, `executor`, `explain` |
+//! | indexes | `index_options`, `index_entries`, `index_build`, `expiry` |
+//! | queries | `query`, `planner`, `executor`, `near_scan`, `explain` |
 //! | aggregation | `aggregate`, `spill` |
 //! | the query language | `value`, `filter`, `update`, `projection`, `sort`, `expr` |
+//! | places on the earth | `geo` |
 //! | bytes | `keys`, `codec` |
 //! | storage | `kv`; `rocks`, `rocks_options`; `memory` |
 //!
@@ -53,16 +54,20 @@ pub mod database;
 mod draft;
 pub mod error;
 mod executor;
+mod expiry;
 mod explain;
 pub mod expr;
 pub mod filter;
+mod geo;
 mod guard;
 mod index_build;
 mod index_entries;
+mod index_options;
 mod keys;
 pub mod kv;
 pub mod limits;
 pub mod memory;
+mod near_scan;
 pub mod op;
 mod planner;
 mod point_read;
@@ -76,8 +81,10 @@ mod session;
 pub mod sort;
 pub mod spill;
 mod state;
+mod statistics;
 pub mod transaction;
 pub mod update;
+mod validator;
 pub mod value;
 mod write;
 pub mod write_plan;

@@ -84,12 +84,48 @@ pub const INDEX_ENTRIES_PER_DOCUMENT_MAX: usize = 10_000;
 /// Most documents in one insert.
 pub const INSERT_DOCUMENTS_MAX: usize = 1000;
 
-/// Most documents that one step of a long write (update or remove of many, index build) touches, so
-/// that no single apply stalls its group.
+/// Most documents that one step of a long write (update or remove of many) touches, so that no single apply
+/// stalls its group.
 pub const STEP_DOCUMENTS_MAX: usize = 500;
+
+/// The same for a step of an index build, which neither evaluates nor logs anything: some ten milliseconds.
+pub const INDEX_STEP_DOCUMENTS_MAX: usize = 2000;
 
 /// Most bytes of documents that one step of a long write reads; one document may always be taken.
 pub const STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most steps that one look for expired documents proposes, over all time-to-live indexes of a group.
+pub const EXPIRY_STEPS_MAX: usize = 16;
+
+/// Longest time to live in seconds, as MongoDB allows.
+pub const EXPIRE_AFTER_SECONDS_MAX: u32 = i32::MAX as u32;
+
+/// How deep a JSON schema may nest.
+pub const SCHEMA_DEPTH_MAX: usize = 32;
+
+/// Most keywords in one JSON schema. Each costs every document that is checked.
+pub const SCHEMA_KEYWORDS_MAX: usize = 4096;
+
+/// Longest JSON schema of a collection in bytes: it is in memory with the catalog.
+pub const VALIDATOR_BYTES_MAX: usize = 64 * 1024;
+
+/// Most elements of an array that `uniqueItems` compares.
+pub const SCHEMA_UNIQUE_ITEMS_MAX: usize = 100_000;
+
+/// Most positions of one geometry. Each edge may be compared with each of another geometry.
+pub const GEOMETRY_POSITIONS_MAX: usize = 10_000;
+
+/// How deep geometry collections may nest.
+pub const GEOMETRY_COLLECTIONS_DEPTH_MAX: usize = 4;
+
+/// Entries that one geometry has at most in an index: the more, the closer they fit.
+pub const GEO_DOCUMENT_CELLS_MAX: usize = 16;
+
+/// Cells that a query for places is made of at most.
+pub const GEO_QUERY_CELLS_MAX: usize = 64;
+
+/// Radius in metres of the first look around the point of a `$near`; each further look goes four times as far.
+pub const GEO_NEAR_FIRST_METRES: f64 = 500.0;
 
 /// Candidates that a planned single write carries, so that losing the first one to a concurrent
 /// write does not need a new plan.

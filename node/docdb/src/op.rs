@@ -20,6 +20,34 @@ pub struct IndexSpec {
     pub unique: bool,
 }
 
+/// What an index may have beyond its fields.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct IndexOptions {
+    /// Leaves out documents that have none of the fields.
+    pub sparse: bool,
+    /// Only documents that match this filter are in the index; empty = all. It may compare with `$eq`, `$in`, `$lt`,
+    /// `$lte`, `$gt`, `$gte`, and ask `$exists: true` and `$type`, joined by `$and` and `$or`.
+    #[serde(with = "raw_bson")]
+    pub partial: RawDocumentBuf,
+    /// A document is removed some time after the date at the index's only field is this many seconds past.
+    pub expire_after_seconds: Option<u32>,
+    /// Position in `fields` of the one that holds GeoJSON (a `2dsphere` index). Documents without a geometry there are
+    /// not in the index; those with anything else are refused.
+    pub geo: Option<u32>,
+}
+
+/// What happens to a write whose document does not satisfy its collection's schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ValidationLevel {
+    /// Nothing is checked.
+    #[default]
+    Off,
+    /// It passes and is counted.
+    Warn,
+    /// It is refused.
+    Strict,
+}
+
 /// One field of a (compound) index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexField {
@@ -196,6 +224,32 @@ pub enum Op {
         /// The same of every other collection that it may read.
         joined: Vec<Joined>,
     },
+    /// Like `CreateIndex`, for an index with options.
+    CreateIndexWith {
+        /// Target.
+        collection: String,
+        /// Definition.
+        index: IndexSpec,
+        /// The rest of the definition.
+        options: IndexOptions,
+    },
+    /// Says what documents of a collection must be like from now on; those that are there stay as they are.
+    SetValidator {
+        /// Target.
+        collection: String,
+        /// A JSON schema; empty = none.
+        #[serde(with = "raw_bson")]
+        schema: RawDocumentBuf,
+        /// What happens to writes that do not satisfy it.
+        level: ValidationLevel,
+    },
+    /// Gives a collection another name; documents and indexes stay.
+    RenameCollection {
+        /// Its name.
+        collection: String,
+        /// Its new name, which no other collection may have.
+        to: String,
+    },
 }
 
 impl Op {
@@ -229,7 +283,10 @@ impl Op {
             | Self::ListIndexes { collection }
             | Self::Aggregate { collection, .. }
             | Self::SetAccess { collection, .. }
-            | Self::GetAccess { collection } => Some(collection),
+            | Self::GetAccess { collection }
+            | Self::CreateIndexWith { collection, .. }
+            | Self::SetValidator { collection, .. }
+            | Self::RenameCollection { collection, .. } => Some(collection),
             Self::ListCollections | Self::Commit(_) | Self::CommitChecked(_) => None,
             Self::Explain(inner)
             | Self::Guarded { op: inner, .. }

@@ -6,7 +6,7 @@
 //! is matched again.
 
 use crate::catalog::{Collection, Index};
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::filter::Interval;
 use crate::keys;
 use crate::kv::{Direction, Family, KeyRange, View, after_prefix};
@@ -38,6 +38,12 @@ pub(crate) enum Access {
     },
     /// The entries of the index at this position of the catalog that lie in some ranges, ascending.
     Index { at: usize, ranges: Vec<KeyRange> },
+    /// The entries of a geo index, by distance from the point that the filter names.
+    Near {
+        at: usize,
+        /// What entries begin with that agree with the filter on the fields before the place.
+        prefixes: Vec<Vec<u8>>,
+    },
 }
 
 /// How a query is carried out.
@@ -93,6 +99,15 @@ pub(crate) fn choose(
     documents: u64,
     query: &Query,
 ) -> Result<Choice> {
+    if let Some((path, _)) = query.filter.near() {
+        let near = near(collection, path, query)?;
+        if query.sort.is_empty() {
+            return Ok(Choice {
+                best: near,
+                others: Vec::new(),
+            });
+        }
+    }
     let by_id = by_id(collection, query);
     if !matches!(by_id.access, Access::Collection { .. }) {
         return Ok(Choice {
@@ -102,7 +117,7 @@ pub(crate) fn choose(
     }
     let mut candidates = Vec::new();
     for (at, index) in collection.indexes.iter().enumerate() {
-        if !index.is_ready() {
+        if !index.is_ready() || !holds_all_matches(index, query) {
             continue;
         }
         let bounds = Bounds::of(index, query);
@@ -164,6 +179,100 @@ pub(crate) fn choose(
         best,
         others: plans,
     })
+}
+
+/// The plan that meets documents by their distance. Needs an index: any other way reads everything.
+fn near(collection: &Collection, path: &str, query: &Query) -> Result<Plan> {
+    for (at, index) in collection.indexes.iter().enumerate() {
+        let Some(field) = index.geo_field() else {
+            continue;
+        };
+        if !index.is_ready()
+            || index.spec.fields[field].path != path
+            || !holds_all_matches(index, query)
+        {
+            continue;
+        }
+        if let Some(prefixes) = point_prefixes(index, field, query) {
+            let examined = query.wanted().map_or(0.0, |wanted| wanted as f64);
+            return Ok(Plan {
+                access: Access::Near { at, prefixes },
+                direction: Direction::Forward,
+                ordered: true,
+                examined,
+                cost: examined * FETCH_COST,
+            });
+        }
+    }
+    Err(Error::new(
+        ErrorCode::RequestFailed,
+        format!(
+            "a query by distance needs a 2dsphere index on '{path}' that is ready, and collection '{}' has none; create one",
+            collection.name
+        ),
+    ))
+}
+
+/// What the entries begin with that can match, when the filter fixes all fields before number `field`.
+fn point_prefixes(index: &Index, field: usize, query: &Query) -> Option<Vec<Vec<u8>>> {
+    let mut prefixes = vec![keys::index_prefix(index.id)];
+    for position in 0..field {
+        let intervals = intervals(index, position, query);
+        let combined = prefixes.len().saturating_mul(intervals.len());
+        if !intervals.iter().all(|interval| interval.point) || combined > PLANNER_RANGES_MAX {
+            return None;
+        }
+        prefixes = extended(&prefixes, &intervals);
+    }
+    Some(prefixes)
+}
+
+/// The keys that one field of an index has in all matches.
+fn intervals(index: &Index, position: usize, query: &Query) -> Vec<Interval> {
+    let field = &index.spec.fields[position];
+    if index.geo_field() == Some(position) {
+        return query.filter.geo_constraints(&field.path);
+    }
+    let intervals = query
+        .filter
+        .constraints(&field.path, index.multikey[position]);
+    if field.descending {
+        intervals.iter().rev().map(Interval::descending).collect()
+    } else {
+        intervals
+    }
+}
+
+fn extended(prefixes: &[Vec<u8>], points: &[Interval]) -> Vec<Vec<u8>> {
+    prefixes
+        .iter()
+        .flat_map(|prefix| {
+            points
+                .iter()
+                .map(move |point| [prefix.as_slice(), &point.start].concat())
+        })
+        .collect()
+}
+
+/// Whether every document that the query can match has an entry: by what the filter implies, so a few indexes that
+/// would serve are passed over, and none that would not is used.
+fn holds_all_matches(index: &Index, query: &Query) -> bool {
+    let in_part = index
+        .partial
+        .as_ref()
+        .is_none_or(|partial| query.filter.implies(partial));
+    let is_there = !index.options.sparse
+        || index
+            .spec
+            .fields
+            .iter()
+            .any(|field| query.filter.requires(&field.path));
+    // Only what has a geometry is in a geo index, and only conditions on places say that it has.
+    let has_place = index.geo_field().is_none_or(|field| {
+        let constraints = query.filter.geo_constraints(&index.spec.fields[field].path);
+        !constraints.iter().any(Interval::is_all)
+    });
+    in_part && is_there && has_place
 }
 
 /// The plan that uses nothing but the order of documents by `_id`.
@@ -252,13 +361,8 @@ impl Bounds {
     fn of(index: &Index, query: &Query) -> Self {
         let mut prefixes = vec![keys::index_prefix(index.id)];
         let mut points = 0;
-        for (position, field) in index.spec.fields.iter().enumerate() {
-            let mut intervals = query
-                .filter
-                .constraints(&field.path, index.multikey[position]);
-            if field.descending {
-                intervals = intervals.iter().rev().map(Interval::descending).collect();
-            }
+        for position in 0..index.spec.fields.len() {
+            let intervals = intervals(index, position, query);
             let combined = prefixes.len().saturating_mul(intervals.len());
             if intervals.iter().any(Interval::is_all) || combined > PLANNER_RANGES_MAX {
                 break;
@@ -270,14 +374,7 @@ impl Bounds {
                     is_unbounded: false,
                 };
             }
-            prefixes = prefixes
-                .iter()
-                .flat_map(|prefix| {
-                    intervals
-                        .iter()
-                        .map(move |point| [prefix.as_slice(), &point.start].concat())
-                })
-                .collect();
+            prefixes = extended(&prefixes, &intervals);
             points += 1;
         }
         let mut ranges: Vec<_> = prefixes
@@ -317,7 +414,10 @@ impl Bounds {
         let mut direction = None;
         for sort in query.sort.fields().iter().filter(|sort| !is_fixed(sort)) {
             let (field, multikey) = following.next()?;
-            if *multikey || field.path != sort.path.as_str() {
+            let is_place = index
+                .geo_field()
+                .is_some_and(|at| index.spec.fields[at].path == field.path);
+            if *multikey || is_place || field.path != sort.path.as_str() {
                 return None;
             }
             let needed = if field.descending == sort.descending {
@@ -333,7 +433,7 @@ impl Bounds {
     }
 }
 
-fn ranges(prefixes: &[Vec<u8>], intervals: &[Interval]) -> Vec<KeyRange> {
+pub(crate) fn ranges(prefixes: &[Vec<u8>], intervals: &[Interval]) -> Vec<KeyRange> {
     let range = |prefix: &[u8], interval: &Interval| KeyRange {
         start: [prefix, &interval.start].concat(),
         end: match &interval.end {

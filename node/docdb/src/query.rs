@@ -100,8 +100,14 @@ impl Query {
                 "a position to continue after needs results in _id order; leave out the sort",
             ));
         }
+        let filter = parse_filter(&find.filter, now_ms)?;
+        if !find.after.is_empty() && filter.near().is_some() {
+            return Err(Error::invalid(
+                "a position to continue after needs results in _id order, and these are by distance; ask for more at once",
+            ));
+        }
         Ok(Self {
-            filter: parse_filter(&find.filter, now_ms)?,
+            filter,
             projection: Projection::parse(&find.projection)?,
             sort,
             skip: find.skip,
@@ -148,4 +154,4 @@ pub(crate) fn parse_filter(filter: &RawDocument, now_ms: i64) -> Result<Filter> 
 }
 
 /// `{}`
-const EMPTY_DOCUMENT: &[u8] = &[5, 0, 0, 0, 0];
+pub(crate) const EMPTY_DOCUMENT: &[u8] = &[5, 0, 0, 0, 0];

@@ -8,11 +8,13 @@ use crate::error::{Error, Result};
 use crate::executor::{self, Effort, Scan};
 use crate::explain;
 use crate::guard::{self, Guard, Joined, denied};
+use crate::index_options;
 use crate::kv::{KeyRange, View};
 use crate::op::{FindOp, Op, OpReply};
 use crate::planner::{self, Access, Choice, Plan};
-use crate::query::{Budget, Query, parse_filter};
+use crate::query::{Budget, EMPTY_DOCUMENT, Query, parse_filter};
 use crate::state::{Counters, load_tally};
+use crate::statistics;
 use crate::value::malformed;
 
 /// One view with the catalog that belongs to it.
@@ -50,6 +52,7 @@ impl<'a> Snapshot<'a> {
                     env,
                     collection,
                     pipeline,
+                    visible: RawDocument::from_bytes(EMPTY_DOCUMENT).map_err(Error::internal)?,
                     seed: *seed,
                     joined: None,
                 };
@@ -95,7 +98,8 @@ impl<'a> Snapshot<'a> {
             let request = Request {
                 env,
                 collection,
-                pipeline: &guard.narrow_pipeline(pipeline),
+                pipeline,
+                visible: &guard.visible,
                 seed: *seed,
                 joined: Some(joined),
             };
@@ -196,21 +200,7 @@ impl<'a> Snapshot<'a> {
     fn list_collections(&self, env: &str) -> Result<OpReply> {
         let mut documents = Vec::new();
         for collection in self.catalog.collections(env) {
-            let tally = load_tally(self.view, collection.id)?;
-            let indexes: Vec<_> = collection.indexes.iter().map(index_document).collect();
-            let mut document = doc! {
-                "name": &*collection.name,
-                "count": tally.documents as i64,
-                "size": tally.bytes as i64,
-                "createdAt": bson::DateTime::from_millis(collection.created_ms),
-                "indexes": indexes,
-            };
-            if let Some(access) = &collection.access {
-                let access: bson::Document =
-                    access.document.as_ref().try_into().map_err(malformed)?;
-                document.insert("access", access);
-            }
-            documents.push(raw(&document)?);
+            documents.push(raw(&statistics::describe(self.view, collection)?)?);
         }
         Ok(OpReply::Described { documents })
     }
@@ -238,7 +228,7 @@ fn covered_range<'p>(
     let (index, [range]) = (&collection.indexes[*at], ranges.as_slice()) else {
         return Ok(None);
     };
-    if index.is_multikey() {
+    if index.is_multikey() || index.geo_field().is_some() {
         return Ok(None);
     }
     let mut conditions = 0;
@@ -276,12 +266,18 @@ fn covered_range<'p>(
 }
 
 /// An index as `ListIndexes` and `ListCollections` describe it.
-fn index_document(index: &Index) -> bson::Document {
+pub(crate) fn index_document(index: &Index) -> bson::Document {
     let fields: Vec<_> = index
         .spec
         .fields
         .iter()
-        .map(|field| doc! { "path": &field.path, "direction": if field.descending { -1 } else { 1 } })
+        .enumerate()
+        .map(|(at, field)| match index.geo_field() == Some(at) {
+            true => doc! { "path": &field.path, "direction": "2dsphere" },
+            false => {
+                doc! { "path": &field.path, "direction": if field.descending { -1 } else { 1 } }
+            }
+        })
         .collect();
     let (state, error) = match &index.state {
         IndexState::Building { .. } => ("building", None),
@@ -295,6 +291,7 @@ fn index_document(index: &Index) -> bson::Document {
         "multikey": index.is_multikey(),
         "state": state,
     };
+    index_options::describe(&index.options, &mut document);
     if let Some(error) = error {
         document.insert("error", error);
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, Collection};
 use crate::change_log::{ChangeLog, ChangeRef, Retention};
 use crate::codec::{self, Magic};
+use crate::database::AppliedEffects;
 use crate::draft::Draft;
 use crate::keys::{self, CollectionId, Position};
 use crate::kv::{Direction, Family, StorageError, StorageResult, View};
@@ -65,9 +66,13 @@ pub(crate) struct State {
     pub(crate) catalog: Arc<Catalog>,
     /// The catalog differs from what readers have.
     pub(crate) catalog_changed: bool,
+    /// It differs in nothing that readers look at: how far builds of indexes are.
+    pub(crate) builds_moved: bool,
     pub(crate) sessions: Sessions,
     pub(crate) log: ChangeLog,
     pub(crate) retention: Retention,
+    /// For operators; not in the store.
+    pub(crate) effects: AppliedEffects,
     counters: Counters,
     saved_counters: Counters,
     tallies: BTreeMap<CollectionId, Tally>,
@@ -90,9 +95,11 @@ impl State {
         Ok(Self {
             catalog: Arc::new(Catalog::load(view)?),
             catalog_changed: false,
+            builds_moved: false,
             sessions: Sessions::load(view)?,
             log: ChangeLog::load(view)?,
             retention,
+            effects: AppliedEffects::default(),
             saved_counters: counters.clone(),
             counters,
             tallies,
@@ -152,6 +159,19 @@ impl State {
         );
         Arc::make_mut(&mut self.catalog).put(collection);
         self.catalog_changed = true;
+        Ok(())
+    }
+
+    /// Replaces a collection of which only the build of an index has moved on.
+    pub(crate) fn put_building(
+        &mut self,
+        draft: &mut Draft<'_>,
+        collection: Collection,
+    ) -> StorageResult<()> {
+        let catalog_changed = self.catalog_changed;
+        self.put_collection(draft, collection)?;
+        self.catalog_changed = catalog_changed;
+        self.builds_moved = true;
         Ok(())
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct Writer<'a, 's> {
     changes: Vec<Vec<u8>>,
     /// (index, field) pairs that became multikey.
     multikey: Vec<(usize, usize)>,
+    /// Documents stored although they break the collection's schema.
+    warnings: u64,
 }
 
 impl<'a, 's> Writer<'a, 's> {
@@ -69,7 +71,18 @@ impl<'a, 's> Writer<'a, 's> {
             now_ms,
             changes: Vec::new(),
             multikey: Vec::new(),
+            warnings: 0,
         }
+    }
+
+    /// Holds a document that shall be stored to the collection's schema.
+    fn validate(&mut self, document: &RawDocument) -> Result<()> {
+        if let Some(validator) = &self.collection.validator
+            && !validator.check(&self.collection.name, document)?
+        {
+            self.warnings += 1;
+        }
+        Ok(())
     }
 
     /// The document under this encoded `_id`.
@@ -108,6 +121,7 @@ impl<'a, 's> Writer<'a, 's> {
                 ),
             )));
         }
+        self.validate(document)?;
         self.change_entries(&id, None, Some(document))?;
         self.draft
             .put(Family::Docs, key, document.as_bytes().to_vec());
@@ -131,6 +145,7 @@ impl<'a, 's> Writer<'a, 's> {
                 "the _id of a document cannot be changed; leave it out",
             )));
         }
+        self.validate(after)?;
         self.change_entries(id, Some(before), Some(after))?;
         self.draft.put(
             Family::Docs,
@@ -199,6 +214,7 @@ impl<'a, 's> Writer<'a, 's> {
             tally: self.tally,
             changes: self.changes,
             multikey: self.multikey,
+            warnings: self.warnings,
         };
         (effects, self.draft)
     }
@@ -313,6 +329,7 @@ pub(crate) struct Effects {
     tally: Tally,
     changes: Vec<Vec<u8>>,
     multikey: Vec<(usize, usize)>,
+    warnings: u64,
 }
 
 impl Effects {
@@ -326,6 +343,7 @@ impl Effects {
         if self.tally != state.tally(self.collection.id) {
             state.set_tally(self.collection.id, self.tally);
         }
+        state.effects.validation_warnings += self.warnings;
         if !self.multikey.is_empty() {
             let mut collection = Collection::clone(&self.collection);
             for (index, field) in self.multikey {

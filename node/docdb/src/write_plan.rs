@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::executor::{self, Scan};
 use crate::filter::{Filter, FilterContext};
 use crate::guard::Guard;
+use crate::index_options;
 use crate::limits::{
     CANDIDATES_MAX, INSERT_DOCUMENTS_MAX, PLANNED_IDS_MAX, REPLANS_MAX, STEP_BYTES_MAX,
     STEP_DOCUMENTS_MAX,
@@ -35,6 +36,7 @@ use crate::session::{self, Seen};
 use crate::sort::Sort;
 use crate::transaction::{self, CheckedTransaction};
 use crate::update::{Update, UpdateContext};
+use crate::validator;
 use crate::value::{check_document, malformed};
 use crate::write::{encode_id, encoded_id};
 
@@ -229,6 +231,34 @@ fn work(op: Op) -> Result<Work> {
         Op::CreateCollection { collection } => WriteOp::CreateCollection { collection },
         Op::DropCollection { collection } => WriteOp::DropCollection { collection },
         Op::CreateIndex { collection, index } => WriteOp::CreateIndex { collection, index },
+        Op::CreateIndexWith {
+            collection,
+            index,
+            options,
+        } => {
+            index_options::check(&index, &options)?;
+            WriteOp::CreateIndexWith {
+                collection,
+                index,
+                options,
+            }
+        }
+        Op::SetValidator {
+            collection,
+            schema,
+            level,
+        } => {
+            validator::Validator::new(schema.clone(), level)?;
+            WriteOp::SetValidator {
+                collection,
+                schema,
+                level,
+            }
+        }
+        Op::RenameCollection { collection, to } => {
+            catalog::check_name("collection", &to)?;
+            WriteOp::RenameCollection { collection, to }
+        }
         Op::DropIndex { collection, name } => WriteOp::DropIndex { collection, name },
         Op::SetAccess { collection, access } => {
             catalog::check_access(&access)?;

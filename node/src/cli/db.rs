@@ -2,12 +2,14 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bson::{Document, doc};
 use clap::{Args, Subcommand};
 use futures::TryStreamExt;
 use serde_json::json;
 use yunbase_client::filter::Filter;
+use yunbase_client::proto::ValidationLevel;
 use yunbase_client::{Client, Collection, Index, Updated};
 
 use super::ejson::{self, parse_document};
@@ -167,12 +169,8 @@ enum IndexVerb {
         /// Paths in order of significance; `path:-1` for largest first
         #[arg(required = true)]
         fields: Vec<String>,
-        /// No two documents may have an equal key
-        #[arg(long)]
-        unique: bool,
-        /// Its name [default: made of the paths]
-        #[arg(long)]
-        name: Option<String>,
+        #[command(flatten)]
+        options: IndexArgs,
         /// Come back when it is built, or cannot be
         #[arg(long)]
         wait: bool,
@@ -191,6 +189,40 @@ enum IndexVerb {
     },
 }
 
+/// How strictly a schema is taken.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LevelArg {
+    /// They are refused
+    Strict,
+    /// They are stored and counted
+    Warn,
+    /// Nothing is checked
+    Off,
+}
+
+/// What an index may have beyond its paths.
+#[derive(Debug, Default, Args)]
+struct IndexArgs {
+    /// No two documents may have an equal key
+    #[arg(long)]
+    unique: bool,
+    /// Leave out documents that have none of the fields
+    #[arg(long)]
+    sparse: bool,
+    /// Only documents that match this filter, as Extended JSON
+    #[arg(long, value_name = "JSON")]
+    partial: Option<String>,
+    /// Remove documents this long after the date at the path
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u32>,
+    /// The first path holds GeoJSON
+    #[arg(long)]
+    geo: bool,
+    /// Its name [default: made of the paths]
+    #[arg(long)]
+    name: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 enum CollectionVerb {
     /// Describe the collections
@@ -199,6 +231,29 @@ enum CollectionVerb {
     Create {
         /// Its name
         collection: String,
+    },
+    /// Give a collection another name
+    Rename {
+        /// Its name
+        collection: String,
+        /// Its new name
+        to: String,
+    },
+    /// Documents, bytes and indexes of one collection
+    Stats {
+        /// Its name
+        collection: String,
+    },
+    /// Say what documents must be like from now on
+    Validator {
+        /// The collection
+        collection: String,
+        /// A JSON schema (draft 4 with bsonType)
+        #[arg(default_value = "{}")]
+        schema: String,
+        /// What happens to documents that do not satisfy it
+        #[arg(long, default_value = "strict")]
+        level: LevelArg,
     },
     /// Remove a collection with all its documents
     Drop {
@@ -426,11 +481,10 @@ impl Session {
             IndexVerb::Create {
                 collection,
                 fields,
-                unique,
-                name,
+                options,
                 wait,
             } => {
-                let index = parse_index(&fields, unique, name)?;
+                let index = parse_index(&fields, options)?;
                 if self.only_say(&format!("build index {} of {collection}", index.name()))? {
                     return Ok(());
                 }
@@ -469,6 +523,47 @@ impl Session {
                 }
                 self.client.create_collection(&collection).await?;
                 self.shared.output.value(&json!({ "created": collection }))
+            }
+            CollectionVerb::Rename { collection, to } => {
+                if self.only_say(&format!("rename {collection} to {to}"))? {
+                    return Ok(());
+                }
+                self.client.rename_collection(&collection, &to).await?;
+                self.shared
+                    .output
+                    .value(&json!({ "renamed": collection, "to": to }))
+            }
+            CollectionVerb::Stats { collection } => {
+                let mut collections = self.client.list_collections().await?;
+                collections.retain(|one| one.get_str("name").is_ok_and(|name| name == collection));
+                match collections.pop() {
+                    Some(one) => self.shared.output.value(&ejson::to_json(one)),
+                    None => Err(CliError::new(
+                        Exit::NotFound,
+                        format!("collection {collection} does not exist"),
+                    )),
+                }
+            }
+            CollectionVerb::Validator {
+                collection,
+                schema,
+                level,
+            } => {
+                let schema = parse_document("SCHEMA", &schema)?;
+                if self.only_say(&format!("set the schema of {collection}"))? {
+                    return Ok(());
+                }
+                let level = match level {
+                    LevelArg::Strict => ValidationLevel::Strict,
+                    LevelArg::Warn => ValidationLevel::Warn,
+                    LevelArg::Off => ValidationLevel::Off,
+                };
+                self.client
+                    .set_validator(&collection, &schema, level)
+                    .await?;
+                self.shared
+                    .output
+                    .value(&json!({ "collection": collection, "level": level.as_str_name().to_lowercase() }))
             }
             CollectionVerb::Drop { collection, yes } => {
                 if self.only_say(&format!("remove collection {collection}"))? {
@@ -527,7 +622,7 @@ impl InsertArgs {
 }
 
 /// `path:-1` means largest first, `path` and `path:1` smallest first.
-fn parse_index(fields: &[String], unique: bool, name: Option<String>) -> Result<Index, CliError> {
+fn parse_index(fields: &[String], options: IndexArgs) -> Result<Index, CliError> {
     let mut index: Option<Index> = None;
     for field in fields {
         let (path, descending) = match field.rsplit_once(':') {
@@ -539,18 +634,30 @@ fn parse_index(fields: &[String], unique: bool, name: Option<String>) -> Result<
             return Err(CliError::usage(format!("{field:?} is no path of an index")));
         }
         index = Some(match (index, descending) {
+            (None, false) if options.geo => Index::geo(path),
             (None, false) => Index::ascending(path),
             (None, true) => Index::descending(path),
             (Some(index), false) => index.then_ascending(path),
             (Some(index), true) => index.then_descending(path),
         });
     }
-    let index = index.ok_or_else(|| CliError::usage("name at least one path"))?;
-    let index = if unique { index.unique() } else { index };
-    Ok(match name {
-        Some(name) => index.named(name),
-        None => index,
-    })
+    let mut index = index.ok_or_else(|| CliError::usage("name at least one path"))?;
+    if options.unique {
+        index = index.unique();
+    }
+    if options.sparse {
+        index = index.sparse();
+    }
+    if let Some(partial) = options.partial {
+        index = index.partial(parse_document("--partial", &partial)?);
+    }
+    if let Some(seconds) = options.ttl {
+        index = index.expire_after(Duration::from_secs(seconds.into()));
+    }
+    if let Some(name) = options.name {
+        index = index.named(name);
+    }
+    Ok(index)
 }
 
 #[cfg(test)]

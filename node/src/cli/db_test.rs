@@ -63,12 +63,28 @@ async fn documents_live_and_die_from_the_shell() {
     db(&["index", "create", "c", "n", "m:-1", "--unique"])
         .await
         .unwrap();
+    let ttl = ["index", "create", "c", "at", "--ttl", "60"];
+    db(&[&ttl[..], &["--partial", r#"{"n":{"$gt":1}}"#]].concat())
+        .await
+        .unwrap();
+    db(&["index", "create", "c", "loc", "n", "--geo"])
+        .await
+        .unwrap();
+    db(&["index", "create", "c", "m", "--sparse"])
+        .await
+        .unwrap();
     db(&["index", "list", "c"]).await.unwrap();
     db(&["delete", "c", r#"{"_id":"a"}"#]).await.unwrap();
     assert_eq!(fake.store().documents("c").len(), 2);
     db(&["delete", "c", "{}", "--many", "--yes"]).await.unwrap();
     assert_eq!(fake.store().documents("c").len(), 0);
-    db(&["collection", "drop", "c", "--yes"]).await.unwrap();
+    db(&["collection", "validator", "c", r#"{"required":["n"]}"#])
+        .await
+        .unwrap();
+    db(&["collection", "rename", "c", "d"]).await.unwrap();
+    db(&["collection", "stats", "d"]).await.unwrap();
+    assert!(db(&["collection", "stats", "c"]).await.is_err());
+    db(&["collection", "drop", "d", "--yes"]).await.unwrap();
     assert!(fake.store().collections().is_empty());
 }
 
@@ -174,13 +190,21 @@ fn index_fields_in_every_spelling() {
     let parse = |fields: &[&str]| {
         parse_index(
             &fields.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            false,
-            None,
+            IndexArgs::default(),
         )
     };
     assert_eq!(
         parse(&["a", "b:-1", "c.d:1"]).unwrap().name(),
         "a_1_b_-1_c.d_1"
+    );
+    let geo = IndexArgs {
+        geo: true,
+        ..IndexArgs::default()
+    };
+    let fields = ["loc".to_owned(), "k".to_owned()];
+    assert_eq!(
+        parse_index(&fields, geo).unwrap().name(),
+        "loc_2dsphere_k_1"
     );
     assert!(parse(&[":-1"]).is_err() && parse(&[]).is_err());
 }

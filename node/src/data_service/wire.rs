@@ -3,7 +3,9 @@
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::Bytes;
 use yunbase_client::proto;
-use yunbase_docdb::op::{FindOp, IndexField, IndexSpec, Op, OpReply, UpdateOp};
+use yunbase_docdb::op::{
+    FindOp, IndexField, IndexOptions, IndexSpec, Op, OpReply, UpdateOp, ValidationLevel,
+};
 
 use crate::call::{Failure, ReadLevel, Retry};
 use crate::identity::random_id;
@@ -53,20 +55,19 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
             collection: op.collection,
             multi: op.multi,
         },
-        Wire::CreateIndex(op) => Op::CreateIndex {
-            collection: op.collection,
-            index: IndexSpec {
-                name: op.name,
-                fields: op
-                    .fields
-                    .into_iter()
-                    .map(|field| IndexField {
-                        path: field.path,
-                        descending: field.descending,
-                    })
-                    .collect(),
-                unique: op.unique,
+        Wire::CreateIndex(op) => create_index(op)?,
+        Wire::SetValidator(op) => Op::SetValidator {
+            level: match op.level() {
+                proto::ValidationLevel::Off => ValidationLevel::Off,
+                proto::ValidationLevel::Warn => ValidationLevel::Warn,
+                proto::ValidationLevel::Strict => ValidationLevel::Strict,
             },
+            schema: document("schema", op.schema)?,
+            collection: op.collection,
+        },
+        Wire::RenameCollection(op) => Op::RenameCollection {
+            collection: op.collection,
+            to: op.to,
         },
         Wire::DropIndex(op) => Op::DropIndex {
             collection: op.collection,
@@ -106,6 +107,46 @@ pub(super) fn asked(op: proto::request::Op) -> Result<Asked, Failure> {
             }
         }
     }))
+}
+
+fn create_index(op: proto::CreateIndex) -> Result<Op, Failure> {
+    let mut places = (0..).zip(&op.fields).filter(|(_, field)| field.geo);
+    let geo = places.next().map(|(at, _)| at);
+    if places.next().is_some() {
+        return Err(Failure::new(
+            "INVALID_PARAM",
+            "an index has at most one field with GeoJSON",
+            Retry::Never,
+        ));
+    }
+    let index = IndexSpec {
+        name: op.name,
+        fields: op
+            .fields
+            .into_iter()
+            .map(|field| IndexField {
+                path: field.path,
+                descending: field.descending,
+            })
+            .collect(),
+        unique: op.unique,
+    };
+    let options = IndexOptions {
+        sparse: op.sparse,
+        partial: document("partial", op.partial)?,
+        expire_after_seconds: op.expire_after_seconds,
+        geo,
+    };
+    let collection = op.collection;
+    Ok(if options == IndexOptions::default() {
+        Op::CreateIndex { collection, index }
+    } else {
+        Op::CreateIndexWith {
+            collection,
+            index,
+            options,
+        }
+    })
 }
 
 fn find(op: proto::Find) -> Result<FindOp, Failure> {

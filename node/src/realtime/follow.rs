@@ -316,8 +316,11 @@ pub(crate) fn follow(
 ) -> Result<(), Failure> {
     match change.kind {
         ChangeKind::CreateCollection | ChangeKind::SetAccess => return Ok(()),
-        ChangeKind::DropCollection if position > evaluation.position => {
-            let message = "the collection that is watched was dropped";
+        // A new name is another collection to those who watch: rules and queries are found by name.
+        ChangeKind::DropCollection | ChangeKind::RenameCollection
+            if position > evaluation.position =>
+        {
+            let message = "the collection that is watched was dropped or renamed";
             return Err(Failure::new(
                 "DATABASE_COLLECTION_NOT_EXIST",
                 message,

@@ -309,14 +309,30 @@ fn equal_queries_share_an_evaluation_and_keep_numbers_of_their_own() {
 
 #[test]
 fn a_dropped_collection_ends_its_watches() {
+    let drop = Op::DropCollection {
+        collection: "c".into(),
+    };
+    ends_watches(3, drop);
+}
+
+#[test]
+fn a_renamed_collection_ends_its_watches() {
+    // With a condition that the name of the collection would fulfil, were it taken for a document, and without.
+    for query in [0, 3] {
+        let rename = Op::RenameCollection {
+            collection: "c".into(),
+            to: "d".into(),
+        };
+        ends_watches(query, rename);
+    }
+}
+
+fn ends_watches(query: usize, op: Op) {
     let (bed, limits) = (Bed::new(), limits());
     let mut follower = Follower::new(bed.clone(), limits.clone());
-    let anchored = queries().remove(3);
-    let (watched, join) = Watched::open(&bed, anchored, &limits);
+    let (watched, join) = Watched::open(&bed, queries().remove(query), &limits);
     follower.work(vec![join]);
-    bed.run(Op::DropCollection {
-        collection: "c".into(),
-    });
+    bed.run(op);
     settle(&mut follower);
     use futures::FutureExt as _;
     let Some(Next::Send(text)) = watched.outbox.next().now_or_never() else {

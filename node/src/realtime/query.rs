@@ -95,8 +95,14 @@ impl Compiled {
         let context = FilterContext {
             now_ms: query.now_ms,
         };
+        let filter = Filter::parse(&query.restricted(), &context)?;
+        if filter.orders_by_distance() {
+            return Err(Error::operator(
+                "a watch cannot be ordered by distance: use '$geoWithin' with '$centerSphere' instead of '$near' or '$nearSphere'",
+            ));
+        }
         Ok(Self {
-            filter: Filter::parse(&query.restricted(), &context)?,
+            filter,
             sort: Sort::parse(&query.sort)?,
             query,
         })
@@ -202,6 +208,21 @@ mod tests {
         assert!(
             !compiled
                 .matches(&rawdoc! { "n": 2, "_openid": "v" })
+                .unwrap()
+        );
+    }
+
+    #[test]
+    fn a_watch_has_no_order_by_distance() {
+        let near = rawdoc! { "p": { "$nearSphere": { "$geometry": { "type": "Point", "coordinates": [1, 2] } } } };
+        let refused = Compiled::new(query(near)).unwrap_err();
+        assert!(refused.message.contains("$geoWithin"), "{refused}");
+        let within = rawdoc! { "p": { "$geoWithin": { "$centerSphere": [[1, 2], 0.1] } } };
+        let place = rawdoc! { "_id": 1, "p": { "type": "Point", "coordinates": [1, 2] } };
+        assert!(
+            Compiled::new(query(within))
+                .unwrap()
+                .matches(&place)
                 .unwrap()
         );
     }

@@ -128,8 +128,7 @@ impl<T> Registry<T> {
         };
         let mut numbers = collection.all.clone();
         let images = [&change.before, &change.after];
-        if images.iter().all(|image| image.is_none()) {
-            // The collection as a whole.
+        if change.kind.is_of_collection() {
             let anchored = collection.anchored.values();
             numbers.extend(anchored.flat_map(|one| one.by_value.values().flatten()));
             return Ok(numbers);
@@ -203,8 +202,12 @@ mod tests {
     }
 
     fn change(before: Option<RawDocumentBuf>, after: Option<RawDocumentBuf>) -> Change {
+        let kind = match (&before, &after) {
+            (None, None) => ChangeKind::DropCollection,
+            _ => ChangeKind::Update,
+        };
         Change {
-            kind: ChangeKind::Update,
+            kind,
             env: "e".into(),
             collection: "c".into(),
             now_ms: 0,
@@ -244,6 +247,13 @@ mod tests {
         let mut dropped = met(&registry, None, None);
         dropped.sort_unstable();
         assert_eq!(dropped, [every, red, blue, tagged]);
+        let renamed = Change {
+            kind: ChangeKind::RenameCollection,
+            ..change(None, Some(rawdoc! { "to": "d" }))
+        };
+        let mut told = registry.concerned(&renamed).expect("read");
+        told.sort_unstable();
+        assert_eq!(told, dropped);
         for number in [every, red, tagged] {
             registry.remove(number);
         }

@@ -250,15 +250,18 @@ impl<'a> Judge<'a> {
         Ok(condition)
     }
 
-    /// What documents a pipeline may begin with. Rules of CUSTOM collections must follow from its first `$match`, as
-    /// from a query.
+    /// What documents a pipeline may begin with. Rules of CUSTOM collections must follow from its first `$match`, or
+    /// the `query` of its `$geoNear`, as from a query.
     async fn visible_to_pipeline(
         &mut self,
         pipeline: &[RawDocumentBuf],
     ) -> Result<RawDocumentBuf, Failure> {
-        let leading = pipeline
-            .first()
-            .and_then(|stage| stage.get_document("$match").ok());
+        let leading = pipeline.first().and_then(|stage| {
+            let near = stage.get_document("$geoNear");
+            near.and_then(|near| near.get_document("query"))
+                .or_else(|_| stage.get_document("$match"))
+                .ok()
+        });
         let query = leading.map_or_else(|| Ok(Query::default()), facts_of)?;
         let (condition, source) = self.condition(Action::Read, &query, None).await?;
         if let Some(source) = source {

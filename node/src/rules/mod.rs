@@ -45,6 +45,8 @@ mod attempts_test;
 #[cfg(test)]
 mod get_test;
 #[cfg(test)]
+mod places_test;
+#[cfg(test)]
 mod table_test;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -82,12 +82,14 @@ fn filled(stage: RawDocumentBuf, user: &EndUser) -> Result<RawDocumentBuf, Failu
     if !mentions_owner(&stage) {
         return Ok(stage);
     }
-    if let Ok(filter) = stage.get_document("$match")
-        && stage.iter_elements().count() == 1
-    {
-        let mut filled = RawDocumentBuf::new();
-        filled.append(bson::cstr!("$match"), fill_in(filter, user)?);
-        return Ok(filled);
+    if stage.iter_elements().count() == 1 {
+        for name in [bson::cstr!("$match"), bson::cstr!("$geoNear")] {
+            if let Ok(spec) = stage.get_document(name) {
+                let mut filled = RawDocumentBuf::new();
+                filled.append(name, fill_in(spec, user)?);
+                return Ok(filled);
+            }
+        }
     }
     let mut stage = Document::try_from(&*stage).map_err(malformed)?;
     fill_in_stage(&mut stage, user);
@@ -98,7 +100,7 @@ fn filled(stage: RawDocumentBuf, user: &EndUser) -> Result<RawDocumentBuf, Failu
 fn fill_in_stage(stage: &mut Document, user: &EndUser) {
     for (name, spec) in stage.iter_mut() {
         match (name.as_str(), spec) {
-            ("$match", Bson::Document(filter)) => fill_in_document(filter, user),
+            ("$match" | "$geoNear", Bson::Document(filter)) => fill_in_document(filter, user),
             ("$lookup" | "$unionWith", Bson::Document(spec)) => {
                 if let Some(pipeline) = spec.get_mut("pipeline") {
                     fill_in_pipeline(pipeline, user);
@@ -159,6 +161,7 @@ mod tests {
     fn placeholders_are_filled_in_in_conditions_only() {
         let pipeline = vec![
             rawdoc! { "$match": { "a": "{openid}" } },
+            rawdoc! { "$geoNear": { "query": { "a": "{openid}" } } },
             rawdoc! { "$lookup": { "from": "c", "as": "{openid}", "pipeline": [{ "$match": { "a": "{openid}" } }] } },
             rawdoc! { "$graphLookup": { "from": "c", "restrictSearchWithMatch": { "a": "{openid}" } } },
             rawdoc! { "$facet": { "x": [{ "$match": { "a": "{openid}" } }] } },
@@ -169,6 +172,7 @@ mod tests {
             read.stages,
             [
                 rawdoc! { "$match": { "a": "me" } },
+                rawdoc! { "$geoNear": { "query": { "a": "me" } } },
                 rawdoc! { "$lookup": { "from": "c", "as": "{openid}", "pipeline": [{ "$match": { "a": "me" } }] } },
                 rawdoc! { "$graphLookup": { "from": "c", "restrictSearchWithMatch": { "a": "me" } } },
                 rawdoc! { "$facet": { "x": [{ "$match": { "a": "me" } }] } },

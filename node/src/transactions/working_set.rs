@@ -199,6 +199,13 @@ impl WorkingSet {
         filter: &RawDocument,
         now_ms: i64,
     ) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let filter = Filter::parse(filter, &FilterContext { now_ms })?;
+        if filter.orders_by_distance() && self.has_written_to(collection) {
+            return Err(Error::operator(format!(
+                "a transaction that has written to collection '{collection}' cannot query it by distance; query before the first write, or use '$geoWithin'"
+            ))
+            .into());
+        }
         let mut seen = Vec::with_capacity(found.len());
         for document in found {
             let id = id_of(&document)?;
@@ -210,7 +217,6 @@ impl WorkingSet {
             self.note_one(collection, value, Some(&document))?;
             seen.push(document);
         }
-        let filter = Filter::parse(filter, &FilterContext { now_ms })?;
         let own = self
             .writes
             .iter()
@@ -338,6 +344,20 @@ mod tests {
         assert_eq!(set.own("c", id), Ok(Some(None)));
         let transaction = set.into_transaction(Vec::new()).unwrap().transaction;
         assert_eq!((transaction.reads.len(), transaction.writes.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_query_by_distance_comes_before_the_first_write() {
+        let mut set = WorkingSet::default();
+        let near = rawdoc! { "p": { "$nearSphere": { "$geometry": { "type": "Point", "coordinates": [1, 2] } } } };
+        let place = rawdoc! { "_id": 1, "p": { "type": "Point", "coordinates": [1, 2] } };
+        let removal = || vec![Write::removal(&rawdoc! { "_id": 2 }).unwrap()];
+        set.write("other", removal()).unwrap();
+        let seen = set.overlay("c", vec![place.clone()], &near, 0).unwrap();
+        assert_eq!(seen, [place]);
+        set.write("c", removal()).unwrap();
+        let refused = set.overlay("c", Vec::new(), &near, 0).unwrap_err();
+        assert!(refused.message.contains("collection 'c'"), "{refused:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert/strict');
-const { collection, db, _ } = require('./cluster');
+const { collection, db, failure, _ } = require('./cluster');
 
 const $ = _.aggregate;
 
@@ -90,4 +90,16 @@ test('PC02 elemMatch in a projection', async () => {
   const lists = await collection([{ _id: 'a', v: [{ k: 1 }, { k: 2, x: 1 }, { k: 2, x: 2 }] }]);
   const [found] = (await lists().field({ v: _.project.elemMatch({ k: 2 }) }).get()).data;
   assert.deepEqual(found.v, [{ k: 2, x: 1 }]);
+});
+
+test('QC19 jsonSchema', async () => {
+  const people = await collection([
+    { _id: 'a', name: 'Ann', age: 30 }, { _id: 'b', name: 'Bo', age: -1 }, { _id: 'c', name: 5, age: 7 }, { _id: 'd', name: 'Di' },
+  ]);
+  const schema = { required: ['name', 'age'], properties: { name: { bsonType: 'string' }, age: { minimum: 0 } } };
+  const ids = async (query) => (await people().where(query).orderBy('_id', 'asc').get()).data.map((one) => one._id).join('');
+  assert.equal(await ids(_.jsonSchema(schema)), 'a');
+  assert.equal(await ids(_.and([{ age: _.gt(5) }, _.jsonSchema({ properties: { name: { type: 'number' } } })])), 'c');
+  const refused = await failure(people().where(_.jsonSchema({ requird: ['name'] })).get());
+  assert.match(refused.message, /'requird'/);
 });

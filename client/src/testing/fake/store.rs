@@ -169,6 +169,16 @@ impl Store {
                 self.indexes.remove(&(op.collection, op.name));
                 Ok(done())
             }
+            Op::SetValidator(op) => self.documents_mut(&op.collection).map(|_| done()),
+            Op::RenameCollection(op) => {
+                let documents = std::mem::take(self.documents_mut(&op.collection)?);
+                self.collections.remove(&op.collection);
+                if let Some(access) = self.accesses.remove(&op.collection) {
+                    self.accesses.insert(op.to.clone(), access);
+                }
+                self.collections.insert(op.to, documents);
+                Ok(done())
+            }
             Op::ListIndexes(op) => {
                 self.documents_mut(&op.collection)?;
                 Ok(described(self.look_at_indexes(&op.collection)))

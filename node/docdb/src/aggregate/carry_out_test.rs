@@ -223,7 +223,7 @@ fn refusals_name_what_is_wrong() {
         InvalidOperator,
         "$merge",
     );
-    refused(doc! { "$geoNear": {} }, InvalidOperator, "2dsphere");
+    refused(doc! { "$geoNear": {} }, InvalidParam, "distanceField");
     refused(doc! { "$collStats": {} }, InvalidOperator, "$collStats");
     refused(doc! { "$what": 1 }, InvalidOperator, "$what");
     refused(doc! { "$match": 1 }, InvalidParam, "$match");

@@ -1,7 +1,7 @@
 //! Carrying out pipelines: where their documents come from, and the operators that they go through.
 //!
 //! The leading filter and the sort behind it go to the planner. Whatever plan it chooses, documents flow in
-//! the same order: that of the sort when an index has it, else that of `_id`.
+//! the same order: that of the sort when an index has it, else that of `_id`; after `$geoNear` that of distance.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -12,13 +12,14 @@ use super::Request;
 use super::bucket::Bucketing;
 use super::chain::{Chain, Flow, Link, Sink};
 use super::facet::{Faceting, Uniting};
+use super::geo_near::Measuring;
 use super::graph_lookup::Exploring;
 use super::group::Grouping;
 use super::lookup::LookingUp;
 use super::redact::Redacting;
 use super::resources::Resources;
 use super::shape::Shaping;
-use super::stage::Stage;
+use super::stage::{GeoNear, Stage};
 use super::stream::{
     Counting, Limiting, Matching, Replacing, Sampling, Skipping, Sorting, next_random,
 };
@@ -28,11 +29,13 @@ use crate::error::{Error, Result};
 use crate::executor::Effort;
 use crate::explain;
 use crate::filter::Filter;
+use crate::geo::near::only_path;
 use crate::guard::{Joined, denied};
 use crate::planner::Choice;
 use crate::query::{Query, parse_filter};
 use crate::read::Snapshot;
 use crate::state::load_tally;
+use crate::value::Path;
 
 /// Carries out the pipelines of one request.
 pub(super) struct Engine<'a> {
@@ -127,9 +130,10 @@ impl<'a> Engine<'a> {
         &self,
         collection: &Collection,
         stages: &[Stage],
+        filter: Option<Filter>,
         sink: &mut dyn Sink,
     ) -> Result<Ran> {
-        let mut planned = self.plan(collection, stages, None)?;
+        let mut planned = self.plan(collection, stages, filter)?;
         let effort = self.carry_out(collection, &mut planned, sink)?;
         let plan = explain::plan(collection, &planned.query, &planned.choice, &effort);
         let links = planned.links.iter();
@@ -147,6 +151,9 @@ impl<'a> Engine<'a> {
         filter: Option<Filter>,
     ) -> Result<Planned<'p>> {
         let mut filter = filter.unwrap_or_else(Filter::everything);
+        if let [Stage::GeoNear(stage), tail @ ..] = stages {
+            return self.plan_near(collection, stage, tail, filter);
+        }
         let mut rest = stages;
         while let [Stage::Match(condition), tail @ ..] = rest {
             filter = filter.and(condition.clone());
@@ -192,6 +199,33 @@ impl<'a> Engine<'a> {
         })
     }
 
+    /// A pipeline that begins with the nearest documents of those that satisfy `filter`.
+    fn plan_near<'p>(
+        &'p self,
+        collection: &Collection,
+        stage: &'p GeoNear,
+        rest: &'p [Stage],
+        filter: Filter,
+    ) -> Result<Planned<'p>> {
+        let key = match &stage.key {
+            Some(key) => key.clone(),
+            None => Path::parse(only_path(collection)?)?,
+        };
+        let filter = filter.and(stage.query.clone());
+        let mut query = Query::by_filter(filter.and_near(key.clone(), stage.near.clone())?)?;
+        if let [Stage::Limit(limit), ..] = rest {
+            query.limit = Some(*limit);
+        }
+        let mut links = vec![Link::new("$geoNear", Measuring::new(stage, key))];
+        links.extend(self.links(rest)?);
+        Ok(Planned {
+            choice: self.snapshot.choose(collection, &query)?,
+            query,
+            links,
+            is_counted: false,
+        })
+    }
+
     fn carry_out(
         &self,
         collection: &Collection,
@@ -230,6 +264,9 @@ impl<'a> Engine<'a> {
         let (name, resources) = (stage.name(), &self.resources);
         Ok(match stage {
             Stage::Match(filter) => Link::new(name, Matching(filter)),
+            Stage::GeoNear(_) => {
+                return Err(Error::internal("'$geoNear' behind another stage"));
+            }
             Stage::Shape(shape) => Link::new(name, Shaping::new(shape)),
             Stage::Unwind(unwind) => Link::new(name, Unwinding::new(unwind)),
             Stage::ReplaceRoot(root) => Link::new(name, Replacing(root)),

@@ -149,13 +149,17 @@ impl<'p> LookingUp<'p> {
     }
 }
 
-/// Whether equality of the field needs no scan.
+/// Whether equality of the field needs no scan, whatever the value.
 fn is_indexed(collection: &Collection, path: &Path) -> bool {
     let path = path.as_str();
     path == "_id"
         || collection.indexes.iter().any(|index| {
             let first = index.spec.fields.first();
-            index.is_ready() && first.is_some_and(|field| field.path == path)
+            let has_all = index.is_ready()
+                && index.partial.is_none()
+                && !index.options.sparse
+                && index.geo_field().is_none();
+            has_all && first.is_some_and(|field| field.path == path)
         })
 }
 

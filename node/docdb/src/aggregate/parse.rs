@@ -1,5 +1,6 @@
 //! From a client's pipeline to typed stages; whatever can be wrong with a stage is refused here by name.
 
+mod geo_near;
 mod group;
 mod join;
 mod shape;
@@ -83,15 +84,22 @@ impl<'a> Parser<'a> {
                 )));
             };
             let (name, value) = member.map_err(malformed)?;
-            self.stage(name.as_str(), value, &mut stages)?;
+            self.stage(position, name.as_str(), value, &mut stages)?;
         }
         self.depth -= 1;
         Ok(stages)
     }
 
-    fn stage(&mut self, name: &str, value: RawBsonRef<'_>, out: &mut Vec<Stage>) -> Result<()> {
+    fn stage(
+        &mut self,
+        position: usize,
+        name: &str,
+        value: RawBsonRef<'_>,
+        out: &mut Vec<Stage>,
+    ) -> Result<()> {
         out.push(match name {
-            "$match" => Stage::Match(Filter::parse_with(object(name, value)?, &self.bindings)?),
+            "$match" => Stage::Match(self.filter("stage '$match'", object(name, value)?)?),
+            "$geoNear" => return self.geo_near(position, object(name, value)?, out),
             "$project" => Stage::Shape(self.project(object(name, value)?)?),
             "$addFields" => Stage::Shape(self.add_fields("$addFields", object(name, value)?)?),
             "$set" => Stage::Shape(self.add_fields("$set", object(name, value)?)?),
@@ -126,6 +134,17 @@ impl<'a> Parser<'a> {
             _ => return Err(refuse(name)),
         });
         Ok(())
+    }
+
+    /// A filter on documents that flow: they have an order already, so none by distance can be asked for.
+    fn filter(&self, place: &str, filter: &RawDocument) -> Result<Filter> {
+        let filter = Filter::parse_with(filter, &self.bindings)?;
+        if filter.near().is_some() {
+            return Err(Error::operator(format!(
+                "{place} cannot have '$near' or '$nearSphere'; begin the pipeline with '$geoNear', or use '$geoWithin' with '$centerSphere'"
+            )));
+        }
+        Ok(filter)
     }
 
     fn expression(&self, value: RawBsonRef<'_>) -> Result<Expression> {
@@ -232,9 +251,6 @@ fn refuse(name: &str) -> Error {
         "$out" | "$merge" => Error::operator(format!(
             "stage '{name}' would write, and an aggregation only reads: write its result with a request of your own"
         )),
-        "$geoNear" => {
-            Error::operator("stage '$geoNear' needs a 2dsphere index, which is not supported yet")
-        }
         _ if UNSUPPORTED.contains(&name) => {
             Error::operator(format!("stage '{name}' is not supported"))
         }

@@ -7,12 +7,15 @@ use super::shape::Shape;
 use super::unwind::Unwind;
 use crate::expr::{Computed, Expression};
 use crate::filter::Filter;
+use crate::geo::Near;
 use crate::sort::Sort;
 use crate::value::Path;
 
 #[derive(Debug, Clone)]
 pub(super) enum Stage {
     Match(Filter),
+    /// Only ever the first.
+    GeoNear(Box<GeoNear>),
     /// `$project`, `$addFields`, `$unset`
     Shape(Shape),
     Unwind(Unwind),
@@ -33,6 +36,22 @@ pub(super) enum Stage {
     UnionWith(String, Vec<Stage>),
     GraphLookup(Box<GraphLookup>),
     Redact(Expression),
+}
+
+/// A query by distance that tells the distances.
+#[derive(Debug, Clone)]
+pub(super) struct GeoNear {
+    pub(super) near: Near,
+    /// The field with places; `None`: that of the collection's only geo index.
+    pub(super) key: Option<Path>,
+    /// What documents must satisfy besides.
+    pub(super) query: Filter,
+    /// Where the distance goes.
+    pub(super) distance_field: Vec<Box<str>>,
+    /// Written instead of each metre.
+    pub(super) distance_multiplier: f64,
+    /// Where the place goes that was measured to: a document may have several.
+    pub(super) place_field: Option<Vec<Box<str>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -100,6 +119,7 @@ impl Stage {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Match(_) => "$match",
+            Self::GeoNear(_) => "$geoNear",
             Self::Shape(shape) => shape.name(),
             Self::Unwind(_) => "$unwind",
             Self::ReplaceRoot(_) => "$replaceRoot",

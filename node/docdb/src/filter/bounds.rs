@@ -12,6 +12,7 @@ use bson::{RawBson, RawBsonRef};
 use super::condition::{Condition, OrderTest, Test, is_nan};
 use super::pattern::Pattern;
 use super::{Filter, Node};
+use crate::error::Result;
 use crate::value::Path;
 use crate::value::compare::{rank, rank_of};
 use crate::value::key::{encoded, invert, prefix_successor, string_prefix};
@@ -81,6 +82,15 @@ impl Interval {
             end,
             point,
         }
+    }
+
+    /// The keys of the whole numbers from `low` to `high`, both included.
+    pub(crate) fn of_numbers(low: i64, high: i64) -> Result<Self> {
+        Ok(Self {
+            start: encoded(RawBsonRef::Int64(low))?,
+            end: prefix_successor(encoded(RawBsonRef::Int64(high))?),
+            point: false,
+        })
     }
 
     fn of_value(value: RawBsonRef<'_>) -> Option<Self> {
@@ -253,7 +263,7 @@ fn collect(node: &Node, path: &str, multikey: bool, found: &mut Vec<Ranges>) {
                 }
             }
         }
-        Node::Nor(_) => {}
+        Node::Nor(_) | Node::Schema(_) => {}
     }
 }
 
@@ -337,7 +347,8 @@ fn ranges_of(test: &Test) -> Ranges {
         | Test::Type(_)
         | Test::Size(_)
         | Test::AnyElement(_)
-        | Test::AnyDocument(_) => Ranges::all(),
+        | Test::AnyDocument(_)
+        | Test::Geo(_) => Ranges::all(),
     }
 }
 

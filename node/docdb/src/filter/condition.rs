@@ -9,7 +9,7 @@ use bson::spec::ElementType;
 use bson::{RawBson, RawBsonRef, RawDocument};
 
 use super::pattern::Pattern;
-use super::{Node, all, any};
+use super::{GeoTest, Node, all, any};
 use crate::error::Result;
 use crate::value::check::array_document;
 use crate::value::compare::{Number, rank_of};
@@ -55,6 +55,8 @@ pub(crate) enum Test {
     AnyElement(Box<Condition>),
     /// An array with an element that is a document satisfying the filter.
     AnyDocument(Box<Node>),
+    /// A geometry that lies as asked.
+    Geo(Box<GeoTest>),
 }
 
 /// `$lt` and its kin.
@@ -142,6 +144,7 @@ impl Test {
                 Some(RawBsonRef::Array(array)) => array.iter_elements().count() as u64 == *size,
                 _ => false,
             },
+            Self::Geo(test) => value.is_some_and(|value| test.matches(value)),
             Self::AnyElement(_) | Self::AnyDocument(_) => {
                 if let Some(RawBsonRef::Array(array)) = value {
                     for element in array {

@@ -7,7 +7,9 @@ use bson::{RawArray, RawBsonRef, RawDocument};
 
 use super::Node;
 use super::condition::{Condition, InList, OrderTest, Test};
+use super::geo::GeoTest;
 use super::pattern::Pattern;
+use super::schema::Schema;
 use crate::error::{Error, Result};
 use crate::expr::{Bindings, Expression};
 use crate::limits::{FILTER_NODES_MAX, IN_VALUES_MAX, NESTING_DEPTH_MAX, REGEXES_PER_FILTER_MAX};
@@ -15,21 +17,14 @@ use crate::value::compare::Number;
 use crate::value::{Path, malformed, type_name};
 
 /// Operators of MongoDB that this database knows of and does not offer.
-const UNSUPPORTED: [&str; 20] = [
+const UNSUPPORTED: [&str; 13] = [
     "$where",
-    "$jsonSchema",
     "$text",
     "$search",
     "$language",
-    "$near",
-    "$nearSphere",
     "$geoNear",
-    "$geoWithin",
-    "$geoIntersects",
     "$geometry",
     "$within",
-    "$maxDistance",
-    "$minDistance",
     "$bitsAllSet",
     "$bitsAllClear",
     "$bitsAnySet",
@@ -44,15 +39,21 @@ pub(crate) struct Parser<'a> {
     nodes: usize,
     patterns: usize,
     depth: usize,
+    /// Whether what is parsed decides about the order of a result.
+    may_order: bool,
 }
 
 impl Parser<'static> {
-    /// A parser for one filter in a request made at `now_ms`.
+    /// A parser for conditions that are no query: what an update or a projection says about elements of arrays.
     pub(crate) fn new(now_ms: i64) -> Self {
-        Self::with(Bindings {
+        let bindings = Bindings {
             now_ms,
             ..Bindings::default()
-        })
+        };
+        Self {
+            may_order: false,
+            ..Self::with(bindings)
+        }
     }
 }
 
@@ -64,6 +65,7 @@ impl<'a> Parser<'a> {
             nodes: 0,
             patterns: 0,
             depth: 0,
+            may_order: true,
         }
     }
 
@@ -94,6 +96,17 @@ impl<'a> Parser<'a> {
             "$or" => nodes.push(Node::Any(self.branches(key, value)?)),
             "$nor" => nodes.push(Node::Nor(self.branches(key, value)?)),
             "$expr" => nodes.push(self.expression(value)?),
+            "$jsonSchema" => match value {
+                RawBsonRef::Document(schema) => {
+                    nodes.push(Node::Schema(Box::new(Schema::parse(schema)?)));
+                }
+                other => {
+                    return Err(Error::invalid(format!(
+                        "'$jsonSchema' takes a schema, an object, not a {}",
+                        type_name(other)
+                    )));
+                }
+            },
             "$comment" => {}
             _ if key.starts_with('$') => return Err(unknown(key, None)),
             _ => self.field(key, value, nodes)?,
@@ -217,6 +230,14 @@ impl<'a> Parser<'a> {
             "$size" => Test::Size(size_operand(field, value)?),
             "$mod" => modulo(field, value)?,
             "$type" => Test::Type(types(field, value)?),
+            "$near" | "$nearSphere" if !self.may_order => {
+                return Err(Error::operator(format!(
+                    "field '{field}': '{operator}' orders the result of a query, and there is none here; use '$geoWithin' with '$centerSphere'"
+                )));
+            }
+            "$geoWithin" | "$geoIntersects" | "$near" | "$nearSphere" => {
+                Test::Geo(Box::new(GeoTest::parse(field, operator, value)?))
+            }
             "$not" => return self.not(field, value).map(Some),
             "$regex" => Test::Matches(self.regex_operator(field, value, siblings)?),
             "$options" if siblings.get("$regex").map_err(malformed)?.is_some() => return Ok(None),
@@ -226,6 +247,11 @@ impl<'a> Parser<'a> {
                 )));
             }
             "$comment" | "$expr" => return Ok(None),
+            "$jsonSchema" => {
+                return Err(Error::operator(format!(
+                    "field '{field}': '$jsonSchema' is about whole documents; put it at the top level, with '{field}' among its 'properties'"
+                )));
+            }
             _ => return Err(unknown(operator, Some(field))),
         };
         Ok(Some(Condition::Test(test)))
@@ -485,7 +511,7 @@ fn modulo(field: &str, value: RawBsonRef<'_>) -> Result<Test> {
     }
 }
 
-fn types(field: &str, value: RawBsonRef<'_>) -> Result<Vec<ElementType>> {
+pub(super) fn types(field: &str, value: RawBsonRef<'_>) -> Result<Vec<ElementType>> {
     let mut types = Vec::new();
     match value {
         RawBsonRef::Array(array) => {

@@ -62,7 +62,7 @@ impl<'q> Watch<'q> {
                 continue;
             }
             let images = [&change.before, &change.after];
-            let of_document = images.iter().any(|image| image.is_some());
+            let of_document = !change.kind.is_of_collection();
             self.matches += images.iter().filter(|image| image.is_some()).count();
             // One that it cannot be evaluated on would have failed the query.
             let is_noticed = |image: &bson::RawDocumentBuf| filter.matches(image).unwrap_or(true);

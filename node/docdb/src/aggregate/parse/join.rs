@@ -140,7 +140,10 @@ impl Parser<'_> {
         )?;
         let text = |member: &str| text_of(stage, member, required(stage, spec, member)?);
         let restrict = match optional(spec, "restrictSearchWithMatch")? {
-            Some(filter) => Filter::parse_with(object(stage, filter)?, &self.bindings)?,
+            Some(filter) => self.filter(
+                "'restrictSearchWithMatch' of stage '$graphLookup'",
+                object(stage, filter)?,
+            )?,
             None => Filter::everything(),
         };
         let depth_field = match optional(spec, "depthField")? {
@@ -173,7 +176,7 @@ fn depth_max(value: RawBsonRef<'_>) -> Result<u64> {
     Ok(depth)
 }
 
-fn field(stage: &str, text: &str) -> Result<Path> {
+pub(super) fn field(stage: &str, text: &str) -> Result<Path> {
     path(stage, text)?;
     Path::parse(text)
 }

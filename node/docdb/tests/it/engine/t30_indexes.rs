@@ -1,7 +1,9 @@
 //! Indexes: unique, compound, over arrays; built at once or beside other writes; failed and dropped.
 
 use bson::{Bson, Document, doc};
-use yunbase_docdb::limits::{INDEXES_PER_COLLECTION_MAX, STEP_DOCUMENTS_MAX};
+use yunbase_docdb::limits::{
+    INDEX_STEP_DOCUMENTS_MAX, INDEXES_PER_COLLECTION_MAX, STEP_DOCUMENTS_MAX,
+};
 use yunbase_docdb::op::{FindOp, IndexSpec, Op, OpReply, UpdateOp};
 use yunbase_docdb::{ErrorCode, Result};
 
@@ -175,7 +177,7 @@ fn a_small_collection_is_indexed_at_once_or_the_index_refused() {
 
 #[test]
 fn a_large_collection_is_indexed_beside_writes() {
-    let size = 3 * STEP_DOCUMENTS_MAX as i32;
+    let size = (STEP_DOCUMENTS_MAX + 5 * INDEX_STEP_DOCUMENTS_MAX) as i32;
     let db = filled(&many(size));
     db.index("c", &[("n", false)], false).unwrap();
     assert_eq!(described(&db)[0].get_str("state").unwrap(), "building");
@@ -196,7 +198,7 @@ fn a_large_collection_is_indexed_beside_writes() {
         let Some(command) = commands.first() else {
             break;
         };
-        // Before and behind the cursor: changed, removed, added. The step itself comes twice.
+        // Before and behind the cursor: changed, removed, added. Two steps are under way at once.
         for id in [round, size - 1 - round] {
             db.update(
                 "c",
