@@ -15,11 +15,8 @@ use crate::call::{Failure, Retry};
 pub fn check(env: &str, op: &Op, now_ms: i64) -> Result<(), Failure> {
     let log = collection_of(env);
     let allowed = match op {
-        Op::Commit(transaction) => transaction
-            .writes
-            .iter()
-            .filter(|write| write.collection == log)
-            .all(|write| adds(transaction, write)),
+        Op::Commit(transaction) => only_adds(transaction, log),
+        Op::CommitChecked(checked) => only_adds(&checked.transaction, log),
         op if op.collection() != Some(log) => true,
         Op::Insert { .. } | Op::CreateCollection { .. } | Op::CreateIndex { .. } => true,
         Op::Remove { filter, multi, .. } => *multi && is_by_age(filter, now_ms),
@@ -33,6 +30,15 @@ pub fn check(env: &str, op: &Op, now_ms: i64) -> Result<(), Failure> {
         "the audit log is append-only: entries are neither changed nor removed before their time",
         Retry::Never,
     ))
+}
+
+/// Whether everything that a transaction writes to the log is new.
+fn only_adds(transaction: &Transaction, log: &str) -> bool {
+    transaction
+        .writes
+        .iter()
+        .filter(|write| write.collection == log)
+        .all(|write| adds(transaction, write))
 }
 
 /// Whether a write puts a document where the transaction makes sure that there is none.
@@ -64,7 +70,7 @@ fn is_by_age(filter: &RawDocument, now_ms: i64) -> bool {
 mod tests {
     use bson::{RawDocumentBuf, rawdoc};
     use yunbase_docdb::op::UpdateOp;
-    use yunbase_docdb::transaction::ReadDocument;
+    use yunbase_docdb::transaction::{CheckedTransaction, ReadDocument};
 
     use super::*;
     use crate::cluster::records::CLUSTER_ENV;
@@ -97,6 +103,17 @@ mod tests {
         }))
     }
 
+    /// The same commit with conditions.
+    fn checked(commit: Op) -> Op {
+        match commit {
+            Op::Commit(transaction) => Op::CommitChecked(Box::new(CheckedTransaction {
+                transaction: *transaction,
+                ..CheckedTransaction::default()
+            })),
+            other => other,
+        }
+    }
+
     #[test]
     fn only_new_entries_go_in_and_only_old_ones_go_out() {
         let day = days_ms(1);
@@ -118,6 +135,8 @@ mod tests {
                 remove(log, rawdoc! { "at_ms": { "$lt": NOW_MS - day } }, true),
                 commit(log, true, Some(entry.clone())),
                 commit(other, false, None),
+                checked(commit(log, true, Some(entry.clone()))),
+                checked(commit(other, false, None)),
                 remove(other, RawDocumentBuf::new(), true),
             ];
             for op in allowed {
@@ -157,6 +176,8 @@ mod tests {
                 commit(log, false, Some(entry.clone())),
                 commit(log, true, None),
                 commit(log, false, None),
+                checked(commit(log, false, Some(entry.clone()))),
+                checked(commit(log, true, None)),
             ];
             for op in refused {
                 let refused = check(env, &op, NOW_MS).expect_err(&format!("{op:?}"));

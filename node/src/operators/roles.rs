@@ -197,9 +197,11 @@ impl Action {
             Op::ListCollections | Op::ListIndexes { .. } | Op::GetAccess { .. } => Self::SchemaView,
             // Any other count would let a viewer find out contents by asking often enough.
             Op::Count { filter, .. } if filter.iter().next().is_none() => Self::SchemaView,
-            Op::Insert { .. } | Op::Update { .. } | Op::Remove { .. } | Op::Commit(_) => {
-                Self::DataWrite
-            }
+            Op::Insert { .. }
+            | Op::Update { .. }
+            | Op::Remove { .. }
+            | Op::Commit(_)
+            | Op::CommitChecked(_) => Self::DataWrite,
             Op::SetAccess { .. } => Self::RulesChange,
             Op::Guarded { op, .. } => Self::of_op(op),
             op if op.is_read() => Self::DataRead,
