@@ -16,6 +16,7 @@ pub mod export;
 pub mod failure;
 pub mod import;
 mod index_wait;
+mod json_file;
 pub mod key;
 pub mod management;
 #[cfg(test)]

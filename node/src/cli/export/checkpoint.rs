@@ -1,12 +1,12 @@
 //! How far an export has come: a size of the file, and the place in the collection that belongs to it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::failure::CliError;
+use crate::cli::json_file;
 
 /// Progress that survives an interruption.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,24 +36,12 @@ pub(super) struct Current {
 impl Checkpoint {
     /// Reads the checkpoint at `path`, which may not exist yet.
     pub(super) fn load(path: &Path, export: &str) -> Result<Self, CliError> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self {
-                    export: export.to_owned(),
-                    ..Self::default()
-                });
-            }
-            Err(error) => {
-                return Err(CliError::failed(format!(
-                    "cannot read {}: {error}",
-                    path.display()
-                )));
-            }
+        let Some(loaded) = json_file::load::<Self>(path, "a checkpoint")? else {
+            return Ok(Self {
+                export: export.to_owned(),
+                ..Self::default()
+            });
         };
-        let loaded: Self = serde_json::from_slice(&text).map_err(|error| {
-            CliError::failed(format!("{} is no checkpoint: {error}", path.display()))
-        })?;
         if loaded.export != export {
             let message = format!("{} belongs to another export", path.display());
             return Err(CliError::usage(message));
@@ -63,13 +51,7 @@ impl Checkpoint {
 
     /// Replaces the checkpoint at `path` at once.
     pub(super) fn save(&self, path: &Path) -> Result<(), CliError> {
-        let failed = |error: std::io::Error| {
-            CliError::failed(format!("cannot write {}: {error}", path.display()))
-        };
-        let partial = path.with_added_extension("partial");
-        let text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        fs::write(&partial, text).map_err(failed)?;
-        fs::rename(&partial, path).map_err(failed)
+        json_file::save(path, self)
     }
 }
 

@@ -1,7 +1,6 @@
 //! How far an import has come: the place in the file before which every row is settled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Report;
 use super::batch::Done;
 use crate::cli::failure::CliError;
+use crate::cli::json_file;
 
 /// Progress that survives an interruption. Batches end in any order; only those without a gap before them count.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -53,24 +53,12 @@ impl Checkpoint {
     /// Reads the checkpoint at `path`, which may not exist yet.
     pub(super) fn load(path: &Path, source: &Path) -> Result<Self, CliError> {
         let source = source.display().to_string();
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self {
-                    source,
-                    ..Self::default()
-                });
-            }
-            Err(error) => {
-                return Err(CliError::failed(format!(
-                    "cannot read {}: {error}",
-                    path.display()
-                )));
-            }
+        let Some(loaded) = json_file::load::<Self>(path, "a checkpoint")? else {
+            return Ok(Self {
+                source,
+                ..Self::default()
+            });
         };
-        let loaded: Self = serde_json::from_slice(&text).map_err(|error| {
-            CliError::failed(format!("{} is no checkpoint: {error}", path.display()))
-        })?;
         if loaded.source != source {
             let message = format!(
                 "{} belongs to an import of {}",
@@ -84,13 +72,7 @@ impl Checkpoint {
 
     /// Replaces the checkpoint at `path` at once: a crash leaves the old one or the new one.
     pub(super) fn save(&self, path: &Path) -> Result<(), CliError> {
-        let failed = |error: std::io::Error| {
-            CliError::failed(format!("cannot write {}: {error}", path.display()))
-        };
-        let partial = path.with_added_extension("partial");
-        let text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        fs::write(&partial, text).map_err(failed)?;
-        fs::rename(&partial, path).map_err(failed)
+        json_file::save(path, self)
     }
 
     /// Takes note of a batch; true when the settled place moved.
@@ -190,7 +172,7 @@ mod tests {
             7
         );
         assert!(Checkpoint::load(&path, Path::new("b.json")).is_err());
-        fs::write(&path, "{").unwrap();
+        std::fs::write(&path, "{").unwrap();
         assert!(Checkpoint::load(&path, Path::new("a.json")).is_err());
     }
 
