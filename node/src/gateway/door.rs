@@ -142,8 +142,7 @@ impl Door {
                 Err(Failure::new(codes::SYS_ERR, message, Retry::SameSequence))
             }
             Err(_elapsed) => {
-                let message =
-                    "the server did not finish in time: a write may or may not have happened";
+                let message = "the server did not finish in time: if this was a write, it may or may not have happened";
                 Err(Failure::new(
                     codes::SERVER_TIMEOUT,
                     message,

@@ -35,7 +35,14 @@ for (const [name, [module, extra]] of Object.entries(plain)) {
   });
 }
 
-for (const [name, module] of [['wx-server-sdk 4.0.2', 'wx-server-sdk'], ['wx-server-sdk 3.0.4', 'wx-server-sdk-3']]) {
+const miniProgram = {
+  'wx-server-sdk 4.0.2': 'wx-server-sdk',
+  'wx-server-sdk 3.0.4': 'wx-server-sdk-3',
+  'wx-server-sdk 2.7.2': 'wx-server-sdk-2-7',
+  'wx-server-sdk 2.6.3': 'wx-server-sdk-2-6',
+};
+
+for (const [name, module] of Object.entries(miniProgram)) {
   test(`${name}: CN04 CO01 CO04 CO05 CO11 CO12 CO17 CO18 CO19 CO20 QC05 UC03`, async () => {
     const todo = await collection();
     const cloud = packages(module);

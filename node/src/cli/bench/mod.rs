@@ -29,7 +29,7 @@ const CLIENTS_A_CONNECTION: usize = 128;
 /// Measure a cluster.
 #[derive(Debug, Args)]
 pub struct BenchCommand {
-    /// What to do: insert, read, ycsb-a, ycsb-b, ycsb-c, ycsb-f, txn, watch
+    /// What to do: insert, read, query, ycsb-a, ycsb-b, ycsb-c, ycsb-f, txn, watch
     workload: String,
     #[command(flatten)]
     target: EnvironmentArgs,

@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 use yunbase_client::bson::Document;
-use yunbase_client::{Client, ReadLevel};
+use yunbase_client::{Client, Index, ReadLevel};
 
 use super::keys::{Chooser, Zipfian, key};
 use super::report::{Report, histogram};
@@ -20,6 +20,7 @@ use super::transfer::Transfers;
 use super::workload::{Maker, StepError, Stepper, Workload};
 use crate::cli::environment::Environment;
 use crate::cli::failure::CliError;
+use crate::cli::index_wait;
 
 /// Documents that one request of the filling carries.
 const FILL_DOCUMENTS: u64 = 200;
@@ -101,8 +102,16 @@ impl Plan {
         if self.workload.records_min() > 0 {
             self.fill(connections, collection, &maker).await?;
         }
+        if let Some(field) = self.workload.indexed_field() {
+            let collection = connections[0].collection::<Document>(collection);
+            let index = Index::ascending(field);
+            collection.create_index(&index).await?;
+            index_wait::built(&collection, &index.name()).await?;
+        }
         let chooser = match self.workload {
-            Workload::Insert | Workload::Read | Workload::Txn => Chooser::Uniform(self.records),
+            Workload::Insert | Workload::Read | Workload::Query | Workload::Txn => {
+                Chooser::Uniform(self.records)
+            }
             _ => Chooser::Zipfian(Zipfian::new(self.records)),
         };
         let shared = Shared {

@@ -4,7 +4,7 @@ use bson::{RawDocumentBuf, cstr};
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::SmallRng;
-use yunbase_client::bson::Document;
+use yunbase_client::bson::{Document, doc};
 use yunbase_client::proto::request::Op;
 use yunbase_client::proto::{self, response};
 use yunbase_client::{Client, Collection, Error};
@@ -25,6 +25,8 @@ pub enum Workload {
     Insert,
     /// Single documents by `_id`, each equally likely.
     Read,
+    /// Single documents by an indexed field, each equally likely.
+    Query,
     /// YCSB A: half reads, half updates of one field, popular documents more often.
     YcsbA,
     /// YCSB B: 95% reads, 5% updates.
@@ -40,9 +42,10 @@ pub enum Workload {
 const LATER: [&str; 4] = ["file-put", "file-get", "small-files", "invoke"];
 
 impl Workload {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 8] = [
         ("insert", Self::Insert),
         ("read", Self::Read),
+        ("query", Self::Query),
         ("ycsb-a", Self::YcsbA),
         ("ycsb-b", Self::YcsbB),
         ("ycsb-c", Self::YcsbC),
@@ -82,8 +85,13 @@ impl Workload {
         }
     }
 
+    /// The field that has an index, beside `_id`.
+    pub(super) fn indexed_field(self) -> Option<&'static str> {
+        (self == Self::Query).then_some("key")
+    }
+
     fn is_ycsb(self) -> bool {
-        !matches!(self, Self::Insert | Self::Read | Self::Txn)
+        !matches!(self, Self::Insert | Self::Read | Self::Query | Self::Txn)
     }
 
     /// Percentage of steps that change something.
@@ -92,7 +100,7 @@ impl Workload {
             Self::Insert | Self::Txn => 100,
             Self::YcsbA | Self::YcsbF => 50,
             Self::YcsbB => 5,
-            Self::Read | Self::YcsbC => 0,
+            Self::Read | Self::Query | Self::YcsbC => 0,
         }
     }
 }
@@ -135,6 +143,9 @@ impl Maker {
             }
         } else {
             document.append(cstr!("value"), self.value(rng));
+        }
+        if self.workload == Workload::Query {
+            document.append(cstr!("key"), id);
         }
         document.into_bytes().into()
     }
@@ -220,6 +231,10 @@ impl Stepper<'_> {
                 let id = key(self.chooser.choose(&mut self.rng));
                 self.update(&id).await
             }
+            (Workload::Query, _) => {
+                let id = key(self.chooser.choose(&mut self.rng));
+                self.query(&id).await
+            }
             (_, false) => {
                 let id = key(self.chooser.choose(&mut self.rng));
                 self.read(&id).await
@@ -231,6 +246,17 @@ impl Stepper<'_> {
         match self.collection.get_raw(&id.into()).await? {
             Some(_) => Ok(()),
             None => Err(StepError::Unexpected(format!("document {id} is missing"))),
+        }
+    }
+
+    async fn query(&self, value: &str) -> Result<(), StepError> {
+        let filter = doc! { "key": value };
+        let mut found = self.collection.find(filter).limit(2).all().await?;
+        match (found.pop(), found.pop()) {
+            (Some(_), None) => Ok(()),
+            _ => Err(StepError::Unexpected(format!(
+                "not one document with key {value}"
+            ))),
         }
     }
 
