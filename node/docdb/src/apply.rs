@@ -13,6 +13,7 @@ use crate::change_log::{ChangeKind, ChangeRef};
 use crate::command::{self, Command, CommandReply, StepCounts, WriteOp};
 use crate::draft::Draft;
 use crate::error::{Error, ErrorCode, Result};
+use crate::filter::WorkScope;
 use crate::keys::{self, CollectionId};
 use crate::kv::{Family, StorageResult};
 use crate::limits::{SESSION_WINDOW, STEP_DOCUMENTS_MAX};
@@ -51,6 +52,7 @@ pub(crate) fn command(
     payload: &[u8],
 ) -> StorageResult<Vec<u8>> {
     draft.savepoint();
+    let _shared = WorkScope::open();
     let command = match Command::decode(payload) {
         Ok(command) => command,
         Err(error) => return Ok(encode_reply(&Err(error))),

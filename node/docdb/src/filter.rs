@@ -23,6 +23,7 @@ use bson::{RawBsonRef, RawDocument};
 pub use bounds::Interval;
 pub(crate) use condition::{Condition, Test};
 pub(crate) use parse::{Parser, is_operator_document};
+pub(crate) use pattern::WorkScope;
 
 use crate::error::Result;
 use crate::expr::{Bindings, Expression};
@@ -121,6 +122,7 @@ impl Filter {
     /// Whether `document` satisfies the filter. Errors come from expressions and regular expressions
     /// that go over their limits, and from malformed documents.
     pub fn matches(&self, document: &RawDocument) -> Result<bool> {
+        let _shared = WorkScope::open();
         self.root.matches(document)
     }
 

@@ -9,6 +9,7 @@ mod t10_documents;
 mod t20_sessions;
 mod t30_indexes;
 mod t35_plans;
+mod t36_patterns;
 mod t40_changes;
 mod t50_stores;
 mod t60_replicas;
