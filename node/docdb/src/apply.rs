@@ -52,7 +52,7 @@ pub(crate) fn command(
     payload: &[u8],
 ) -> StorageResult<Vec<u8>> {
     draft.savepoint();
-    let _shared = WorkScope::open();
+    let _shared = WorkScope::of_command();
     let command = match Command::decode(payload) {
         Ok(command) => command,
         Err(error) => return Ok(encode_reply(&Err(error))),

@@ -24,7 +24,7 @@ use bson::RawBsonRef;
 use fancy_regex::Expr;
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::limits::{REGEX_FRAMES_MAX, REGEX_PATTERN_BYTES_MAX, REGEX_WORK_MAX};
+use crate::limits::{REGEX_FRAMES_MAX, REGEX_PATTERN_BYTES_MAX};
 use linear::Linear;
 use machine::Machine;
 use program::Program;
@@ -181,8 +181,9 @@ impl Pattern {
         Error::new(
             ErrorCode::ExceedBudget,
             format!(
-                "the regular expressions take more than {REGEX_WORK_MAX} steps or {REGEX_FRAMES_MAX} open alternatives \
+                "the regular expressions take more than {} steps or {REGEX_FRAMES_MAX} open alternatives \
                  on one document or in one write, at last '{}'; simplify it, begin it with '^', or use it on shorter texts",
+                work::max(),
                 self.pattern.chars().take(60).collect::<String>()
             ),
         )

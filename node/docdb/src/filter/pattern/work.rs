@@ -7,11 +7,18 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use crate::limits::REGEX_WORK_MAX;
+use crate::limits::{REGEX_WORK_MAX, REGEX_WRITE_WORK_MAX};
+
+/// Steps of a scope.
+#[derive(Debug, Clone, Copy)]
+struct Steps {
+    left: u64,
+    max: u64,
+}
 
 thread_local! {
-    /// Steps left in the open scope; `None` when none is open.
-    static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    /// `None` when no scope is open.
+    static OPEN: Cell<Option<Steps>> = const { Cell::new(None) };
 }
 
 /// The budget is shared by all regular expressions until the outermost scope is dropped.
@@ -24,16 +31,20 @@ pub(crate) struct WorkScope {
 }
 
 impl WorkScope {
-    /// Opens a scope with a full budget, or joins the open one.
+    /// For one document: opens a scope with a full budget, or joins the open one.
     pub(crate) fn open() -> Self {
         Self::of(REGEX_WORK_MAX)
     }
 
-    /// The same with another budget.
-    pub(super) fn of(steps: u64) -> Self {
-        let is_outermost = LEFT.get().is_none();
+    /// For one replicated command, which holds up all others of its group.
+    pub(crate) fn of_command() -> Self {
+        Self::of(REGEX_WRITE_WORK_MAX)
+    }
+
+    pub(super) fn of(max: u64) -> Self {
+        let is_outermost = OPEN.get().is_none();
         if is_outermost {
-            LEFT.set(Some(steps));
+            OPEN.set(Some(Steps { left: max, max }));
         }
         Self {
             is_outermost,
@@ -45,21 +56,34 @@ impl WorkScope {
 impl Drop for WorkScope {
     fn drop(&mut self) {
         if self.is_outermost {
-            LEFT.set(None);
+            OPEN.set(None);
         }
     }
 }
 
+fn now() -> Steps {
+    OPEN.get().unwrap_or(Steps {
+        left: REGEX_WORK_MAX,
+        max: REGEX_WORK_MAX,
+    })
+}
+
 /// Steps that may be taken now.
 pub(super) fn left() -> u64 {
-    LEFT.get().unwrap_or(REGEX_WORK_MAX)
+    now().left
+}
+
+/// Steps that there were at first.
+pub(super) fn max() -> u64 {
+    now().max
 }
 
 /// Takes steps; false when there are not so many, and then none are left.
 pub(super) fn spend(steps: u64) -> bool {
     let left = left().checked_sub(steps);
-    if LEFT.get().is_some() {
-        LEFT.set(Some(left.unwrap_or_default()));
+    if let Some(open) = OPEN.get() {
+        let left = left.unwrap_or_default();
+        OPEN.set(Some(Steps { left, ..open }));
     }
     left.is_some()
 }

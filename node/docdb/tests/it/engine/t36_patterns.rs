@@ -3,7 +3,7 @@
 //! The texts are such that little is done of what is charged.
 
 use bson::{Document, doc};
-use yunbase_docdb::limits::REGEX_WORK_MAX;
+use yunbase_docdb::limits::REGEX_WRITE_WORK_MAX;
 use yunbase_docdb::op::{Op, OpReply, UpdateOp};
 use yunbase_docdb::{CommandReply, ErrorCode, Step, WritePlan, command};
 
@@ -41,7 +41,7 @@ fn db(documents: i32) -> Db {
 
 /// A share of the budget for one document.
 fn costly(percent: usize) -> String {
-    pattern(REGEX_WORK_MAX as usize / TEXT_BYTES * percent / 100)
+    pattern(REGEX_WRITE_WORK_MAX as usize / TEXT_BYTES * percent / 100)
 }
 
 #[test]
