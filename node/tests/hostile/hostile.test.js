@@ -179,7 +179,7 @@ async function neighbour() {
 /** Some of the queries at the same time, so that a node has every kind of work. */
 const rounds = [
   ['a regular expression that backtracks', 'a regular expression on many elements of one named document', 'a regular expression of some states on a long text'],
-  ['a pull by a reference', 'a pull by a look-ahead', 'an update where a look-ahead does not match'],
+  ['a pull by a reference', 'an update where no element matches', 'an update where a look-ahead does not match'],
   ['a huge $in', 'a wide $or', 'deep nesting of brackets', 'the largest $in'],
   ['a cartesian lookup', 'lookups in lookups', 'a lookup that scans for each document'],
   ['a giant group', 'groups in every facet', 'an unbounded $push'],

@@ -52,6 +52,9 @@ const COMPILE_STEPS_PER_BYTE: u64 = 50;
 /// For each state or instruction.
 const COMPILE_STEPS_PER_STATE: u64 = 50;
 
+/// What setting up the backtracking machine takes.
+const MACHINE_STEPS: u64 = 24;
+
 /// The flags that have a meaning for a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Flags {
@@ -169,7 +172,7 @@ impl Pattern {
             Matcher::Linear(_) => Err(self.exceeded()),
             Matcher::Backtracking(program) => {
                 let left = work::left();
-                let mut machine = Machine::new(program, text, left);
+                let mut machine = Machine::new(program, text, left.saturating_sub(MACHINE_STEPS));
                 let found = machine.is_match();
                 work::spend(left - machine.steps_left());
                 found.map_err(|_| self.exceeded())

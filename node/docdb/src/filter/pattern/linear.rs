@@ -12,8 +12,8 @@ use super::class::{class_of, folded};
 use super::program::Refusal;
 use crate::limits::REGEX_COMPILED_BYTES_MAX;
 
-/// What starting a search costs, in bytes of text.
-const START_BYTES: u64 = 16;
+/// What starting a search costs, in steps.
+const START_STEPS: u64 = 24;
 
 /// Ranges of a class that are looked through in the time of one step.
 const RANGES_PER_STEP: usize = 8;
@@ -60,8 +60,9 @@ impl Linear {
     /// The steps of one search at worst.
     pub(super) fn cost(&self, text: &str) -> u64 {
         (text.len() as u64)
-            .saturating_add(START_BYTES)
+            .saturating_add(1)
             .saturating_mul(self.steps_per_byte)
+            .saturating_add(START_STEPS)
     }
 
     pub(super) fn is_match(&self, text: &str) -> bool {
