@@ -25,9 +25,9 @@ pub const REGEX_PATTERN_BYTES_MAX: usize = 32_764;
 /// pattern at worst, exact steps of a pattern that backtracks. Some 0.6 s at worst.
 pub const REGEX_WORK_MAX: u64 = 1 << 27;
 
-/// The same in one applied command, which holds up its group: some 40 ms. A write to many documents goes on in the
+/// The same in one applied command, which holds up its group: some 20 ms. A write to many documents goes on in the
 /// next command.
-pub const REGEX_WRITE_WORK_MAX: u64 = 1 << 23;
+pub const REGEX_WRITE_WORK_MAX: u64 = 1 << 22;
 
 /// Alternatives and positions that a regular expression which backtracks may hold open at once, of 32 bytes each.
 pub const REGEX_FRAMES_MAX: usize = 1 << 20;

@@ -23,7 +23,7 @@ fn update(filter: Document, update: Document, multi: bool) -> Op {
 
 /// A pattern that takes about so many steps for each byte of a text.
 fn pattern(steps_per_byte: usize) -> String {
-    format!("[ab]*a[ab]{{{}}}c", steps_per_byte / 2)
+    format!("[ab]*a[ab]{{{}}}c", steps_per_byte / 2 - 2)
 }
 
 const TEXT_BYTES: usize = 200_000;
