@@ -210,6 +210,18 @@ fn main() {
     bench.measure_read("find in a scan of all", 5, |n| {
         find(&doc! { "name": format!("{n}") }, 1)
     });
+    for (name, pattern) in [
+        ("a literal", "e-4999.$"),
+        ("words", r"\bname\b.*-49\d9$"),
+        ("a look-ahead", r"^name-(?!4)\d*9999$"),
+    ] {
+        bench.measure_read(&format!("scan for a pattern: {name}"), 10, |_| {
+            find(&doc! { "name": { "$regex": pattern } }, 1000)
+        });
+    }
+    bench.measure_read("scan for a pattern in long texts", 10, |_| {
+        find(&doc! { "text": { "$regex": "x[yz]" } }, 1)
+    });
     let count = |n: usize| Op::Count {
         collection: "indexed".into(),
         filter: raw(&doc! { "city": format!("city-{}", n % 500) }),

@@ -13,6 +13,7 @@ use crate::change_log::{ChangeKind, ChangeRef};
 use crate::command::{self, Command, CommandReply, StepCounts, WriteOp};
 use crate::draft::Draft;
 use crate::error::{Error, ErrorCode, Result};
+use crate::filter::WorkScope;
 use crate::index_build::BuildStep;
 use crate::keys::{self, CollectionId};
 use crate::kv::{Family, StorageResult};
@@ -53,6 +54,7 @@ pub(crate) fn command(
     payload: &[u8],
 ) -> StorageResult<Vec<u8>> {
     draft.savepoint();
+    let _shared = WorkScope::of_command();
     let command = match Command::decode(payload) {
         Ok(command) => command,
         Err(error) => return Ok(encode_reply(&Err(error))),

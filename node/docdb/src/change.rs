@@ -84,6 +84,19 @@ impl<'a> Parsed<'a> {
         }
     }
 
+    /// Changes a document if it matches. A refusal for its budget leaves the document as it was.
+    fn carry_out_if_matching(
+        &self,
+        writer: &mut Writer<'_, '_>,
+        id: &[u8],
+        before: RawDocumentBuf,
+    ) -> Result<Option<Changed>, Failure> {
+        if !self.filter.matches(&before)? {
+            return Ok(None);
+        }
+        self.carry_out(writer, id, before).map(Some)
+    }
+
     /// Changes a document that matches.
     fn carry_out(
         &self,
@@ -244,21 +257,33 @@ pub(crate) fn write_step(
     now_ms: i64,
 ) -> Result<Executed, Failure> {
     let parsed = Parsed::new(&step.target, guard, now_ms)?;
+    let (mut is_first, mut is_cut) = (true, false);
     for id in &step.ids {
         // A retry after a change of leader begins anew; what is done stays done.
         if id.as_slice() <= progress.done_to.as_slice() {
             continue;
         }
-        if let Some(before) = writer.get(id)?
-            && parsed.filter.matches(&before)?
-        {
-            let changed = parsed.carry_out(writer, id, before)?;
-            progress.counts.matched += 1;
-            progress.counts.modified += u64::from(changed.modified);
+        if let Some(before) = writer.get(id)? {
+            match parsed.carry_out_if_matching(writer, id, before) {
+                Ok(Some(changed)) => {
+                    progress.counts.matched += 1;
+                    progress.counts.modified += u64::from(changed.modified);
+                }
+                Ok(None) => {}
+                // The documents of a command share its budget: this one may need the whole budget of the next.
+                Err(Failure::Refused(error))
+                    if error.code == ErrorCode::ExceedBudget && !is_first =>
+                {
+                    is_cut = true;
+                    break;
+                }
+                Err(failure) => return Err(failure),
+            }
+            is_first = false;
         }
         progress.done_to.clone_from(id);
     }
-    if !step.last {
+    if !step.last || is_cut {
         let reply = CommandReply::StepDone {
             done_to: progress.done_to.clone(),
             counts: progress.counts,

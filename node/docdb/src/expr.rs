@@ -29,6 +29,7 @@ mod expr_test;
 use bson::{DateTime, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::filter::WorkScope;
 use crate::limits::{EXPRESSION_BYTES_MAX, EXPRESSION_STEPS_MAX};
 use evaluate::Scope;
 use function::Function;
@@ -127,6 +128,7 @@ impl Expression {
 
     /// The expression's value for `part`, which lies somewhere in `root`.
     pub(crate) fn evaluate_part(&self, root: &RawDocument, part: &RawDocument) -> Result<Computed> {
+        let _shared = WorkScope::open();
         Scope::new(root, part, &self.now).node(&self.root)
     }
 

@@ -31,6 +31,7 @@ pub use bounds::Interval;
 pub(crate) use condition::{Condition, Test};
 pub(crate) use geo::{GeoTest, distance, intervals as geo_intervals, only_point};
 pub(crate) use parse::{Parser, is_operator_document};
+pub(crate) use pattern::WorkScope;
 
 use schema::Schema;
 
@@ -135,6 +136,7 @@ impl Filter {
     /// Whether `document` satisfies the filter. Errors come from expressions and regular expressions
     /// that go over their limits, and from malformed documents.
     pub fn matches(&self, document: &RawDocument) -> Result<bool> {
+        let _shared = WorkScope::open();
         self.root.matches(document)
     }
 

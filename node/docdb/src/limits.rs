@@ -21,8 +21,16 @@ pub const IN_VALUES_MAX: usize = 65_536;
 /// Longest pattern of one regular expression.
 pub const REGEX_PATTERN_BYTES_MAX: usize = 32_764;
 
-/// Steps that one regular expression may backtrack on one string before the query is refused.
-pub const REGEX_BACKTRACK_STEPS_MAX: usize = 100_000;
+/// Steps that all regular expressions together may take on one document that is read: texts times states of a linear
+/// pattern at worst, exact steps of a pattern that backtracks. Some 0.6 s at worst.
+pub const REGEX_WORK_MAX: u64 = 1 << 27;
+
+/// The same in one applied command, which holds up its group: some 20 ms. A write to many documents goes on in the
+/// next command.
+pub const REGEX_WRITE_WORK_MAX: u64 = 1 << 22;
+
+/// Alternatives and positions that a regular expression which backtracks may hold open at once, of 32 bytes each.
+pub const REGEX_FRAMES_MAX: usize = 1 << 20;
 
 /// Memory of one compiled regular expression.
 pub const REGEX_COMPILED_BYTES_MAX: usize = 1024 * 1024;

@@ -19,6 +19,7 @@ use bson::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 pub use replacement::replace;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::filter::WorkScope;
 use crate::limits::UPDATE_CHANGES_MAX;
 use crate::value::check::{check_at, check_size};
 use crate::value::path::overlaps;
@@ -97,6 +98,7 @@ impl Update {
     /// The document after the update; `None` when it is the same. `inserting` says that `before` is
     /// the beginning of a document that an upsert creates, which enables `$setOnInsert`.
     pub fn apply(&self, before: &RawDocument, inserting: bool) -> Result<Option<RawDocumentBuf>> {
+        let _shared = WorkScope::open();
         let mut tree = Tree::new(before)?;
         for change in &self.changes {
             let parts = change.path.parts();

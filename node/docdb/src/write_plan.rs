@@ -84,6 +84,8 @@ struct ManyProgress {
     is_resumed: bool,
     /// Encoded `_id` up to which all is done; empty before the first step.
     done_to: Vec<u8>,
+    /// The same as it will be after the step that was planned last.
+    planned_to: Vec<u8>,
     counts: StepCounts,
     /// Encoded `_id`s found through an index that are still to do; `None`: walk the collection.
     found: Option<VecDeque<Vec<u8>>>,
@@ -184,6 +186,10 @@ impl WritePlan {
             Ok(CommandReply::Op(reply)) => self.outcome = Some(reply),
             Ok(CommandReply::StepDone { done_to, counts }) => match &mut self.work {
                 Work::Many { progress, .. } => {
+                    if done_to < progress.planned_to {
+                        // The step was cut: what it left is to be found again.
+                        progress.found = None;
+                    }
                     progress.done_to = done_to;
                     progress.counts = counts;
                 }
@@ -443,6 +449,7 @@ fn plan_step(
         }
     }
     let (ids, is_last) = next_ids(snapshot, env, held, progress)?;
+    progress.planned_to = ids.last().cloned().unwrap_or_default();
     Ok(step(target, progress, ids, is_last))
 }
 

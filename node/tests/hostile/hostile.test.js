@@ -8,7 +8,7 @@ const { spawn } = require('node:child_process');
 const { readFileSync, writeFileSync } = require('node:fs');
 const path = require('node:path');
 const readline = require('node:readline');
-const { collection, dev, nextUrl, options, sdk } = require('../js/cluster');
+const { collection, db, dev, nextUrl, options, sdk } = require('../js/cluster');
 
 // The package warns of slow queries, and these are meant to be slow.
 console.warn = () => {};
@@ -22,6 +22,8 @@ const GROWTH_MIB_MAX = 300;
 /** The 99th percentile of another client may triple, or come to this: all nodes and clients share the few cores of one machine here. */
 const SLOWDOWN = 3;
 const P99_MS_FLOOR = 75;
+/** Longest time to a write after a query: no replica is still busy applying it. */
+const PROBE_MS_MAX = 3000;
 const HOSTILE_CLIENTS = 2;
 const ROUND_MS = 2500;
 
@@ -43,11 +45,13 @@ test.before(async () => {
   many = (await collection(upTo(DOCUMENTS, (n) => ({
     _id: n, n, g: n % 10, k: `k${n % 1000}`, text: `${'a'.repeat(40)}!`, pad: 'x'.repeat(200), list: upTo(10, (i) => i + n),
   })))).collectionName;
-  large = (await collection([{ _id: 'large', list: upTo(2000, () => `${'a'.repeat(18)}!`), text: noise(100000) }])).collectionName;
+  const text = noise(1 << 20);
+  large = (await collection([{ _id: 'large', list: upTo(2000, () => `${'a'.repeat(24)}!`), text, short: text.slice(0, 8192), shorts: [text.slice(0, 8192)] }])).collectionName;
 });
 
 const own = (name) => sdk.init(options({ timeout: 4 * ANSWER_MS_MAX })).database().collection(name).options({ raw: true });
 const count = (query, name = many) => own(name).where(query).count();
+const changed = (query, change) => own(large).where(query).update(change);
 const pipeline = (...stages) => own(many).aggregate(stages).end();
 const once = (expression) => pipeline({ $limit: 1 }, { $project: { x: expression } });
 
@@ -67,15 +71,27 @@ const SIZE = /^EXCEED_REQUEST_SIZE_LIMIT$/;
 /** The clock or the answer's own deadline, whichever is looked at first. */
 const TIME = /^(EXCEED_REQUEST_LIMIT|SERVER_TIMEOUT)$/;
 
+const STEPS = /regular expressions.*steps/;
+/** Looks through the rest of the text with many states, from each position. */
+const LOOK_AHEAD = '(?=[ab]*a[ab]{200}c)x';
+
 // name, code and words of the refusal (none: the query is bounded as it is), query
 const queries = {
-  'a regular expression that backtracks': [LIMIT, /regular expression.*steps/, () => count({ text: { $regex: '^(a|aa)+\\1$' } })],
+  'a regular expression that backtracks': [LIMIT, STEPS, () => count({ text: { $regex: '^(a|aa)+\\1$' } })],
   'a regular expression that would backtrack elsewhere': [null, null, () => count({ text: { $regex: '(a+)+$' } })],
   'a regular expression of many repetitions': [INVALID, /cannot be compiled/, () => count({ text: { $regex: '((a{1000}){1000}){1000}' } })],
   'a very long regular expression': [INVALID, /bytes.*shorten/, () => count({ text: { $regex: upTo(100000, (n) => `q${n}`).join('|') } })],
   'many regular expressions': [INVALID, /more than 64/, () => count({ text: { $in: upTo(5000, (n) => ({ $regex: `b${n}$` })) } })],
-  'a regular expression on many elements of one named document': [null, null, () => count({ _id: 'large', list: { $regex: '^(a|aa)+\\1$' } }, large)],
-  'a regular expression of many states on a long text': [null, null, () => count({ _id: 'large', text: { $regex: '[ab]*a[ab]{400}c' } }, large)],
+  'a regular expression on many elements of one named document': [LIMIT, STEPS, () => count({ _id: 'large', list: { $regex: '^(a|aa)+\\1$' } }, large)],
+  'a regular expression of some states on a long text': [null, null, () => count({ _id: 'large', text: { $regex: '[ab]*a[ab]{40}c' } }, large)],
+  'a regular expression of many states on a long text': [LIMIT, STEPS, () => count({ _id: 'large', text: { $regex: '[ab]*a[ab]{4000}c' } }, large)],
+  'a look-ahead at each position': [LIMIT, STEPS, () => count({ _id: 'large', short: { $regex: LOOK_AHEAD } }, large)],
+  'a regular expression in an expression': [LIMIT, STEPS, () => count({ $expr: { $anyElementTrue: { $map: { input: '$list', in: { $regexMatch: { input: '$$this', regex: '^(a|aa)+\\1$' } } } } } }, large)],
+  'an update where a look-ahead does not match': [LIMIT, STEPS, () => changed({ _id: 'large', short: { $not: { $regex: LOOK_AHEAD } } }, { $set: { n: 1 } })],
+  'an update where no element matches': [LIMIT, STEPS, () => changed({ $nor: [{ list: { $regex: '^(a|aa)+\\1$' } }] }, { $set: { n: 1 } })],
+  // Planned without a look at the elements: it is the application on each replica that must be bounded.
+  'a pull by a reference': [LIMIT, STEPS, () => changed({ _id: 'large' }, { $pull: { list: { $regex: '^(a|aa)+\\1$' } } })],
+  'a pull by a look-ahead': [LIMIT, STEPS, () => changed({ _id: 'large' }, { $pull: { shorts: { $regex: LOOK_AHEAD } } })],
   'a huge $in': [INVALID, /\$in.*65536/, () => count({ n: { $in: upTo(400000, (n) => -n - 1) } })],
   'a huge $nin of texts': [INVALID, /\$nin.*65536/, () => count({ k: { $nin: upTo(400000, (n) => `z${n}`) } })],
   'the largest $in': [null, null, () => count({ n: { $in: upTo(65536, (n) => -n - 1) } })],
@@ -131,6 +147,10 @@ test('each hostile query ends in time with a result or a clear error, in bounded
       } else {
         assert.equal(refusal, null);
       }
+      // The group goes on at once.
+      const probed = Date.now();
+      await db().collection(large).doc('probe').set({ probed });
+      assert.ok(Date.now() - probed < PROBE_MS_MAX, `${Date.now() - probed} ms to a write`);
       const grown = memory('VmHWM').map((now, node) => now - before[node]);
       assert.ok(Math.max(...grown) < GROWTH_MIB_MAX, `${grown.map(Math.round)} MiB`);
     });
@@ -158,7 +178,8 @@ async function neighbour() {
 
 /** Some of the queries at the same time, so that a node has every kind of work. */
 const rounds = [
-  ['a regular expression that backtracks', 'a regular expression on many elements of one named document', 'a regular expression of many states on a long text'],
+  ['a regular expression that backtracks', 'a regular expression on many elements of one named document', 'a regular expression of some states on a long text'],
+  ['a pull by a reference', 'an update where no element matches', 'an update where a look-ahead does not match'],
   ['a huge $in', 'a wide $or', 'deep nesting of brackets', 'the largest $in'],
   ['a cartesian lookup', 'lookups in lookups', 'a lookup that scans for each document'],
   ['a giant group', 'groups in every facet', 'an unbounded $push'],

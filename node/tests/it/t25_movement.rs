@@ -179,7 +179,7 @@ async fn what_is_not_taken_is_told(cluster: &Cluster, folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t25_documents_move_in_and_out_once() {
-    let mut cluster = Cluster::start(3, 18_300);
+    let mut cluster = Cluster::start(3, 19_000);
     let folder = tempfile::tempdir().unwrap();
     an_import_survives(&mut cluster, folder.path()).await;
     a_dump_is_the_environment(&cluster, folder.path()).await;

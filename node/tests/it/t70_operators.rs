@@ -240,7 +240,7 @@ const MATRIX: &[(&[&str], bool, bool, bool)] = &[
 #[test]
 fn t70_operators_do_what_their_roles_allow_and_the_log_tells() {
     let stage = Stage {
-        cluster: Cluster::start(3, 18_900),
+        cluster: Cluster::start(3, 19_100),
         folder: tempfile::tempdir().unwrap(),
     };
     let operator = &stage.cluster.json["operator"];

@@ -15,6 +15,7 @@ use super::runs::{RunWriter, Runs};
 use super::stage::{Group, GroupKey};
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::Value;
+use crate::filter::WorkScope;
 use crate::limits::SPILL_RUN_BYTES_MIN;
 use crate::value::writer::Writer;
 use crate::value::{compare, encode_value, malformed};
@@ -160,6 +161,7 @@ fn key_of<'a>(key: &'a GroupKey, document: &'a RawDocument) -> Result<Value<'a>>
 
 impl Operator for Grouping<'_> {
     fn push(&mut self, document: &RawDocument, _: &mut Chain<'_, '_>) -> Result<Flow> {
+        let _shared = WorkScope::open();
         let spec = self.spec;
         let id = key_of(&spec.key, document)?;
         let id = id.get().unwrap_or(RawBsonRef::Null);

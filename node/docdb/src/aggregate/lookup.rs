@@ -19,7 +19,7 @@ use super::stage::{Lookup, LookupPipeline, Stage};
 use crate::catalog::Collection;
 use crate::error::Result;
 use crate::expr::{Bindings, Computed};
-use crate::filter::Filter;
+use crate::filter::{Filter, WorkScope};
 use crate::value::path::{Leaf, Visit, Walk};
 use crate::value::writer::Writer;
 use crate::value::{Path, encode_value, index_values};
@@ -111,9 +111,11 @@ impl<'p> LookingUp<'p> {
             Some(stages) => stages,
             None => {
                 let mut variables: Vec<(String, Computed)> = pipeline.outer.clone();
+                let shared = WorkScope::open();
                 for (name, expression) in &pipeline.definitions {
                     variables.push((name.clone(), expression.evaluate(document)?));
                 }
+                drop(shared);
                 let bindings = Bindings {
                     now_ms: self.engine.now_ms(),
                     variables: &variables,

@@ -6,6 +6,7 @@ use super::chain::{Chain, Flow, Operator};
 use super::shape::check_depth;
 use crate::error::{Error, ErrorCode, Result};
 use crate::expr::{Computed, Expression};
+use crate::filter::WorkScope;
 use crate::value::element::{ARRAY, DOCUMENT, elements};
 use crate::value::writer::{Writer, index_name};
 
@@ -104,9 +105,13 @@ fn descend(
 
 impl Operator for Redacting<'_> {
     fn push(&mut self, document: &RawDocument, next: &mut Chain<'_, '_>) -> Result<Flow> {
+        let shared = WorkScope::open();
         match judge(self.expression, document, document)? {
             Verdict::Prune => Ok(Flow::More),
-            Verdict::Keep => next.push(document),
+            Verdict::Keep => {
+                drop(shared);
+                next.push(document)
+            }
             Verdict::Descend => {
                 self.made.begin();
                 descend(
@@ -117,6 +122,7 @@ impl Operator for Redacting<'_> {
                     1,
                     &mut self.made,
                 )?;
+                drop(shared);
                 next.push(self.made.finish()?)
             }
         }

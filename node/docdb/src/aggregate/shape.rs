@@ -8,6 +8,7 @@ use bson::RawDocument;
 use super::chain::{Chain, Flow, Operator};
 use crate::error::{Error, Result};
 use crate::expr::Expression;
+use crate::filter::WorkScope;
 use crate::limits::NESTING_DEPTH_MAX;
 use crate::value::element::{ARRAY, DOCUMENT, Element, elements};
 use crate::value::writer::{Writer, index_name};
@@ -270,7 +271,10 @@ impl<'p> Shaping<'p> {
 impl Operator for Shaping<'_> {
     fn push(&mut self, document: &RawDocument, next: &mut Chain<'_, '_>) -> Result<Flow> {
         self.made.begin();
-        self.shape.apply(document, &mut self.made)?;
+        {
+            let _shared = WorkScope::open();
+            self.shape.apply(document, &mut self.made)?;
+        }
         next.push(self.made.finish()?)
     }
 }

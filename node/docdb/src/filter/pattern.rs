@@ -1,24 +1,59 @@
-//! Regular expressions of filters: PCRE or JavaScript syntax in, one bounded matcher out.
+//! Regular expressions of filters: PCRE or JavaScript syntax in, one matcher with counted steps out.
 //!
 //! Compiled once per filter. `\d`, `\w`, `\s` and `\b` are ASCII as in PCRE; a literal brace or
-//! bracket needs no escape as in JavaScript. Matching backtracks at most a fixed number of steps, so
-//! its outcome depends on nothing but pattern and text.
+//! bracket needs no escape as in JavaScript. A pattern without look-around and references runs on an engine of
+//! linear time, any other on a backtracking machine. Both are charged to the budget of the document or command at
+//! hand (`work`), so the outcome depends on nothing but patterns and texts.
 
-use std::fmt::Write as _;
+mod class;
+mod length;
+mod linear;
+mod machine;
+mod program;
+mod translate;
+mod work;
+
+#[cfg(test)]
+mod differential_test;
+#[cfg(test)]
+mod work_test;
+
+use std::sync::Arc;
 
 use bson::RawBsonRef;
-use fancy_regex::{Regex, RegexBuilder};
+use fancy_regex::Expr;
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::limits::{REGEX_BACKTRACK_STEPS_MAX, REGEX_COMPILED_BYTES_MAX, REGEX_PATTERN_BYTES_MAX};
+use crate::limits::{REGEX_FRAMES_MAX, REGEX_PATTERN_BYTES_MAX};
+use linear::Linear;
+use machine::Machine;
+use program::Program;
+
+pub(crate) use work::WorkScope;
 
 /// A compiled regular expression that remembers how it was written.
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
     pattern: Box<str>,
     flags: Flags,
-    regex: Regex,
+    matcher: Matcher,
 }
+
+#[derive(Debug, Clone)]
+enum Matcher {
+    Linear(Linear),
+    Backtracking(Arc<Program>),
+}
+
+/// What compiling takes, in steps of matching, beyond what depends on its size.
+const COMPILE_STEPS: u64 = 1000;
+/// For each byte of the pattern.
+const COMPILE_STEPS_PER_BYTE: u64 = 50;
+/// For each state or instruction.
+const COMPILE_STEPS_PER_STATE: u64 = 50;
+
+/// What setting up the backtracking machine takes.
+const MACHINE_STEPS: u64 = 24;
 
 /// The flags that have a meaning for a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +85,49 @@ impl Flags {
         }
         Ok(flags)
     }
+
+    /// The pattern with the flags that its parser knows.
+    fn prefix(self, pattern: &str) -> String {
+        let flags = [
+            (self.ignore_case, "(?i)"),
+            (self.multi_line, "(?m)"),
+            (self.dot_all, "(?s)"),
+        ];
+        let set = flags.iter().filter(|(is_set, _)| *is_set);
+        let mut out: String = set.map(|(_, flag)| *flag).collect();
+        out.push_str(pattern);
+        out
+    }
+}
+
+impl Matcher {
+    fn compile(pattern: &str) -> Result<Self> {
+        let refused = |why: &dyn std::fmt::Display| {
+            Error::invalid(format!("the regular expression cannot be compiled: {why}"))
+        };
+        let tree = Expr::parse_tree(pattern).map_err(|error| refused(&error))?;
+        match linear::hir_of(&tree.expr) {
+            Some(hir) => Ok(Self::Linear(
+                Linear::new(&hir).map_err(|error| refused(&error))?,
+            )),
+            None => match Program::new(&tree.expr) {
+                Ok(program) => Ok(Self::Backtracking(Arc::new(program))),
+                Err(refusal) => Err(refused(&refusal)),
+            },
+        }
+    }
+
+    /// The steps that compiling has taken.
+    fn compile_cost(&self, pattern: &str) -> u64 {
+        let size = match self {
+            Self::Linear(linear) => linear.size(),
+            Self::Backtracking(program) => program.instructions.len() as u64,
+        };
+        (pattern.len() as u64)
+            .saturating_mul(COMPILE_STEPS_PER_BYTE)
+            .saturating_add(size.saturating_mul(COMPILE_STEPS_PER_STATE))
+            .saturating_add(COMPILE_STEPS)
+    }
 }
 
 impl Pattern {
@@ -62,24 +140,18 @@ impl Pattern {
             )));
         }
         let flags = Flags::parse(flags)?;
-        let regex = RegexBuilder::new(&translate(pattern, flags.extended))
-            .case_insensitive(flags.ignore_case)
-            .multi_line(flags.multi_line)
-            .dot_matches_new_line(flags.dot_all)
-            .backtrack_limit(REGEX_BACKTRACK_STEPS_MAX)
-            .delegate_size_limit(REGEX_COMPILED_BYTES_MAX)
-            .delegate_dfa_size_limit(REGEX_COMPILED_BYTES_MAX)
-            .build()
-            .map_err(|error| {
-                Error::invalid(format!(
-                    "the regular expression cannot be compiled: {error}"
-                ))
-            })?;
-        Ok(Self {
+        let compiled = Self {
             pattern: pattern.into(),
             flags,
-            regex,
-        })
+            matcher: Matcher::compile(
+                &flags.prefix(&translate::translate(pattern, flags.extended)),
+            )?,
+        };
+        if work::spend(compiled.matcher.compile_cost(pattern)) {
+            Ok(compiled)
+        } else {
+            Err(compiled.exceeded())
+        }
     }
 
     /// A string that contains a match, or the same regular expression as a value.
@@ -95,15 +167,29 @@ impl Pattern {
 
     /// Whether `text` contains a match.
     pub(crate) fn matches_text(&self, text: &str) -> Result<bool> {
-        self.regex.is_match(text).map_err(|_| {
-            Error::new(
-                ErrorCode::ExceedBudget,
-                format!(
-                    "the regular expression '{}' takes more than {REGEX_BACKTRACK_STEPS_MAX} steps on one string; simplify it",
-                    self.pattern.chars().take(60).collect::<String>()
-                ),
-            )
-        })
+        match &self.matcher {
+            Matcher::Linear(linear) if work::spend(linear.cost(text)) => Ok(linear.is_match(text)),
+            Matcher::Linear(_) => Err(self.exceeded()),
+            Matcher::Backtracking(program) => {
+                let left = work::left();
+                let mut machine = Machine::new(program, text, left.saturating_sub(MACHINE_STEPS));
+                let found = machine.is_match();
+                work::spend(left - machine.steps_left());
+                found.map_err(|_| self.exceeded())
+            }
+        }
+    }
+
+    fn exceeded(&self) -> Error {
+        Error::new(
+            ErrorCode::ExceedBudget,
+            format!(
+                "the regular expressions take more than {} steps or {REGEX_FRAMES_MAX} open alternatives \
+                 on one document or in one write, at last '{}'; simplify it, begin it with '^', or use it on shorter texts",
+                work::max(),
+                self.pattern.chars().take(60).collect::<String>()
+            ),
+        )
     }
 
     /// The literal text that every matching string begins with; empty when there is none.
@@ -135,137 +221,4 @@ impl Pattern {
         }
         prefix
     }
-}
-
-/// Rewrites a pattern so that the matcher reads it as PCRE and JavaScript do.
-fn translate(pattern: &str, extended: bool) -> String {
-    let mut out = String::with_capacity(pattern.len() + 16);
-    let mut chars = pattern.chars().peekable();
-    // Position in a class: characters seen since its opening bracket.
-    let mut in_class: Option<usize> = None;
-    while let Some(next) = chars.next() {
-        match (next, in_class) {
-            ('\\', _) => {
-                translate_escape(chars.next(), &mut chars, in_class.is_some(), &mut out);
-                in_class = in_class.map(|seen| seen + 1);
-            }
-            ('[', None) => {
-                out.push('[');
-                if chars.next_if_eq(&'^').is_some() {
-                    out.push('^');
-                }
-                in_class = Some(0);
-            }
-            (']', Some(seen)) if seen > 0 => {
-                out.push(']');
-                in_class = None;
-            }
-            ('[', Some(_)) if chars.peek() == Some(&':') => {
-                out.push('[');
-                in_class = Some(1);
-                // A named class such as `[:alpha:]` is copied up to its own bracket.
-                for named in chars.by_ref() {
-                    out.push(named);
-                    if named == ']' {
-                        break;
-                    }
-                }
-            }
-            (special @ ('[' | ']' | '&' | '~' | ' ' | '#'), Some(seen)) => {
-                out.push('\\');
-                out.push(special);
-                in_class = Some(seen + 1);
-            }
-            (_, Some(seen)) => {
-                out.push(next);
-                in_class = Some(seen + 1);
-            }
-            ('#', None) if extended => {
-                for comment in chars.by_ref() {
-                    if comment == '\n' {
-                        break;
-                    }
-                }
-            }
-            (space, None) if extended && space.is_ascii_whitespace() => {}
-            ('{', None) if !is_quantifier(chars.clone()) => out.push_str("\\{"),
-            ('}', None) if !open_quantifier(&out) => out.push_str("\\}"),
-            (']', None) => out.push_str("\\]"),
-            (_, None) => out.push(next),
-        }
-    }
-    out
-}
-
-/// `\b` and `\B` between ASCII words; the compiler knows only Unicode words.
-const WORD_BOUNDARY: &str =
-    "(?:(?<=[0-9A-Za-z_])(?![0-9A-Za-z_])|(?<![0-9A-Za-z_])(?=[0-9A-Za-z_]))";
-const NO_WORD_BOUNDARY: &str =
-    "(?:(?<=[0-9A-Za-z_])(?=[0-9A-Za-z_])|(?<![0-9A-Za-z_])(?![0-9A-Za-z_]))";
-
-/// Whether `{` is followed by `n}`, `n,}` or `n,m}`.
-fn is_quantifier(rest: impl Iterator<Item = char>) -> bool {
-    let mut digits = 0;
-    let mut comma = false;
-    for next in rest {
-        match next {
-            '0'..='9' => digits += 1,
-            ',' if digits > 0 && !comma => comma = true,
-            '}' => return digits > 0,
-            _ => return false,
-        }
-    }
-    false
-}
-
-/// Whether `out` ends in an opened quantifier, property or group reference that a `}` closes.
-fn open_quantifier(out: &str) -> bool {
-    let tail = out.rfind('{').map(|at| (&out[..at], &out[at + 1..]));
-    tail.is_some_and(|(before, inside)| !before.ends_with('\\') && !inside.contains('}'))
-}
-
-fn translate_escape(
-    escaped: Option<char>,
-    chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    in_class: bool,
-    out: &mut String,
-) {
-    let Some(escaped) = escaped else {
-        out.push('\\');
-        return;
-    };
-    let (class, outside) = match escaped {
-        'd' => ("0-9", "[0-9]"),
-        'w' => ("0-9A-Za-z_", "[0-9A-Za-z_]"),
-        's' => (r"\t\n\x0b\x0c\r\x20", r"[\t\n\x0b\x0c\r\x20]"),
-        'D' => ("[^0-9]", "[^0-9]"),
-        'W' => ("[^0-9A-Za-z_]", "[^0-9A-Za-z_]"),
-        'S' => (r"[^\t\n\x0b\x0c\r\x20]", r"[^\t\n\x0b\x0c\r\x20]"),
-        'b' if in_class => (r"\x08", ""),
-        'b' => ("", WORD_BOUNDARY),
-        'B' if !in_class => ("", NO_WORD_BOUNDARY),
-        '/' => ("/", "/"),
-        '0' => (r"\x00", r"\x00"),
-        'u' => {
-            let digits: String = chars.clone().take(4).collect();
-            match u32::from_str_radix(&digits, 16) {
-                Ok(code) if digits.len() == 4 => {
-                    let _infallible = write!(out, "\\x{{{code:x}}}");
-                    chars.nth(3);
-                }
-                _ => out.push_str("\\u"),
-            }
-            return;
-        }
-        // Needless escapes of letters without a meaning are kept for the compiler to judge.
-        other => {
-            out.push('\\');
-            out.push(other);
-            if matches!(other, 'p' | 'P' | 'x' | 'k' | 'g') && chars.next_if_eq(&'{').is_some() {
-                out.push('{');
-            }
-            return;
-        }
-    };
-    out.push_str(if in_class { class } else { outside });
 }

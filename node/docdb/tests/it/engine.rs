@@ -13,6 +13,7 @@ mod t33_geo;
 mod t34_collections;
 mod t35_plans;
 mod t36_geo_near;
+mod t36_patterns;
 mod t40_changes;
 mod t50_stores;
 mod t60_replicas;

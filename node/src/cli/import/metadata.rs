@@ -298,7 +298,7 @@ mod tests {
         ] {
             assert!(left_out.contains(what), "{what}: {left_out}");
         }
-        assert_eq!(wanted.left_out.len(), 6);
+        assert_eq!(wanted.left_out.len(), 5);
     }
 
     #[test]
