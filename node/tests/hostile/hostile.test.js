@@ -140,7 +140,7 @@ test('each hostile query ends in time with a result or a clear error, in bounded
       assert.ok(took < ANSWER_MS_MAX, `${took} ms`);
       if (code && refusal && took >= REQUEST_MS_MAX && TIME.test(refusal.code)) {
         // A machine may be too slow to come to the limit that this query would meet.
-        assert.match(refusal.message, /time/);
+        assert.ok(/time/.test(refusal.message) || words.test(refusal.message), refusal.message);
       } else if (code) {
         assert.match(refusal?.code ?? 'a result', code, refusal?.message);
         assert.match(refusal.message, words);
