@@ -145,9 +145,16 @@ fn act_of(op: &Op, by_operator: bool) -> Option<Act> {
     Some(match op {
         Op::CreateCollection { collection } => Act::new("collection.create", collection),
         Op::DropCollection { collection } => Act::new("collection.drop", collection),
-        Op::CreateIndex { collection, index } => {
-            Act::new("index.create", format!("{collection}/{}", index.name))
+        Op::CreateIndex { collection, index }
+        | Op::CreateIndexWith {
+            collection, index, ..
+        } => Act::new("index.create", format!("{collection}/{}", index.name)),
+        Op::RenameCollection { collection, to } => {
+            Act::new("collection.rename", collection).with(to.clone())
         }
+        Op::SetValidator {
+            collection, level, ..
+        } => Act::new("collection.validator", collection).with(format!("{level:?}").to_lowercase()),
         Op::DropIndex { collection, name } => {
             Act::new("index.drop", format!("{collection}/{name}"))
         }
@@ -183,7 +190,7 @@ fn counted(act: Act, reply: &OpReply) -> Act {
 #[cfg(test)]
 mod tests {
     use bson::{RawDocumentBuf, rawdoc};
-    use yunbase_docdb::op::UpdateOp;
+    use yunbase_docdb::op::{IndexOptions, IndexSpec, UpdateOp, ValidationLevel};
 
     use super::*;
 
@@ -214,6 +221,36 @@ mod tests {
             assert_eq!(action(op, false), by_key, "{op:?}");
             assert_eq!(action(op, true), by_operator, "{op:?}");
         }
+        let rename = Op::RenameCollection {
+            collection: "c".into(),
+            to: "d".into(),
+        };
+        let act = act_of(&rename, false).expect("wanted");
+        assert_eq!(
+            (act.action, act.detail.as_str()),
+            ("collection.rename", "d")
+        );
+        let validator = Op::SetValidator {
+            collection: "c".into(),
+            schema: RawDocumentBuf::new(),
+            level: ValidationLevel::Warn,
+        };
+        let act = act_of(&validator, false).expect("wanted");
+        assert_eq!(
+            (act.action, act.detail.as_str()),
+            ("collection.validator", "warn")
+        );
+        let index = Op::CreateIndexWith {
+            collection: "c".into(),
+            index: IndexSpec {
+                name: "i".into(),
+                fields: Vec::new(),
+                unique: false,
+            },
+            options: IndexOptions::default(),
+        };
+        let act = act_of(&index, false).expect("wanted");
+        assert_eq!((act.action, act.target.as_str()), ("index.create", "c/i"));
         let set = Op::SetAccess {
             collection: "c".into(),
             access: rawdoc! { "mode": "CUSTOM", "rule": { "read": "doc.secret == 'x'" } },
