@@ -1,6 +1,6 @@
 'use strict';
 // Queries that are meant to bring the service down: each ends in bounded time with a result or a clear error, the nodes' memory stays
-// bounded, and another client of the same environment hardly notices.
+// bounded, and another client of the same environment is still served soon.
 
 const test = require('node:test');
 const assert = require('node:assert/strict');
@@ -19,7 +19,10 @@ const REQUEST_MS_MAX = Number(process.env.YUNBASE_REQUEST_TIMEOUT_MS || 12000);
 const ANSWER_MS_MAX = REQUEST_MS_MAX + 5000;
 /** How much more memory a node may hold at its worst: the 100 MiB of an aggregation, a body, an answer, and what the allocator keeps. */
 const GROWTH_MIB_MAX = 300;
-/** The 99th percentile of another client may triple, or come to this: all nodes and clients share the few cores of one machine here. */
+/**
+ * The 99th percentile of another client may triple, or come to this: all nodes and clients share the few cores of one machine here. With
+ * nothing else to do that percentile is so small that two cores do not keep it within three times: see BENCHMARKS.md.
+ */
 const SLOWDOWN = 3;
 const P99_MS_FLOOR = 75;
 /** Longest time to a write after a query: no replica is still busy applying it. */
@@ -186,7 +189,7 @@ const rounds = [
   ['a giant sort', 'unwinding into billions', 'ranges in ranges'],
 ];
 
-test('meanwhile another client waits at most three times as long', async (context) => {
+test('meanwhile another client waits at most three times as long, or 75 ms', async (context) => {
   const other = await neighbour();
   try {
     const usual = await other.watch(2 * ROUND_MS);
