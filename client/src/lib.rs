@@ -52,6 +52,8 @@
 //! | `collection`, `find`, `aggregate`, `catalog`, `filter`, `update`, `wire` | the typed face |
 //! | `testing` | a stand-in server and a starter of real ones, for tests |
 
+#![forbid(unsafe_code)]
+
 mod aggregate;
 pub mod auth;
 mod builder;

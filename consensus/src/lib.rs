@@ -25,6 +25,8 @@
 //! * A peer of another cluster, or one mistaken for another node, is refused before it is heard.
 //! * No type of openraft appears in this interface.
 
+#![forbid(unsafe_code)]
+
 mod blocking_thread;
 mod codec;
 mod commit_hold;

@@ -19,10 +19,10 @@ use yunbase_docdb::op::{Op, OpReply};
 use yunbase_docdb::{Budget, Database, Step, WritePlan, limits};
 
 use crate::call::{Failure, ReadLevel, Retry, SessionSequence};
+use crate::scan_threads::{ScanError, ScanThreads};
 use crate::spill::SpillFolder;
 
-/// Queries that scan run beside each other at most this many a group, on threads of their own, so that they
-/// cannot starve point reads and writes of the machine.
+/// Queries that scan run beside each other at most this many a group.
 const SCANS_MAX: usize = 4;
 
 /// Pause between attempts at a barrier while there is no leader; a new one cuts it short.
@@ -58,17 +58,21 @@ pub struct GroupRuntime {
     leadership: watch::Receiver<Leadership>,
     applied: watch::Receiver<u64>,
     scans: Arc<Semaphore>,
+    /// One at a time.
+    pattern_writes: Semaphore,
+    scan_threads: ScanThreads,
     spill: SpillFolder,
     now_ms: fn() -> i64,
 }
 
 impl GroupRuntime {
-    /// Puts group and database together; `applied` changes with the database, large queries use `spill`, and `now_ms` is what
-    /// commands are stamped with.
+    /// Puts group and database together; `applied` changes with the database, large queries use `scan_threads` and `spill`, and
+    /// `now_ms` is what commands are stamped with.
     pub fn new(
         group: Group,
         database: Arc<Database>,
         applied: watch::Receiver<u64>,
+        scan_threads: ScanThreads,
         spill: SpillFolder,
         now_ms: fn() -> i64,
     ) -> Arc<Self> {
@@ -79,6 +83,8 @@ impl GroupRuntime {
             leadership,
             applied,
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
+            pattern_writes: Semaphore::new(1),
+            scan_threads,
             spill,
             now_ms,
         })
@@ -107,6 +113,11 @@ impl GroupRuntime {
     /// Unanswered writes that a session may have.
     pub fn session_window(&self) -> u32 {
         u32::from(limits::SESSION_WINDOW)
+    }
+
+    /// Where reads run that may take long.
+    pub fn scan_threads(&self) -> &ScanThreads {
+        &self.scan_threads
     }
 
     /// Changes whenever the database has applied or restored something.
@@ -196,20 +207,16 @@ impl GroupRuntime {
             return Attempt::Done(Err(stopped(self.id())));
         };
         let (database, env) = (self.database.clone(), env.to_owned());
-        let spill = self.spill.clone();
-        let scan = tokio::task::spawn_blocking(move || {
+        let (spill, threads) = (self.spill.clone(), self.scan_threads.clone());
+        let scan = self.scan_threads.run(move || {
             let _permit = permit;
-            let expired = || Instant::now() >= deadline;
+            let expired = || threads.is_stopping() || Instant::now() >= deadline;
             let budget = Budget::new(&expired).with_spill(&spill);
             database.read(&env, &op, &budget, now_ms)
         });
         Attempt::Done(match scan.await {
             Ok(outcome) => outcome.map_err(Failure::from),
-            Err(_) => Err(Failure::new(
-                "SYS_ERR",
-                "the query broke off; its cause is in this node's log",
-                Retry::Never,
-            )),
+            Err(error) => Err(error.into()),
         })
     }
 
@@ -233,7 +240,12 @@ impl GroupRuntime {
             session: request.session.session,
             sequence: request.session.sequence,
         };
-        let cheap = is_cheap(&request.op);
+        let plan = match WritePlan::new(&request.env, request.op, Some(session)) {
+            Ok(plan) => plan,
+            Err(error) => return Attempt::Done(Err(error.into())),
+        };
+        let (cheap, has_patterns) = (!plan.looks_up(), plan.has_patterns());
+        let mut plan = Some(plan);
         if !cheap {
             // The plan looks documents up here, so this replica must be as new as a read would demand.
             let late = tokio::time::Instant::from_std(request.deadline);
@@ -241,10 +253,6 @@ impl GroupRuntime {
                 return self.no_barrier(error);
             }
         }
-        let mut plan = match WritePlan::new(&request.env, request.op, Some(session)) {
-            Ok(plan) => Some(plan),
-            Err(error) => return Attempt::Done(Err(error.into())),
-        };
         loop {
             let step = match self.next_step(&mut plan, cheap, request.deadline).await {
                 Ok(step) => step,
@@ -254,7 +262,14 @@ impl GroupRuntime {
                 Step::Done(reply) => return Attempt::Done(Ok(reply)),
                 Step::Propose(command) => command,
             };
-            let reply = match self.propose(command.into(), request.deadline).await {
+            // Those of others find at most one of these before them in the log.
+            let turn = match has_patterns {
+                true => self.pattern_writes.acquire().await.ok(),
+                false => None,
+            };
+            let proposed = self.propose(command.into(), request.deadline).await;
+            drop(turn);
+            let reply = match proposed {
                 Attempt::Done(Ok(reply)) => reply,
                 Attempt::Done(Err(failure)) => return Attempt::Done(Err(failure)),
                 Attempt::NotLeader(leader) => return Attempt::NotLeader(leader),
@@ -273,15 +288,8 @@ impl GroupRuntime {
         cheap: bool,
         deadline: Instant,
     ) -> Result<Step, Failure> {
-        let lost = || {
-            Failure::new(
-                "SYS_ERR",
-                "the write broke off; its cause is in this node's log",
-                Retry::Never,
-            )
-        };
         let now_ms = (self.now_ms)();
-        let mut moved = plan.take().ok_or_else(lost)?;
+        let mut moved = plan.take().ok_or(ScanError::Broken)?;
         if cheap {
             let step = moved
                 .next(&self.database, now_ms, &|| false)
@@ -292,13 +300,14 @@ impl GroupRuntime {
         let Ok(permit) = self.scans.clone().acquire_owned().await else {
             return Err(stopped(self.id()));
         };
-        let database = self.database.clone();
-        let scan = tokio::task::spawn_blocking(move || {
+        let (database, threads) = (self.database.clone(), self.scan_threads.clone());
+        let scan = self.scan_threads.run(move || {
             let _permit = permit;
-            let step = moved.next(&database, now_ms, &|| Instant::now() >= deadline);
+            let expired = || threads.is_stopping() || Instant::now() >= deadline;
+            let step = moved.next(&database, now_ms, &expired);
             (moved, step)
         });
-        let (moved, step) = scan.await.map_err(|_| lost())?;
+        let (moved, step) = scan.await?;
         *plan = Some(moved);
         step.map_err(Failure::from)
     }
@@ -350,33 +359,14 @@ impl GroupRuntime {
     }
 }
 
-/// Whether an operation touches so little that it may run on the threads that serve everybody: everything that
-/// names its documents by `_id`, and inserts.
+/// Whether a read touches so little that it may run on the threads that serve everybody: it names its document by `_id`.
 fn is_cheap(op: &Op) -> bool {
     match op {
         Op::Find { find, .. } => names_one(&find.filter),
         Op::Count { filter, .. } => names_one(filter),
-        Op::Update { update, .. } => names_one(&update.filter),
-        Op::Remove { filter, .. } => names_one(filter),
-        Op::Insert { .. }
-        | Op::CreateCollection { .. }
-        | Op::DropCollection { .. }
-        | Op::CreateIndex { .. }
-        | Op::CreateIndexWith { .. }
-        | Op::SetValidator { .. }
-        | Op::RenameCollection { .. }
-        | Op::DropIndex { .. }
-        | Op::Commit(_)
-        | Op::SetAccess { .. }
-        | Op::GetAccess { .. } => true,
+        Op::GetAccess { .. } => true,
         Op::Guarded { op, .. } | Op::Positioned(op) => is_cheap(op),
-        // The leader looks at the changes since its queries.
-        Op::CommitChecked(checked) => checked.queries.is_empty(),
-        Op::ListCollections
-        | Op::ListIndexes { .. }
-        | Op::Explain(_)
-        | Op::Aggregate { .. }
-        | Op::GuardedJoin { .. } => false,
+        _ => false,
     }
 }
 
@@ -425,6 +415,15 @@ fn is_quick(filter: &RawDocument, depth: usize) -> bool {
                 _ => true,
             }
     })
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Broken => Self::new("SYS_ERR", error.to_string(), Retry::Never),
+            ScanError::NoThread => overloaded(&error.to_string()),
+        }
+    }
 }
 
 fn overloaded(reason: &str) -> Failure {

@@ -14,7 +14,8 @@
 //! | `data_service` | the door for gRPC: documents |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
-//! | `group_runtime`, `state_bridge`, `spill` | one group: the database over its Raft group; temporary files of its queries |
+//! | `group_runtime`, `state_bridge` | one group: the database over its Raft group |
+//! | `scan_threads`, `spill`, `priority` | where long queries run: their threads, their temporary files; who goes first |
 //! | `transactions` | open transactions: what each has read and written |
 //! | `rules` | what end users may do: access rules to guarded operations |
 //! | `surface` | the ports |
@@ -48,9 +49,11 @@ pub mod metrics;
 pub mod multiplex;
 pub mod node;
 pub mod operators;
+mod priority;
 pub mod realtime;
 pub mod router;
 pub mod rules;
+pub mod scan_threads;
 pub mod sessions;
 pub mod spill;
 pub mod state_bridge;

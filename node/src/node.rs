@@ -43,6 +43,7 @@ use crate::peer_proto::forward_server;
 use crate::peer_proto::membership_server;
 use crate::realtime;
 use crate::router::{Router, RouterHandle};
+use crate::scan_threads::ScanThreads;
 use crate::spill::SpillFolder;
 use crate::state_bridge::DatabaseState;
 use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
@@ -68,6 +69,7 @@ pub struct Node {
     failure: watch::Receiver<Option<String>>,
     http: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
+    scan_threads: ScanThreads,
     drain_timeout: Duration,
     _lock: DirLock,
 }
@@ -196,8 +198,17 @@ impl Node {
             }
         }));
 
+        let scan_threads = ScanThreads::new();
         open_groups(
-            &config, &data, &identity, &host, &router, &map, &mut tasks, &stopping,
+            &config,
+            &data,
+            &identity,
+            &host,
+            &router,
+            &map,
+            &scan_threads,
+            &mut tasks,
+            &stopping,
         )
         .await?;
         found_groups(&config, &data, &identity, &router).await?;
@@ -254,6 +265,7 @@ impl Node {
             keys.clone(),
             seal,
             watch_limits,
+            scan_threads.clone(),
             stopping.clone(),
         );
         let data_service = DataService::new(
@@ -299,6 +311,7 @@ impl Node {
             auth: Some(auth.clone()),
             operators: Some(operators.clone()),
             tickets,
+            large_requests: Arc::new(gateway::LargeRequests::start()?),
             clock: Arc::new(gateway::SystemClock),
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
@@ -349,6 +362,7 @@ impl Node {
             failure,
             http,
             tasks,
+            scan_threads,
             drain_timeout: config.drain_timeout,
             _lock: lock,
         })
@@ -373,6 +387,7 @@ impl Node {
         {
             tracing::info!("requests were cut off at the end of the drain time");
         }
+        self.scan_threads.stop();
         if let Err(error) = self.host.shutdown().await {
             tracing::warn!(%error, "stop consensus");
         }
@@ -468,6 +483,7 @@ async fn open_groups(
     host: &Host,
     router: &Arc<Router>,
     map: &SharedMap,
+    scan_threads: &ScanThreads,
     tasks: &mut Vec<JoinHandle<()>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
@@ -495,6 +511,7 @@ async fn open_groups(
             group,
             database.clone(),
             applied.clone(),
+            scan_threads.clone(),
             spill.clone(),
             now_ms,
         ));

@@ -86,7 +86,7 @@ pub(crate) fn explain(snapshot: &Snapshot<'_>, request: &Request<'_>) -> Result<
 }
 
 fn run(snapshot: &Snapshot<'_>, request: &Request<'_>, sink: &mut dyn Sink) -> Result<Ran> {
-    let mut stages = parsed(request, snapshot.now_ms)?;
+    let mut stages = parsed(request.pipeline, snapshot.now_ms)?;
     if snapshot.budget.optimize {
         optimize::optimize(&mut stages);
     }
@@ -96,12 +96,17 @@ fn run(snapshot: &Snapshot<'_>, request: &Request<'_>, sink: &mut dyn Sink) -> R
     engine.run_explained(collection, &stages, Some(visible), sink)
 }
 
-fn parsed(request: &Request<'_>, now_ms: i64) -> Result<Vec<Stage>> {
+/// Refuses a pipeline that is wrong whatever the database holds.
+pub(crate) fn check(pipeline: &[RawDocumentBuf], now_ms: i64) -> Result<()> {
+    parsed(pipeline, now_ms).map(drop)
+}
+
+fn parsed(pipeline: &[RawDocumentBuf], now_ms: i64) -> Result<Vec<Stage>> {
     let bindings = Bindings {
         now_ms,
         ..Bindings::default()
     };
-    parse::Parser::new(bindings).pipeline(request.pipeline)
+    parse::Parser::new(bindings).pipeline(pipeline)
 }
 
 /// The result. There is no way to continue one, so one that does not fit is refused.

@@ -54,11 +54,11 @@ pub(crate) fn command(
     payload: &[u8],
 ) -> StorageResult<Vec<u8>> {
     draft.savepoint();
-    let _shared = WorkScope::of_command();
     let command = match Command::decode(payload) {
         Ok(command) => command,
         Err(error) => return Ok(encode_reply(&Err(error))),
     };
+    let _shared = WorkScope::of_command(command.op.whole_documents());
     state.tick(command.now_ms);
     let mut progress = StepProgress::default();
     if let Some(request) = command.session {

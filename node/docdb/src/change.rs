@@ -36,10 +36,10 @@ impl<'a> Held<'a> {
 }
 
 /// A target with its parts parsed.
-struct Parsed<'a> {
+pub(crate) struct Parsed<'a> {
     target: &'a Target,
     /// What the request asks for and may see.
-    filter: Filter,
+    pub(crate) filter: Filter,
     update: Option<Update>,
     held: Option<Held<'a>>,
 }
@@ -51,7 +51,7 @@ struct Changed {
 }
 
 impl<'a> Parsed<'a> {
-    fn new(target: &'a Target, guard: Option<&'a Guard>, now_ms: i64) -> Result<Self> {
+    pub(crate) fn new(target: &'a Target, guard: Option<&'a Guard>, now_ms: i64) -> Result<Self> {
         let update = match &target.change {
             Change::Update(update) => Some(Update::parse(update, &UpdateContext { now_ms })?),
             Change::Replace(_) | Change::Remove => None,
@@ -70,7 +70,11 @@ impl<'a> Parsed<'a> {
     }
 
     /// The document after the change; `None`: unchanged.
-    fn after(&self, before: &RawDocument, inserting: bool) -> Result<Option<RawDocumentBuf>> {
+    pub(crate) fn after(
+        &self,
+        before: &RawDocument,
+        inserting: bool,
+    ) -> Result<Option<RawDocumentBuf>> {
         match (&self.target.change, &self.update) {
             (Change::Replace(document), _) => {
                 let mut after = replace(Some(before), document)?;

@@ -135,6 +135,17 @@ impl WriteOp {
             op => (op, None),
         }
     }
+
+    /// How many documents it carries as they shall be.
+    pub(crate) fn whole_documents(&self) -> usize {
+        match self {
+            Self::Guarded { op, .. } => op.whole_documents(),
+            Self::Insert { documents, .. } => documents.len(),
+            Self::Commit(transaction) => transaction.writes.len(),
+            Self::CommitChecked(checked) => checked.transaction.writes.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What happens to a document that a write found.

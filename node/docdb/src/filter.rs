@@ -46,6 +46,13 @@ pub struct FilterContext {
     pub now_ms: i64,
 }
 
+/// Holds all regular expressions tried in `work` together to what a write may cost: for whoever works in passing, on
+/// threads that serve others, or must keep up with all writes.
+pub fn within_write_budget<T>(work: impl FnOnce() -> T) -> T {
+    let _shared = WorkScope::of_command(0);
+    work()
+}
+
 /// A parsed filter.
 #[derive(Debug, Clone)]
 pub struct Filter {

@@ -19,11 +19,11 @@
 //! |---|---|
 //! | the seam to callers | `op`, `error`, `limits`, `raw_bson` |
 //! | opening, applying, reading | `database`, `point_read`, `read`, `statistics` |
-//! | writes: on the leader, in the log, on every replica | `write_plan`, `command`, `apply`, `change`, `write`, `validator`, `draft` |
+//! | writes: on the leader, in the log, on every replica | `write_plan`, `rehearsal`, `command`, `apply`, `change`, `write`, `validator`, `draft` |
 //! | what requests of end users are held to | `guard` |
 //! | what exists, what is remembered | `catalog`, `state`, `session`, `change_log` |
 //! | indexes | `index_options`, `index_entries`, `index_build`, `expiry` |
-//! | queries | `query`, `planner`, `executor`, `near_scan`, `explain` |
+//! | queries | `query`, `query_check`, `planner`, `executor`, `near_scan`, `explain` |
 //! | aggregation | `aggregate`, `spill` |
 //! | the query language | `value`, `filter`, `update`, `projection`, `sort`, `expr` |
 //! | places on the earth | `geo` |
@@ -42,6 +42,8 @@
 //! * A transaction is committed only while every document and query that it read would be read the same: strictly
 //!   serializable within the group ([`transaction`]).
 //! * Nothing that comes from outside panics; every buffer, result, queue and step has a limit in [`limits`].
+
+#![forbid(unsafe_code)]
 
 mod aggregate;
 mod apply;
@@ -73,8 +75,10 @@ mod planner;
 mod point_read;
 pub mod projection;
 mod query;
+mod query_check;
 pub mod raw_bson;
 mod read;
+mod rehearsal;
 pub mod rocks;
 pub mod rocks_options;
 mod session;

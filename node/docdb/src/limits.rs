@@ -25,9 +25,13 @@ pub const REGEX_PATTERN_BYTES_MAX: usize = 32_764;
 /// pattern at worst, exact steps of a pattern that backtracks. Some 0.6 s at worst.
 pub const REGEX_WORK_MAX: u64 = 1 << 27;
 
-/// The same in one applied command, which holds up its group: some 20 ms. A write to many documents goes on in the
+/// The same in one applied command, which holds up its group: some 3 ms. A write to many documents goes on in the
 /// next command.
-pub const REGEX_WRITE_WORK_MAX: u64 = 1 << 22;
+pub const REGEX_WRITE_WORK_MAX: u64 = 1 << 19;
+
+/// What each document that a command carries whole adds to that, for the patterns of its collection's schema, which are
+/// the owner's and not the caller's: enough for ten of fifty states on fields of ten letters.
+pub const REGEX_WORK_PER_WHOLE_DOCUMENT: u64 = 1 << 12;
 
 /// Alternatives and positions that a regular expression which backtracks may hold open at once, of 32 bytes each.
 pub const REGEX_FRAMES_MAX: usize = 1 << 20;

@@ -32,6 +32,7 @@ use crate::op::{Op, OpReply};
 use crate::planner::{self, Access};
 use crate::query::{Budget, Query, parse_filter};
 use crate::read::Snapshot;
+use crate::rehearsal::{has_patterns, rehearse};
 use crate::session::{self, Seen};
 use crate::sort::Sort;
 use crate::transaction::{self, CheckedTransaction};
@@ -63,6 +64,8 @@ pub struct WritePlan {
 enum Work {
     /// One command, the same whatever is stored.
     Direct(Box<WriteOp>),
+    /// The same, but its patterns are tried before it is proposed.
+    Tried(WriteOne),
     /// At most one document, to be found.
     One {
         target: Target,
@@ -118,6 +121,24 @@ impl WritePlan {
         })
     }
 
+    /// Whether `next` looks documents up, which takes time and a view as new as a linearizable read's.
+    pub fn looks_up(&self) -> bool {
+        match &self.work {
+            Work::Direct(_) => false,
+            Work::Commit(checked) => !checked.queries.is_empty(),
+            Work::Tried(_) | Work::One { .. } | Work::Many { .. } => true,
+        }
+    }
+
+    /// Whether applying it tries patterns on documents, which takes a while on each replica.
+    pub fn has_patterns(&self) -> bool {
+        match &self.work {
+            Work::Direct(_) | Work::Commit(_) => false,
+            Work::Tried(_) => true,
+            Work::One { target, .. } | Work::Many { target, .. } => has_patterns(target),
+        }
+    }
+
     /// What to do next. `now_ms` is stamped into the command; `expired` says whether the caller has
     /// stopped waiting.
     pub fn next(
@@ -134,6 +155,16 @@ impl WritePlan {
         let budget = Budget::new(expired);
         let op = match &mut self.work {
             Work::Direct(op) => WriteOp::clone(op),
+            Work::Tried(one) => {
+                database.with_snapshot(&budget, now_ms, |snapshot| {
+                    if let Seen::Finished(_) = seen(snapshot, session)? {
+                        return Ok(());
+                    }
+                    let collection = snapshot.catalog.require(env, &one.target.collection)?;
+                    rehearse(snapshot, collection, (&one.target, guard), &one.candidates)
+                })?;
+                WriteOp::WriteOne(one.clone())
+            }
             Work::One {
                 target,
                 sort,
@@ -350,7 +381,10 @@ fn found_work(
             complete: true,
             return_document,
         };
-        return Ok(Work::Direct(Box::new(WriteOp::WriteOne(one))));
+        return Ok(match has_patterns(&one.target) {
+            true => Work::Tried(one),
+            false => Work::Direct(Box::new(WriteOp::WriteOne(one))),
+        });
     }
     if multi {
         return Ok(Work::Many {
@@ -418,6 +452,9 @@ fn find_candidates(
     let choice = snapshot.choose(collection, &query)?;
     let scan = snapshot.scan(collection, &choice.best, &query);
     let (ids, _) = executor::ids(scan, &query, CANDIDATES_MAX as u64)?;
+    if has_patterns(held.0) {
+        rehearse(snapshot, collection, held, &ids)?;
+    }
     Ok(ids.into_iter().map(ByteBuf::from).collect())
 }
 
@@ -449,6 +486,11 @@ fn plan_step(
         }
     }
     let (ids, is_last) = next_ids(snapshot, env, held, progress)?;
+    if has_patterns(target) {
+        // One that is not the first ends the step before itself.
+        let collection = snapshot.catalog.require(env, &target.collection)?;
+        rehearse(snapshot, collection, held, ids.get(..1).unwrap_or_default())?;
+    }
     progress.planned_to = ids.last().cloned().unwrap_or_default();
     Ok(step(target, progress, ids, is_last))
 }

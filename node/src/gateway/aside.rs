@@ -1,14 +1,11 @@
 //! Work on many bytes, without the requests of others behind it.
 //!
-//! The threads of the doors are few, and whatever reads a large body or writes a large answer holds one for many times as
-//! long as a small request takes in all. The runtime moves the other tasks of such a thread to another meanwhile.
-
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+//! The threads of the doors are few, and whatever writes a large answer holds one for many times as long as a small request
+//! takes in all. The runtime moves the other tasks of such a thread to another meanwhile.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// From here on bytes are work for aside; reading them as JSON takes about a millisecond.
+/// From here on bytes are work for aside; writing them as JSON takes about a millisecond.
 const BYTES_MIN: usize = 64 << 10;
 
 /// Does `work` on so many bytes.
@@ -19,10 +16,4 @@ pub(super) fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     } else {
         work()
     }
-}
-
-/// The outcome of `work`, each step of which may be work on so many bytes. No thread is held while it waits.
-pub(super) async fn stepping_aside<F: Future>(bytes: usize, work: F) -> F::Output {
-    let mut work = pin!(work);
-    poll_fn(|context| aside(bytes, || work.as_mut().poll(context))).await
 }

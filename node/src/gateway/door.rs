@@ -13,8 +13,9 @@ use axum::http::request::Parts;
 use futures::FutureExt;
 use tokio::sync::Semaphore;
 
-use super::aside::stepping_aside;
+use super::body::HeldBody;
 use super::envelope::{self, Answer};
+use super::large::LARGE_BODY_BYTES;
 use super::{GatewayState, admin, body, codes, head, rest, web};
 use crate::call::{Failure, Retry};
 
@@ -49,6 +50,14 @@ impl Trace {
     }
 }
 
+/// A request without its body.
+struct Head {
+    protocol: Protocol,
+    parts: Parts,
+    request_id: String,
+    deadline: Instant,
+}
+
 /// The gateway's state with its permits.
 pub(super) struct Door {
     state: GatewayState,
@@ -65,49 +74,70 @@ impl Door {
         }
     }
 
-    async fn serve(&self, protocol: Protocol, request: Request) -> Response<Body> {
+    async fn serve(self: Arc<Self>, protocol: Protocol, request: Request) -> Response<Body> {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
         let request_id = head::request_id(&parts, self.state.limits.request_id_bytes_max);
+        let head = Arc::new(Head {
+            protocol,
+            parts,
+            request_id,
+            deadline: began + self.state.limits.request_deadline,
+        });
         let mut trace = Trace::default();
-        let outcome = Box::pin(self.answer(protocol, &parts, body, &request_id, &mut trace)).await;
-        log(&outcome, &request_id, &trace, began);
+        let outcome = Box::pin(self.answer(&head, body, &mut trace)).await;
+        log(&outcome, &head.request_id, &trace, began);
         match protocol {
             Protocol::Admin | Protocol::Web => {
-                envelope::respond(&outcome, &request_id, &parts.headers)
+                envelope::respond(&outcome, &head.request_id, &head.parts.headers)
             }
-            Protocol::Rest => rest::respond(outcome, &request_id),
+            Protocol::Rest => rest::respond(outcome, &head.request_id),
         }
     }
 
+    /// Carries out a request: here, or aside when its body is large.
     async fn carry_out(
-        &self,
-        protocol: Protocol,
-        parts: &Parts,
-        body: &[u8],
-        request_id: &str,
-        deadline: Instant,
+        self: &Arc<Self>,
+        head: &Arc<Head>,
+        body: &Arc<HeldBody>,
         trace: &mut Trace,
     ) -> Result<Answer, Failure> {
-        let state = &self.state;
-        match protocol {
-            Protocol::Admin => admin::answer(state, parts, body, request_id, deadline, trace).await,
-            Protocol::Web => web::answer(state, parts, body, request_id, deadline, trace).await,
-            Protocol::Rest => rest::answer(state, parts, body, request_id, deadline, trace).await,
+        if body.bytes.len() < LARGE_BODY_BYTES {
+            return self.carry_out_here(head, &body.bytes, trace).await;
+        }
+        let (door, head, body) = (self.clone(), head.clone(), body.clone());
+        let aside = self.state.large_requests.run(async move {
+            let mut trace = Trace::default();
+            let outcome = door.carry_out_here(&head, &body.bytes, &mut trace).await;
+            (outcome, trace)
+        });
+        let (outcome, seen) = aside.await?;
+        *trace = seen;
+        outcome
+    }
+
+    async fn carry_out_here(
+        &self,
+        head: &Head,
+        body: &[u8],
+        trace: &mut Trace,
+    ) -> Result<Answer, Failure> {
+        let (state, parts, id) = (&self.state, &head.parts, head.request_id.as_str());
+        match head.protocol {
+            Protocol::Admin => admin::answer(state, parts, body, id, head.deadline, trace).await,
+            Protocol::Web => web::answer(state, parts, body, id, head.deadline, trace).await,
+            Protocol::Rest => rest::answer(state, parts, body, id, head.deadline, trace).await,
         }
     }
 
     /// Carries out one request within its permits and its time.
     async fn answer(
-        &self,
-        protocol: Protocol,
-        parts: &Parts,
+        self: &Arc<Self>,
+        head: &Arc<Head>,
         body: Body,
-        request_id: &str,
         trace: &mut Trace,
     ) -> Result<Answer, Failure> {
         let limits = &self.state.limits;
-        let began = Instant::now();
         let Ok(_permit) = self.requests.try_acquire() else {
             let message = "the server works on as many requests as it may: try again shortly";
             return Err(Failure::new(
@@ -116,27 +146,23 @@ impl Door {
                 Retry::Safe,
             ));
         };
-        let deadline = began + limits.request_deadline;
         let work = async {
-            let held = body::read(body, limits, &self.body_memory).await?;
-            let (state, body) = (&self.state, &held.bytes);
-            let carried_out = self.carry_out(protocol, parts, body, request_id, deadline, trace);
-            match stepping_aside(body.len(), carried_out).await {
+            let body = Arc::new(body::read(body, limits, &self.body_memory).await?);
+            match self.carry_out(head, &body, trace).await {
                 // Perhaps it was made on another node a moment ago. Nothing has happened yet.
                 Err(failure) if failure.code == codes::INVALID_ENV => {
-                    state.keys.catch_up(deadline).await;
-                    let again = self.carry_out(protocol, parts, body, request_id, deadline, trace);
-                    stepping_aside(body.len(), again).await
+                    self.state.keys.catch_up(head.deadline).await;
+                    self.carry_out(head, &body, trace).await
                 }
                 outcome => outcome,
             }
         };
         let guarded = AssertUnwindSafe(work).catch_unwind();
-        match tokio::time::timeout_at((deadline + limits.request_deadline_grace).into(), guarded)
-            .await
-        {
+        let given_up = head.deadline + limits.request_deadline_grace;
+        match tokio::time::timeout_at(given_up.into(), guarded).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => {
+                let request_id = head.request_id.as_str();
                 tracing::error!(request_id, "a request panicked");
                 let message = format!("the server failed: report the request id {request_id}");
                 Err(Failure::new(codes::SYS_ERR, message, Retry::SameSequence))

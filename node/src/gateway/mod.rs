@@ -37,6 +37,7 @@ mod envelope;
 mod environment;
 mod head;
 mod ids;
+mod large;
 mod limits;
 mod operator;
 mod params;
@@ -53,6 +54,7 @@ use axum::routing::{any, post};
 
 pub use clock::{Clock, SystemClock};
 pub(crate) use ids::{adopt_request_id, document_id, request_id};
+pub use large::LargeRequests;
 pub use limits::Limits;
 
 use crate::auth::Auth;
@@ -78,6 +80,8 @@ pub struct GatewayState {
     pub transactions: Arc<dyn Transact>,
     /// Gives out tickets for sockets.
     pub tickets: Tickets,
+    /// Where requests with a large body run.
+    pub large_requests: Arc<LargeRequests>,
     /// Tells the time: signature windows and server dates.
     pub clock: Arc<dyn Clock>,
     /// Every bound of the gateway.

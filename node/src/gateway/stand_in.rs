@@ -10,7 +10,7 @@ use bson::{RawDocumentBuf, rawdoc};
 use parking_lot::Mutex;
 use yunbase_docdb::op::{Op, OpReply};
 
-use super::{Clock, GatewayState, Limits};
+use super::{Clock, GatewayState, LargeRequests, Limits};
 use crate::call::{
     Call, CallFuture, EndUser, Execute, Failure, KeyDirectory, LoginType, Retry, SecretKey,
     TokenVerifier,
@@ -39,6 +39,7 @@ impl StandIn {
             operators: None,
             transactions: self.clone(),
             tickets: Tickets::new(Seal::fixed([9; 32]), &Default::default()),
+            large_requests: Arc::new(LargeRequests::start().expect("threads")),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),
             limits,
         }

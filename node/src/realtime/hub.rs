@@ -27,6 +27,7 @@ use super::source::{ChangeSource, Sources};
 use super::tasks::GroupTasks;
 use crate::call::{Caller, Failure, KeyDirectory, Retry};
 use crate::node::now_ms;
+use crate::scan_threads::ScanThreads;
 
 /// Number of the first result. Events are numbered from the next one.
 const FIRST_NUMBER: u64 = 1;
@@ -47,6 +48,7 @@ pub(crate) struct Hub {
     pub(crate) queued_bytes: Arc<AtomicUsize>,
     pub(crate) sockets: Arc<Semaphore>,
     pub(crate) watches: Arc<Semaphore>,
+    scan_threads: ScanThreads,
     pub(crate) stop: watch::Receiver<bool>,
     first_results: Semaphore,
     groups: Mutex<HashMap<u32, GroupTasks>>,
@@ -77,6 +79,7 @@ impl Hub {
         keys: Arc<dyn KeyDirectory>,
         seal: Seal,
         limits: Limits,
+        scan_threads: ScanThreads,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -91,6 +94,7 @@ impl Hub {
             first_results: Semaphore::new(limits.first_results_max),
             groups: Mutex::default(),
             limits: Arc::new(limits),
+            scan_threads,
             stop,
         })
     }
@@ -339,15 +343,12 @@ impl Hub {
             })?;
         source.barrier(deadline).await?;
         let (source, limits) = (source.clone(), self.limits.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            read_first(&*source, &compiled, number, &limits, deadline)
-        });
-        let first = read.await.unwrap_or_else(|_| {
-            let message = "the query broke off; its cause is in this node's log";
-            Err(Failure::new("SYS_ERR", message, Retry::Never))
-        });
+        let read = self
+            .scan_threads
+            .run(move || read_first(&*source, &compiled, number, &limits, deadline));
+        let first = read.await;
         drop(permit);
-        first
+        first?
     }
 }
 

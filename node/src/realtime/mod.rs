@@ -68,6 +68,7 @@ use tokio::sync::watch;
 
 use crate::call::{Caller, Failure, KeyDirectory};
 use crate::router::RouterHandle;
+use crate::scan_threads::ScanThreads;
 
 pub(crate) use remote::serve;
 
@@ -86,6 +87,7 @@ impl Realtime {
         keys: Arc<dyn KeyDirectory>,
         seal: seal::Seal,
         limits: limits::Limits,
+        scan_threads: ScanThreads,
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self(hub::Hub::new(
@@ -94,6 +96,7 @@ impl Realtime {
             keys,
             seal,
             limits,
+            scan_threads,
             stop,
         ))
     }

@@ -1,7 +1,7 @@
 //! What a watch watches: a query on one collection, as it came and as it is evaluated.
 
 use bson::{RawDocument, RawDocumentBuf};
-use yunbase_docdb::filter::{Filter, FilterContext};
+use yunbase_docdb::filter::{Filter, FilterContext, within_write_budget};
 use yunbase_docdb::op::FindOp;
 use yunbase_docdb::sort::Sort;
 use yunbase_docdb::value::key::encoded;
@@ -109,7 +109,7 @@ impl Compiled {
     }
 
     pub(crate) fn matches(&self, document: &RawDocument) -> Result<bool> {
-        self.filter.matches(document)
+        within_write_budget(|| self.filter.matches(document))
     }
 
     /// Where a document stands among the matches: first by the order, then by `_id`.

@@ -149,12 +149,11 @@ pub(crate) async fn serve(
     if let Err(failure) = group.caught_up(deadline).await {
         return failure.into();
     }
-    let group = group.clone();
-    let read = tokio::task::spawn_blocking(move || read(&group, &env, body, deadline)).await;
-    read.unwrap_or_else(|_| {
-        let message = "the read broke off; its cause is in the leader's log";
-        Failure::new("SYS_ERR", message, Retry::Never).into()
-    })
+    let (group, threads) = (group.clone(), group.scan_threads());
+    let read = threads
+        .run(move || read(&group, &env, body, deadline))
+        .await;
+    read.unwrap_or_else(|error| Failure::from(error).into())
 }
 
 fn read(group: &GroupRuntime, env: &str, body: ForwardBody, deadline: Instant) -> ForwardResponse {

@@ -20,6 +20,7 @@ use super::seal::Seal;
 use super::{PATH, Realtime, Tickets};
 use crate::call::{Caller, EndUser, KeyDirectory, LoginType, SecretKey};
 use crate::node::now_ms;
+use crate::scan_threads::ScanThreads;
 
 /// One key and one environment.
 struct Keys;
@@ -64,6 +65,7 @@ async fn serve_bed(limits: Limits, bed: Arc<Bed>) -> Server {
         keys,
         Seal::fixed([3; 32]),
         limits,
+        ScanThreads::new(),
         stopping,
     ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -23,6 +23,7 @@ use crate::group_runtime::GroupRuntime;
 use crate::peer_proto::forward_server;
 use crate::router::RouterHandle;
 use crate::rules::testing::{ENV, find, found, insert, raw, remove, update_all, user};
+use crate::scan_threads::ScanThreads;
 use crate::spill::SpillFolder;
 use crate::state_bridge::DatabaseState;
 
@@ -69,7 +70,14 @@ async fn side(id: u64, folder: &Path, forward: ForwardPool) -> Side {
     });
     let router = Router::new(id, map, forward, Duration::from_secs(10));
     let spill = SpillFolder::open(folder.join("spill")).expect("a folder");
-    router.add_group(GroupRuntime::new(group, database, applied, spill, now_ms));
+    router.add_group(GroupRuntime::new(
+        group,
+        database,
+        applied,
+        ScanThreads::new(),
+        spill,
+        now_ms,
+    ));
     Side {
         router,
         _host: host,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use yunbase_docdb::Error;
-use yunbase_docdb::filter::{Filter, FilterContext};
+use yunbase_docdb::filter::{Filter, FilterContext, within_write_budget};
 use yunbase_docdb::limits::{
     TRANSACTION_BYTES_MAX, TRANSACTION_CONDITIONS_MAX, TRANSACTION_DOCUMENTS_MAX,
     TRANSACTION_QUERIES_MAX, TRANSACTION_QUERY_BYTES_MAX,
@@ -222,7 +222,7 @@ impl WorkingSet {
             .iter()
             .filter(|(named, _)| named.collection == collection);
         for document in own.filter_map(|(_, write)| write.document.as_ref()) {
-            if filter.matches(document)? {
+            if within_write_budget(|| filter.matches(document))? {
                 seen.push(document.clone());
             }
         }

@@ -68,10 +68,13 @@ const describe = (error) => `${error.message || ''} ${JSON.stringify(error)}`;
 class Door {
   static async open(target) {
     const door = new Door();
+    door.connections = new Set();
     door.target = target;
     door.server = net.createServer((client) => {
       const [host, port] = door.target.split(':');
       const node = net.connect(Number(port), host);
+      door.connections.add(client);
+      client.on('close', () => door.connections.delete(client));
       for (const [from, to] of [[client, node], [node, client]]) {
         from.on('error', () => to.destroy());
         from.on('close', () => to.destroy());
@@ -79,9 +82,14 @@ class Door {
       }
     });
     await new Promise((resolve) => door.server.listen(0, '127.0.0.1', resolve));
+    // A test that fails must not wait for it.
+    door.server.unref();
     door.host = `127.0.0.1:${door.server.address().port}`;
     return door;
   }
+
+  /** Ends all connections, as a lost network does. */
+  cut() { for (const connection of this.connections) connection.destroy(); }
 
   close() { this.server.close(); }
 }

@@ -20,6 +20,7 @@ use yunbase_docdb::op::{Op, OpReply};
 use super::codes;
 use super::ejson::{self, Dialect, write_json_string};
 use super::envelope::Answer;
+use super::large::LARGE_BODY_BYTES;
 use super::params::{Params, wrong};
 use crate::call::{Call, Caller, Execute, Failure, ReadLevel, Retry};
 use crate::transactions::{Step, Transact};
@@ -105,6 +106,10 @@ pub(super) struct CallContext<'a> {
 
 impl CallContext<'_> {
     pub(super) async fn run(&self, op: Op) -> Result<OpReply, Failure> {
+        if op.query_bytes() >= LARGE_BODY_BYTES {
+            // Else it would be refused on the leader, after a journey that makes others wait.
+            op.check_query()?;
+        }
         let call = Call {
             caller: self.caller.clone(),
             env: self.env.clone(),

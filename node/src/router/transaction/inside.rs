@@ -2,6 +2,7 @@
 //! transaction alone. Each takes effect there as a whole or not at all.
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
+use yunbase_docdb::filter::within_write_budget;
 use yunbase_docdb::op::{FindOp, Op, OpReply, UpdateOp};
 use yunbase_docdb::projection::Projection;
 use yunbase_docdb::sort::Sort;
@@ -148,23 +149,28 @@ impl<'a> InTransaction<'a> {
             return self.upsert(collection, update, held).await;
         }
         let most = if update.multi { found.len() } else { 1 };
+        let change = |before: &RawDocument| {
+            if update.replace {
+                let after = replace(Some(before), &update.update)?;
+                return Ok(Some(held.kept(before, after, collection)?));
+            }
+            Ok::<_, Failure>(self.updated(update, before, false)?)
+        };
         let (mut matched, mut last) = (0, None);
         let mut changes = Vec::new();
-        for before in found.iter().take(most) {
-            matched += 1;
-            let after = if update.replace {
-                let after = replace(Some(before), &update.update)?;
-                Some(held.kept(before, after, collection)?)
-            } else {
-                self.updated(update, before, false)?
-            };
-            let after = after.filter(|after| after.as_bytes() != before.as_bytes());
-            if let Some(after) = &after {
-                held.check_after(after, collection)?;
-                changes.push(Write::of(after.clone(), update.replace)?);
+        // This thread serves others too.
+        within_write_budget(|| {
+            for before in found.iter().take(most) {
+                matched += 1;
+                let after = change(before)?.filter(|after| after.as_bytes() != before.as_bytes());
+                if let Some(after) = &after {
+                    held.check_after(after, collection)?;
+                    changes.push(Write::of(after.clone(), update.replace)?);
+                }
+                last = Some(after.unwrap_or_else(|| before.clone()));
             }
-            last = Some(after.unwrap_or_else(|| before.clone()));
-        }
+            Ok::<_, Failure>(())
+        })?;
         let modified = changes.len() as u64;
         self.write(collection, changes).await?;
         Ok(OpReply::Updated {

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use crate::limits::{REGEX_WORK_MAX, REGEX_WRITE_WORK_MAX};
+use crate::limits::{REGEX_WORK_MAX, REGEX_WORK_PER_WHOLE_DOCUMENT, REGEX_WRITE_WORK_MAX};
 
 /// Steps of a scope.
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +36,9 @@ impl WorkScope {
         Self::of(REGEX_WORK_MAX)
     }
 
-    /// For one replicated command, which holds up all others of its group.
-    pub(crate) fn of_command() -> Self {
-        Self::of(REGEX_WRITE_WORK_MAX)
+    /// For one replicated command, which holds up all others of its group, and carries so many documents whole.
+    pub(crate) fn of_command(documents: usize) -> Self {
+        Self::of(REGEX_WRITE_WORK_MAX + documents as u64 * REGEX_WORK_PER_WHOLE_DOCUMENT)
     }
 
     pub(super) fn of(max: u64) -> Self {
