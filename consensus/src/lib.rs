@@ -13,7 +13,7 @@
 //!   what openraft calls, `commit_hold` spares messages, `peer_handler` answers.
 //! * **Long run**: `membership` changes members, `compaction` flushes, takes snapshots and shortens
 //!   logs, `snapshot` keeps them as files, `snapshot_transfer` carries them.
-//! * `raft` configures openraft, `types` names its types, `codec` and `records` are the formats on disk.
+//! * `mutant` has deliberate bugs that no release has; `raft` configures openraft, `types` names its types, `codec` and `records` are the formats on disk.
 //!
 //! # Promises
 //! * A command that [`Group::propose`] returned a reply for is on the disks of a majority, and is
@@ -39,6 +39,7 @@ mod host;
 mod log_engine;
 mod membership;
 mod metrics;
+mod mutant;
 mod options;
 mod peer_handler;
 mod peer_network;

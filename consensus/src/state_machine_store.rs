@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::blocking_thread::BlockingThread;
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::log_engine::GroupLog;
+use crate::mutant;
 use crate::records::Progress;
 use crate::snapshot::{SnapshotData, SnapshotOptions, SnapshotStore};
 use crate::state_machine::{Command, StateMachine};
@@ -155,6 +156,11 @@ impl Shared {
         }
 
         crash_point(CrashPoint::ApplyBefore, true);
+        if mutant::has("apply-twice-after-restart")
+            && self.applied_bytes.load(Ordering::Relaxed) == 0
+        {
+            self.state_machine.apply(&commands, &progress.encode()?)?;
+        }
         let replies = self.state_machine.apply(&commands, &progress.encode()?)?;
         crash_point(CrashPoint::ApplyAfter, true);
         if replies.len() != commands.len() {
@@ -177,7 +183,9 @@ impl Shared {
         let restoring = self.snapshots.prepare_restore(snapshot)?;
         let _alone = self.replacing.write();
         crash_point(CrashPoint::InstallBeforeRestore, true);
-        self.state_machine.restore(restoring.path())?;
+        if !mutant::has("partial-snapshot-install") || self.progress.lock().last_applied.is_none() {
+            self.state_machine.restore(restoring.path())?;
+        }
         crash_point(CrashPoint::InstallAfterRestore, true);
         let restored = Progress::decode(self.state_machine.progress()?.as_deref())?;
         if restored.last_applied != meta.last_log_id {

@@ -21,6 +21,7 @@ use super::group::{Checked, Group, SharedGroup, decode};
 use super::queue::Operation;
 use super::stats::Counters;
 use super::tail::entry_cost_bytes;
+use crate::mutant;
 use crate::types::{Entry, GroupId, LogId, TypeConfig, Vote};
 
 /// Handle of one group's log; clones share it.
@@ -188,6 +189,9 @@ impl RaftLogReader<TypeConfig> for GroupLog {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        if mutant::has("forget-vote") {
+            return Ok(None);
+        }
         Ok(self.group.lock()?.vote)
     }
 

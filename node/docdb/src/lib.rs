@@ -69,6 +69,7 @@ mod keys;
 pub mod kv;
 pub mod limits;
 pub mod memory;
+mod mutant;
 mod near_scan;
 pub mod op;
 mod planner;

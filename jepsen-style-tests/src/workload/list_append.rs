@@ -1,0 +1,81 @@
+//! `list-append`: transactions that append to lists and read them, over documents of three collections. What each read
+//! finds proves the order of all appends before it, so that any anomaly can be shown: the strongest workload there is.
+
+use futures::future::BoxFuture;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use serde_json::json;
+
+use super::transaction::{COLLECTIONS, carry_out, home};
+use super::{Place, Step, Workload};
+use crate::access::{Outcome, Session, number};
+use crate::check::{Checker, append};
+use crate::history::Value;
+
+/// Keys that are in use at one time.
+const KEYS: i64 = 5;
+/// Steps until the next keys, so that lists stay short.
+const STEPS_PER_GENERATION: i64 = 150;
+const MICROS_MAX: usize = 4;
+
+/// See the module.
+pub(super) struct ListAppend;
+
+impl Workload for ListAppend {
+    fn name(&self) -> &'static str {
+        "list-append"
+    }
+
+    fn about(&self) -> &'static str {
+        "transactions that append and read across collections: every anomaly, with its proof"
+    }
+
+    fn prepare<'a>(&'a self, session: &'a Session) -> BoxFuture<'a, yunbase_client::Result<()>> {
+        Box::pin(async move {
+            for collection in COLLECTIONS {
+                session.client.create_collection(collection).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn next(&self, rng: &mut StdRng, place: Place) -> Step {
+        let generation = place.progress() / STEPS_PER_GENERATION;
+        let micros = (0..rng.random_range(1..=MICROS_MAX)).map(|at| {
+            let key = Value::Int(generation * KEYS + rng.random_range(0..KEYS));
+            match rng.random_bool(0.5) {
+                true => {
+                    let element = place.unique() * MICROS_MAX as i64 + at as i64;
+                    Value::List(vec![Value::keyword("append"), key, Value::Int(element)])
+                }
+                false => Value::List(vec![Value::keyword("r"), key, Value::Nil]),
+            }
+        });
+        Step::new("txn", Value::List(micros.collect()))
+    }
+
+    fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {
+        Box::pin(carry_out(&session.http, &step.value, &|open, f, key, argument| {
+            let (collection, id) = home(key);
+            Box::pin(async move {
+                if f == "append" {
+                    let element = argument.as_int();
+                    let update = json!({ "$push": { "list": element } });
+                    open.upsert(collection, &id, update).await?;
+                    return Ok(argument.clone());
+                }
+                let document = open.get(collection, &id).await?.unwrap_or_default();
+                let list = document["list"].as_array().map_or(&[][..], Vec::as_slice);
+                Ok(Value::ints(list.iter().filter_map(number)))
+            })
+        }))
+    }
+
+    fn last(&self) -> Vec<Step> {
+        Vec::new()
+    }
+
+    fn checker(&self) -> Box<dyn Checker> {
+        Box::new(append::ListAppend)
+    }
+}
