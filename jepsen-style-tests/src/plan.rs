@@ -1,0 +1,189 @@
+//! Which runs there are: the short suite, the rotation of the soak, and what catches which mutant.
+
+use std::time::Duration;
+
+/// A workload with the faults beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// What clients do.
+    pub workload: &'static str,
+    /// What breaks the cluster.
+    pub nemeses: &'static [&'static str],
+    /// How many nodes.
+    pub nodes: usize,
+    /// How long.
+    pub time: Duration,
+}
+
+const fn pair(
+    workload: &'static str,
+    nemeses: &'static [&'static str],
+    nodes: usize,
+    seconds: u64,
+) -> Pair {
+    Pair {
+        workload,
+        nemeses,
+        nodes,
+        time: Duration::from_secs(seconds),
+    }
+}
+
+/// The short suite: each kind of fault that a machine room has every week, under the workload that it would show in.
+pub const SUITE: &[Pair] = &[
+    pair("list-append", &["kill-leader", "partition-leader"], 3, 40),
+    pair("register", &["pause", "partition-one-way"], 3, 30),
+    pair("set", &["power-loss-all"], 3, 25),
+    pair("bank", &["kill-leader", "leader-transfer"], 3, 30),
+    pair("watch", &["kill-leader", "packet-loss"], 3, 35),
+    pair("dedup", &["partition-flapping", "kill-leader"], 3, 30),
+    pair("index", &["kill-all"], 3, 25),
+];
+
+/// A deliberate bug and what catches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mutant {
+    /// Its name in the code.
+    pub name: &'static str,
+    /// What is wrong with it.
+    pub about: &'static str,
+    /// The run that catches it; `None`: the simulation does.
+    pub caught_by: Option<Pair>,
+}
+
+const fn mutant(name: &'static str, about: &'static str, caught_by: Pair) -> Mutant {
+    Mutant {
+        name,
+        about,
+        caught_by: Some(caught_by),
+    }
+}
+
+const fn simulated(name: &'static str, about: &'static str) -> Mutant {
+    Mutant {
+        name,
+        about,
+        caught_by: None,
+    }
+}
+
+/// All of them.
+pub const MUTANTS: &[Mutant] = &[
+    mutant(
+        "reply-before-fsync",
+        "an append is acknowledged before it is on the disk",
+        pair("set", &["power-loss-all"], 3, 30),
+    ),
+    mutant(
+        "skip-read-index",
+        "a read does not ask whether its node still leads",
+        pair("register", &["partition-leader", "pause"], 3, 30),
+    ),
+    mutant(
+        "read-without-waiting",
+        "a follower reads before it has applied what the leader had",
+        pair("register", &["packet-delay"], 3, 30),
+    ),
+    mutant(
+        "apply-twice-after-restart",
+        "a restarted node applies the first entries twice",
+        pair("list-append", &["kill-all", "kill-leader"], 3, 40),
+    ),
+    mutant(
+        "forget-session",
+        "a request that is repeated takes effect again",
+        pair("dedup", &["kill-leader", "partition-flapping"], 3, 40),
+    ),
+    mutant(
+        "unique-outside-apply",
+        "a unique index is not checked where writes are in order",
+        pair("index", &[], 3, 15),
+    ),
+    mutant(
+        "skip-recheck",
+        "a compare-and-set does not compare where writes are in order",
+        pair("register", &[], 3, 20),
+    ),
+    mutant(
+        "skip-read-validation",
+        "a transaction commits although what it read has changed",
+        pair("list-append", &[], 3, 15),
+    ),
+    mutant(
+        "torn-commit",
+        "only the first write of a transaction takes effect",
+        pair("bank", &[], 3, 15),
+    ),
+    mutant(
+        "index-keeps-removed",
+        "an index keeps entries of what has changed",
+        pair("index", &[], 3, 15),
+    ),
+    mutant(
+        "build-misses-writes",
+        "an index that is being built does not hear of writes",
+        pair("index-build", &[], 3, 25),
+    ),
+    mutant(
+        "expire-early",
+        "documents expire before their time",
+        pair("ttl", &[], 3, 15),
+    ),
+    mutant(
+        "drop-change-event",
+        "a change is missing from the change log now and then",
+        pair("watch", &["kill-leader"], 3, 20),
+    ),
+    simulated("forget-vote", "a restarted node forgets whom it voted for"),
+    simulated(
+        "partial-snapshot-install",
+        "a snapshot is taken note of but not installed",
+    ),
+];
+
+/// The workload and the faults of the `turn`th run of a soak: every workload meets every fault sooner or later.
+pub fn rotation<'n>(turn: u64, workloads: &'n [String], nemeses: &'n [String]) -> (&'n str, Vec<String>) {
+    let at = |turn: u64, of: usize| usize::try_from(turn).unwrap_or(0) % of.max(1);
+    let workload = &workloads[at(turn, workloads.len())];
+    // Shifted by one for each round of all workloads, so that the pairs differ from round to round.
+    let round = turn / workloads.len().max(1) as u64;
+    let first = at(turn * 2 + round, nemeses.len());
+    let second = at(turn * 2 + round + 1 + turn % 5, nemeses.len());
+    let mut chosen = vec![nemeses[first].clone()];
+    if second != first {
+        chosen.push(nemeses[second].clone());
+    }
+    (workload, chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{nemesis, workload};
+
+    #[test]
+    fn all_pairs_name_what_there_is() {
+        let of_mutants = MUTANTS.iter().filter_map(|mutant| mutant.caught_by.as_ref());
+        for pair in SUITE.iter().chain(of_mutants) {
+            assert!(workload::by_name(pair.workload).is_some(), "{pair:?}");
+            for name in pair.nemeses {
+                assert!(nemesis::by_name(name).is_some(), "{pair:?}");
+            }
+        }
+        assert!(MUTANTS.len() >= 10);
+        let suite: Duration = SUITE.iter().map(|pair| pair.time).sum();
+        assert!(suite < Duration::from_secs(8 * 60), "{suite:?}");
+    }
+
+    #[test]
+    fn a_soak_has_every_workload_meet_every_fault() {
+        let names = |of: &str, count: usize| (0..count).map(|n| format!("{of}{n}")).collect::<Vec<_>>();
+        let (workloads, nemeses) = (names("w", 14), names("n", 27));
+        let mut met = std::collections::BTreeSet::new();
+        for turn in 0..14 * 60 {
+            let (workload, chosen) = rotation(turn, &workloads, &nemeses);
+            met.extend(chosen.into_iter().map(|name| (workload.to_owned(), name)));
+        }
+        assert_eq!(met.len(), 14 * 27);
+    }
+}

@@ -1,0 +1,164 @@
+//! What breaks the cluster during a run, and when: quiet, a fault or two at once, quiet again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::time::Instant;
+
+use super::recorder::Recorder;
+use crate::cluster::Cluster;
+use crate::nemesis::{self, Nemesis, NemesisError, Proof};
+use crate::report::FaultRecord;
+
+/// How long the cluster has to itself before the first fault and after each.
+const QUIET: std::ops::Range<Duration> = Duration::from_secs(3)..Duration::from_secs(5);
+/// How long a fault is in force.
+const HOLD: std::ops::Range<Duration> = Duration::from_secs(3)..Duration::from_secs(6);
+/// How long nodes may take to be ready after a fault; clients are served much sooner.
+const READY_MAX: Duration = Duration::from_secs(45);
+/// How often two faults are in force at once, where several are named.
+const TOGETHER: f64 = 0.25;
+
+/// What came of the faults of a run.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// Those that were in force.
+    pub records: Vec<FaultRecord>,
+    /// What a reader must know: faults that could not be put in force, and why.
+    pub notes: Vec<String>,
+    /// What the cluster did that it must never do.
+    pub violations: Vec<String>,
+    /// Why the run proves nothing.
+    pub doubts: Vec<String>,
+}
+
+/// The schedule.
+pub struct Schedule {
+    /// What is broken.
+    pub cluster: Arc<Cluster>,
+    /// By which faults.
+    pub names: Vec<String>,
+    /// Fixes which, where and for how long.
+    pub seed: u64,
+    /// When the last has ended.
+    pub until: Instant,
+    /// Whose clock it is.
+    pub recorder: Arc<Recorder>,
+    /// Told what is in force.
+    pub now: tokio::sync::watch::Sender<String>,
+}
+
+struct InForce {
+    nemesis: Box<dyn Nemesis>,
+    record: FaultRecord,
+}
+
+fn within(rng: &mut StdRng, range: &std::ops::Range<Duration>) -> Duration {
+    rng.random_range(range.start..range.end)
+}
+
+impl Schedule {
+    /// Breaks and mends until the time is over.
+    pub async fn run(self) -> Faults {
+        let mut rng = StdRng::seed_from_u64(self.seed ^ 0x6661_756c_7473);
+        let mut faults = Faults::default();
+        // All in turn, in an order of the seed's: a short run must not leave one out by chance.
+        let mut turn: Vec<String> = Vec::new();
+        while !self.names.is_empty() {
+            let (quiet, hold) = (within(&mut rng, &QUIET), within(&mut rng, &HOLD));
+            if Instant::now() + quiet + hold + QUIET.start > self.until {
+                break;
+            }
+            tokio::time::sleep(quiet).await;
+            let mut chosen = vec![self.next(&mut turn, &mut rng)];
+            if self.names.len() > 1 && rng.random_bool(TOGETHER) {
+                let other = self.next(&mut turn, &mut rng);
+                if other != chosen[0] {
+                    chosen.push(other);
+                }
+            }
+            let mut in_force = Vec::new();
+            for name in &chosen {
+                self.start(name, &mut rng, &mut in_force, &mut faults).await;
+            }
+            tokio::time::sleep(hold).await;
+            while let Some(ended) = in_force.pop() {
+                self.stop(ended, &mut faults).await;
+            }
+            self.now.send_replace(String::new());
+            if let Err(error) = self.cluster.wait_all_ready(READY_MAX).await {
+                faults.violations.push(format!("after {}: {error}", chosen.join(" and ")));
+                break;
+            }
+        }
+        tokio::time::sleep_until(self.until).await;
+        faults
+    }
+
+    fn next(&self, turn: &mut Vec<String>, rng: &mut StdRng) -> String {
+        if turn.is_empty() {
+            turn.clone_from(&self.names);
+        }
+        turn.swap_remove(rng.random_range(0..turn.len()))
+    }
+
+    async fn start(
+        &self,
+        name: &str,
+        rng: &mut StdRng,
+        in_force: &mut Vec<InForce>,
+        faults: &mut Faults,
+    ) {
+        let Some(mut nemesis) = nemesis::by_name(name) else {
+            faults.doubts.push(format!("there is no nemesis '{name}'"));
+            return;
+        };
+        let leader = self.cluster.leader().await;
+        let start_ns = self.recorder.now_ns();
+        match nemesis.start(&self.cluster, rng).await {
+            Ok(fault) => {
+                let named = |k: &usize| match Some(*k) == leader {
+                    true => format!("n{k} (leader)"),
+                    false => format!("n{k}"),
+                };
+                let record = FaultRecord {
+                    name: name.to_owned(),
+                    targets: fault.targets.iter().map(named).collect(),
+                    what: fault.what,
+                    start_ns,
+                    end_ns: start_ns,
+                    proof: String::new(),
+                };
+                self.now.send_modify(|now| {
+                    *now = format!("{now} {name} {}", record.targets.join(","));
+                });
+                in_force.push(InForce { nemesis, record });
+            }
+            // The one that is in force already stands in its way.
+            Err(NemesisError::Cluster(error)) if !in_force.is_empty() => {
+                faults.notes.push(format!("{name} beside another fault: {error}"));
+            }
+            Err(NemesisError::Violation(what)) => faults.violations.push(format!("{name}: {what}")),
+            Err(error) => faults.doubts.push(format!("{name} was not put in force: {error}")),
+        }
+    }
+
+    async fn stop(&self, ended: InForce, faults: &mut Faults) {
+        let InForce {
+            mut nemesis,
+            mut record,
+        } = ended;
+        let outcome = nemesis.stop(&self.cluster).await;
+        record.end_ns = self.recorder.now_ns();
+        match outcome {
+            Ok(Proof { facts }) => record.proof = facts.join("; "),
+            Err(NemesisError::Violation(what)) => {
+                faults.violations.push(format!("{}: {what}", record.name));
+            }
+            Err(error) => faults.doubts.push(format!("{}: {error}", record.name)),
+        }
+        faults.records.push(record);
+    }
+}
