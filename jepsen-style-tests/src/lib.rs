@@ -19,4 +19,6 @@
 //! * It stops and removes only what it has started itself, whatever way it ends.
 
 pub mod check;
+pub mod cluster;
 pub mod history;
+pub mod nemesis;

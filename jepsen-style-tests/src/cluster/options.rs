@@ -1,0 +1,57 @@
+//! How a cluster shall be started.
+
+use std::path::PathBuf;
+
+/// Where the nodes of a cluster live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As root: each node is a host with its own address in its own network namespace, and so are the clients, all
+    /// plugged into a switch in user space.
+    Namespaces,
+    /// Without root: all on 127.0.0.1. What happens between hosts, and to disks, is left out.
+    Loopback,
+}
+
+impl Mode {
+    /// The best that is possible here.
+    pub fn best() -> Self {
+        match nix::unistd::geteuid().is_root() && std::path::Path::new("/dev/net/tun").exists() {
+            true => Self::Namespaces,
+            false => Self::Loopback,
+        }
+    }
+
+    /// What it leaves out, for the report.
+    pub fn leaves_out(self) -> &'static str {
+        match self {
+            Self::Namespaces => "nothing",
+            Self::Loopback => {
+                "partitions, packet loss, delay, reordering, duplication and corruption, slow links (needs root for \
+                 network namespaces)"
+            }
+        }
+    }
+}
+
+/// How a cluster shall be started.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// How many nodes, 1, 3 or 5.
+    pub nodes: usize,
+    /// Where they live.
+    pub mode: Mode,
+    /// Where their files go; must be empty or not there.
+    pub folder: PathBuf,
+    /// The `yunbase` to run.
+    pub binary: PathBuf,
+    /// Name of the run, letters, digits and `-`.
+    pub run_id: String,
+    /// Decides which frames the switch hits.
+    pub seed: u64,
+    /// Each node gets a disk of its own, an image that is mounted (needs root).
+    pub disk_images: bool,
+    /// Each node runs with the shim for I/O errors and clocks (needs a C compiler).
+    pub shim: bool,
+    /// More keys for the nodes' configuration files, as TOML lines.
+    pub configuration: String,
+}

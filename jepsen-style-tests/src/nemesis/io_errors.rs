@@ -1,0 +1,105 @@
+//! Disks that answer with errors. A node that stops itself for it, as it should when a sync fails, is started again at
+//! the end.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use super::{Fault, Needs, Nemesis, NemesisError, Proof, not_started, prove, targets};
+use crate::cluster::{Calls, Cluster};
+
+/// Lets calls of one node fail.
+struct IoErrors {
+    calls: Calls,
+    failing: Option<(usize, u64)>,
+}
+
+pub(super) fn all() -> Vec<Box<dyn Nemesis>> {
+    [Calls::Sync, Calls::Write, Calls::Read]
+        .into_iter()
+        .map(|calls| {
+            Box::new(IoErrors {
+                calls,
+                failing: None,
+            }) as Box<dyn Nemesis>
+        })
+        .collect()
+}
+
+impl Nemesis for IoErrors {
+    fn name(&self) -> &'static str {
+        match self.calls {
+            Calls::Sync => "io-error-fsync",
+            Calls::Write => "io-error-write",
+            Calls::Read => "io-error-read",
+        }
+    }
+
+    fn about(&self) -> &'static str {
+        match self.calls {
+            Calls::Sync => "syncs of one node fail with EIO, one in ten to all",
+            Calls::Write => "writes of one node to its files fail with EIO, one in ten to all",
+            Calls::Read => {
+                "reads of one node from its files fail with EIO; it is restarted, so that it reads"
+            }
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            shim: true,
+            ..Needs::nodes(3)
+        }
+    }
+
+    fn start<'a>(
+        &'a mut self,
+        cluster: &'a Arc<Cluster>,
+        rng: &'a mut StdRng,
+    ) -> BoxFuture<'a, Result<Fault, NemesisError>> {
+        Box::pin(async move {
+            let target = targets::leader_or_any(cluster, rng).await?;
+            let permille = rng.random_range(1..=10) * 100;
+            let shim = cluster.shim(target)?;
+            self.failing = Some((target, shim.errors(self.calls)?));
+            shim.set_errors(self.calls, permille)?;
+            if self.calls == Calls::Read {
+                // What a node needs it has in memory while it runs; it reads its files when it starts.
+                cluster.kill(target)?;
+                cluster.start_node(target)?;
+            }
+            Ok(Fault::new(
+                [target],
+                format!(
+                    "{} % of {} of node {target} fail with EIO",
+                    permille / 10,
+                    match self.calls {
+                        Calls::Sync => "syncs",
+                        Calls::Write => "writes",
+                        Calls::Read => "reads",
+                    }
+                ),
+            ))
+        })
+    }
+
+    fn stop<'a>(
+        &'a mut self,
+        cluster: &'a Arc<Cluster>,
+    ) -> BoxFuture<'a, Result<Proof, NemesisError>> {
+        Box::pin(async move {
+            let (target, before) = self.failing.take().ok_or_else(not_started)?;
+            let shim = cluster.shim(target)?;
+            shim.set_errors(self.calls, 0)?;
+            let errors = shim.errors(self.calls)? - before;
+            let ended = cluster.ended(target);
+            cluster.start_node(target)?;
+            prove(errors > 0, || format!("no call of node {target} failed"))?;
+            let mut facts = vec![format!("{errors} calls of node {target} failed with EIO")];
+            facts.extend(ended.map(|status| format!("it stopped itself ({status})")));
+            Ok(Proof { facts })
+        })
+    }
+}
