@@ -216,7 +216,8 @@ fn main() -> anyhow::Result<()> {
                     seed,
                     disk_images: Mode::best() == Mode::Namespaces,
                     shim: true,
-                    configuration: String::new(),
+                    environment: Vec::new(),
+            configuration: String::new(),
                 }))?;
                 eprintln!("{nodes} nodes ready after {:?}", began.elapsed());
                 let clients = started.client_runtime()?;

@@ -5,11 +5,12 @@
 //! | what | files |
 //! |---|---|
 //! | what clients saw | `history` |
+//! | how clients reach the database | `access` |
 //! | what to do to the database, and what must come of it | `workload` |
 //! | judges of histories; they know nothing of yunbase | `check` |
 //! | nodes as hosts of their own | `cluster` |
 //! | what breaks them | `nemesis` |
-//! | one run: seed, load, faults, recovery, verdict | `run` |
+//! | one run: seed, load, faults, recovery, verdict; which runs there are | `run`, `plan` |
 //! | the page that tells of it | `report` |
 //!
 //! # What it promises
@@ -18,7 +19,12 @@
 //! * `unknown` is not `valid`.
 //! * It stops and removes only what it has started itself, whatever way it ends.
 
+pub mod access;
 pub mod check;
 pub mod cluster;
 pub mod history;
 pub mod nemesis;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod workload;

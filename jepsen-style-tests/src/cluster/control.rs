@@ -52,7 +52,7 @@ impl Cluster {
 
     /// Starts node `k`, unless it runs. It is not ready yet when this returns.
     pub fn start_node(&self, k: usize) -> Result<(), ClusterError> {
-        self.node(k)?.start(&self.options.binary, &self.undo)
+        self.node(k)?.start(&self.options, &self.undo)
     }
 
     /// Stops node `k` in the middle of whatever it does, and waits until it has stopped.

@@ -119,7 +119,7 @@ impl Cluster {
             &self.undo,
         )?;
         node.configure(configuration)?;
-        node.start(&self.options.binary, &self.undo)?;
+        node.start(&self.options, &self.undo)?;
         nodes.push(node.clone());
         Ok(node)
     }

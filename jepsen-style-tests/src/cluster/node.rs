@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::disks::Disk;
 use super::error::{ClusterError, While as _};
 use super::namespace::{Namespace, address};
-use super::options::Mode;
+use super::options::{ClusterOptions, Mode};
 use super::process::{self, Process};
 use super::shim::Shim;
 use super::switch::Switch;
@@ -120,17 +120,18 @@ impl Node {
     }
 
     /// Starts its process, unless it has one.
-    pub(super) fn start(&self, binary: &Path, undo: &Undo) -> Result<(), ClusterError> {
+    pub(super) fn start(&self, options: &ClusterOptions, undo: &Undo) -> Result<(), ClusterError> {
         let mut life = self.life.lock();
         life.look(undo)?;
         if life.process.is_some() {
             return Ok(());
         }
-        let mut command = Command::new(binary);
+        let mut command = Command::new(&options.binary);
         command
             .arg("serve")
             .arg("--config")
-            .arg(self.configuration());
+            .arg(self.configuration())
+            .envs(options.environment.iter().cloned());
         if let Some(shim) = &self.shim {
             shim.load(&mut command, &self.data());
         }

@@ -52,6 +52,8 @@ pub struct ClusterOptions {
     pub disk_images: bool,
     /// Each node runs with the shim for I/O errors and clocks (needs a C compiler).
     pub shim: bool,
+    /// Environment variables of the nodes.
+    pub environment: Vec<(String, String)>,
     /// More keys for the nodes' configuration files, as TOML lines.
     pub configuration: String,
 }

@@ -115,6 +115,7 @@ mod tests {
             seed: 0,
             disk_images: false,
             shim: false,
+            environment: Vec::new(),
             configuration: String::new(),
         };
         assert_eq!(Needs::nodes(3).met_by(&options), Ok(()));
