@@ -1,5 +1,13 @@
 //! Judges of histories. They know operations and models, and nothing of yunbase.
 
+mod findings;
+pub mod linearizable;
+
+#[cfg(test)]
+mod testing;
+
+pub use findings::Findings;
+
 use serde::Serialize;
 
 use crate::history::History;
