@@ -2,6 +2,7 @@
 //! told to be wrong, and mutations of histories.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -203,12 +204,15 @@ enum Client {
     Applied(Vec<Value>, Kind),
 }
 
+/// What each key holds; shared between states until it changes.
+type State = BTreeMap<i64, Rc<Value>>;
+
 const STATES_REMEMBERED: usize = 4;
 
 struct Database {
     load: Load,
     random: StdRng,
-    states: Vec<BTreeMap<i64, Value>>,
+    states: Vec<State>,
     next_value: i64,
     history: History,
 }
@@ -343,7 +347,7 @@ impl Database {
         }
     }
 
-    fn remember(&mut self, state: BTreeMap<i64, Value>) {
+    fn remember(&mut self, state: State) {
         self.states.push(state);
         if self.states.len() > STATES_REMEMBERED {
             self.states.remove(0);
@@ -361,30 +365,31 @@ impl Database {
         Self::step_on(&mut self.states[state].clone(), step)
     }
 
-    fn step_on(state: &mut BTreeMap<i64, Value>, step: &Value) -> Value {
+    fn step_on(state: &mut State, step: &Value) -> Value {
         let [f, key, value] = step.as_list().expect("a step") else {
             panic!("{step} is no step")
         };
         let number = key.as_int().expect("a key");
         match f.as_word().expect("a word") {
             "append" => {
-                let mut list = state
-                    .get(&number)
-                    .and_then(Value::as_list)
-                    .unwrap_or_default()
-                    .to_vec();
-                list.push(value.clone());
-                state.insert(number, Value::List(list));
+                let list = state
+                    .entry(number)
+                    .or_insert_with(|| Rc::new(Value::List(Vec::new())));
+                if let Value::List(elements) = Rc::make_mut(list) {
+                    elements.push(value.clone());
+                }
                 step.clone()
             }
             "w" => {
-                state.insert(number, value.clone());
+                state.insert(number, Rc::new(value.clone()));
                 step.clone()
             }
             _ => Value::List(vec![
                 f.clone(),
                 key.clone(),
-                state.get(&number).cloned().unwrap_or(Value::Nil),
+                state
+                    .get(&number)
+                    .map_or(Value::Nil, |value| (**value).clone()),
             ]),
         }
     }
