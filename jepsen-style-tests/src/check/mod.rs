@@ -1,5 +1,29 @@
 //! Judges of histories. They know operations and models, and nothing of yunbase.
 
+pub mod append;
+pub mod bank;
+pub mod counter;
+pub mod dedup;
+pub mod digests;
+pub mod evidence;
+mod findings;
+mod graph;
+pub mod index;
+pub mod linearizable;
+pub mod long_fork;
+pub mod monotonic;
+pub mod rebuilt;
+pub mod rw_register;
+pub mod set;
+pub mod ttl;
+pub mod unique_ids;
+
+#[cfg(test)]
+mod testing;
+
+pub use findings::Findings;
+pub use graph::Level;
+
 use serde::Serialize;
 
 use crate::history::History;
