@@ -20,3 +20,4 @@
 
 pub mod check;
 pub mod history;
+pub mod report;
