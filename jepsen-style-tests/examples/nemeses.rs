@@ -217,7 +217,7 @@ fn main() -> anyhow::Result<()> {
                     disk_images: Mode::best() == Mode::Namespaces,
                     shim: true,
                     environment: Vec::new(),
-            configuration: String::new(),
+                    configuration: String::new(),
                 }))?;
                 eprintln!("{nodes} nodes ready after {:?}", began.elapsed());
                 let clients = started.client_runtime()?;
@@ -265,7 +265,10 @@ async fn create(cluster: Arc<Cluster>) -> anyhow::Result<()> {
 
 fn print(row: &Row) {
     let milliseconds = |time: Option<Duration>| {
-        time.map_or_else(|| "never".to_owned(), |time| format!("{} ms", time.as_millis()))
+        time.map_or_else(
+            || "never".to_owned(),
+            |time| format!("{} ms", time.as_millis()),
+        )
     };
     println!(
         "{:<18} back {:>8} all {:>8} acked {:>6} failed {:>5} | {} | {}",

@@ -142,7 +142,11 @@ pub const MUTANTS: &[Mutant] = &[
 ];
 
 /// The workload and the faults of the `turn`th run of a soak: every workload meets every fault sooner or later.
-pub fn rotation<'n>(turn: u64, workloads: &'n [String], nemeses: &'n [String]) -> (&'n str, Vec<String>) {
+pub fn rotation<'n>(
+    turn: u64,
+    workloads: &'n [String],
+    nemeses: &'n [String],
+) -> (&'n str, Vec<String>) {
     let at = |turn: u64, of: usize| usize::try_from(turn).unwrap_or(0) % of.max(1);
     let workload = &workloads[at(turn, workloads.len())];
     // Shifted by one for each round of all workloads, so that the pairs differ from round to round.
@@ -163,7 +167,9 @@ mod tests {
 
     #[test]
     fn all_pairs_name_what_there_is() {
-        let of_mutants = MUTANTS.iter().filter_map(|mutant| mutant.caught_by.as_ref());
+        let of_mutants = MUTANTS
+            .iter()
+            .filter_map(|mutant| mutant.caught_by.as_ref());
         for pair in SUITE.iter().chain(of_mutants) {
             assert!(workload::by_name(pair.workload).is_some(), "{pair:?}");
             for name in pair.nemeses {
@@ -177,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_soak_has_every_workload_meet_every_fault() {
-        let names = |of: &str, count: usize| (0..count).map(|n| format!("{of}{n}")).collect::<Vec<_>>();
+        let names =
+            |of: &str, count: usize| (0..count).map(|n| format!("{of}{n}")).collect::<Vec<_>>();
         let (workloads, nemeses) = (names("w", 14), names("n", 27));
         let mut met = std::collections::BTreeSet::new();
         for turn in 0..14 * 60 {

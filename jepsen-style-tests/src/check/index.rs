@@ -5,6 +5,7 @@
 //! | `insert` | `[id key]` | a new document |
 //! | `update` | `[id old new]` | gives it another key |
 //! | `remove` | `[id key]` | |
+//! | `create-index`, `drop-index` | `nil` | |
 //! | `check` | `nil`, ok: `{:scan [[id key] ...], :index [[id key] ...]}` | all documents by a scan without the index and by the index, in one transaction or at rest |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,7 +16,18 @@ use crate::history::{Event, History, Kind, Operation, Value};
 
 /// The judge.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Index;
+pub struct Index {
+    keys_may_repeat: bool,
+}
+
+impl Index {
+    /// Of an index that is not unique: it only has to agree with the documents.
+    pub fn with_repeating_keys() -> Self {
+        Self {
+            keys_may_repeat: true,
+        }
+    }
+}
 
 /// What happened to a key: who certainly took it, and how often it may have been given up.
 #[derive(Default)]
@@ -33,14 +45,16 @@ impl Checker for Index {
             if operation.invoke.f == "check" {
                 if let Some(event) = operation.completion.filter(|event| event.kind == Kind::Ok) {
                     checks += 1;
-                    judge(event, &mut findings);
+                    judge(event, self.keys_may_repeat, &mut findings);
                 }
+            } else if operation.invoke.f.ends_with("-index") {
+                // It is made or dropped, which changes no document.
             } else if !count(&operation, &mut keys) {
                 findings.strange(operation.invoke, "an insert, update, remove or check");
             }
         }
         for (key, Key { taken, freed }) in keys {
-            if taken.len() > freed + 1 {
+            if taken.len() > freed + 1 && !self.keys_may_repeat {
                 let text = format!(
                     "{} documents were given the key {key}, and it was given up {freed} times at most",
                     taken.len()
@@ -85,7 +99,7 @@ fn entries<'h>(event: &'h Event, name: &str) -> Option<Entries<'h>> {
     event.value.get(name)?.as_list()?.iter().map(pair).collect()
 }
 
-fn judge(event: &Event, findings: &mut Findings) {
+fn judge(event: &Event, keys_may_repeat: bool, findings: &mut Findings) {
     let (Some(scan), Some(index)) = (entries(event, "scan"), entries(event, "index")) else {
         findings.strange(event, "{:scan [[id key] ...], :index [[id key] ...]}");
         return;
@@ -101,7 +115,9 @@ fn judge(event: &Event, findings: &mut Findings) {
                     format!("event {at}: the {by} shows document {id} twice"),
                     vec![at],
                 );
-            } else if let Some(other) = owner.insert(*key, *id) {
+            } else if let Some(other) = owner.insert(*key, *id)
+                && !keys_may_repeat
+            {
                 let text = format!(
                     "event {at}: by the {by}, documents {other} and {id} both have the key {key}"
                 );
@@ -129,7 +145,7 @@ mod tests {
     use super::*;
 
     fn check(scan: &str, index: &str) -> Verdict {
-        Index.check(&history(&format!(
+        Index::default().check(&history(&format!(
             "0 invoke check\n0 ok check {{:scan {scan}, :index {index}}}"
         )))
     }
@@ -154,7 +170,7 @@ mod tests {
     #[test]
     fn a_key_is_given_once_until_it_is_given_up() {
         let judge = |between: &str| {
-            Index.check(&history(&format!(
+            Index::default().check(&history(&format!(
                 "0 invoke insert [1 a]\n0 ok insert [1 a]\n{between}\n1 invoke insert [2 a]\n1 ok insert [2 a]\n2 invoke check\n2 ok check {{:scan [], :index []}}"
             )))
         };

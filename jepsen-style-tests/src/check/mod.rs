@@ -24,12 +24,12 @@ mod testing;
 pub use findings::Findings;
 pub use graph::Level;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::history::History;
 
 /// What a judge says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Validity {
     /// The model explains the history.
@@ -41,7 +41,7 @@ pub enum Validity {
 }
 
 /// Something that the model does not allow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anomaly {
     /// The literature's name: `G-single`, `lost update`, `nonlinearizable` ...
     pub name: String,
@@ -54,7 +54,7 @@ pub struct Anomaly {
 }
 
 /// The judgement of a history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// In a word.
     pub validity: Validity,

@@ -34,7 +34,9 @@ impl Common {
         let beside = own.with_file_name("yunbase");
         match beside.exists() {
             true => Ok(beside),
-            false => bail!("there is no yunbase beside this program: cargo build --release -p yunbase, or name one with --binary"),
+            false => bail!(
+                "there is no yunbase beside this program: cargo build --release -p yunbase, or name one with --binary"
+            ),
         }
     }
 
@@ -63,9 +65,12 @@ fn carry_out(options: &RunOptions) -> anyhow::Result<Run> {
             let _ = std::io::stderr().flush();
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(async {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             outcome = run(options, &progress) => Ok(outcome?),
             // What is dropped here cleans up after itself.
@@ -127,7 +132,9 @@ pub(super) fn suite(common: &Common) -> anyhow::Result<bool> {
         let out = common.out.join(format!("{:02}-{}", at + 1, pair.workload));
         let mut options = common.options(pair, SUITE_SEED + at as u64, out)?;
         // Without root what happens between hosts and to disks cannot be; what is left still proves something.
-        options.nemeses.retain(|name| is_possible(name, options.mode));
+        options
+            .nemeses
+            .retain(|name| is_possible(name, options.mode));
         let run = carry_out(&options)?;
         tell(&run, &options.out);
         passed += usize::from(run.verdict.validity == Validity::Valid);
@@ -145,7 +152,10 @@ fn is_possible(name: &str, mode: Mode) -> bool {
 
 /// `soak`
 pub(super) fn soak(minutes: u64, seed: u64, time: u64, common: &Common) -> anyhow::Result<bool> {
-    let workloads: Vec<String> = workload::all().iter().map(|one| one.name().to_owned()).collect();
+    let workloads: Vec<String> = workload::all()
+        .iter()
+        .map(|one| one.name().to_owned())
+        .collect();
     let nemeses: Vec<String> = nemesis::all()
         .iter()
         .map(|one| one.name().to_owned())
@@ -199,7 +209,11 @@ pub(super) fn mutants(only: &[String], common: &Common) -> anyhow::Result<bool> 
         options.mutant = Some(mutant.name.to_owned());
         let run = carry_out(&options)?;
         let is_caught = run.verdict.validity == Validity::Invalid;
-        let by = run.verdict.anomalies.first().map_or("nothing", |anomaly| &anomaly.name);
+        let by = run
+            .verdict
+            .anomalies
+            .first()
+            .map_or("nothing", |anomaly| &anomaly.name);
         let verdict = if is_caught { "caught" } else { "MISSED" };
         println!("{verdict} {:<28} by {by}", mutant.name);
         if !is_caught {

@@ -89,7 +89,9 @@ impl Schedule {
             }
             self.now.send_replace(String::new());
             if let Err(error) = self.cluster.wait_all_ready(READY_MAX).await {
-                faults.violations.push(format!("after {}: {error}", chosen.join(" and ")));
+                faults
+                    .violations
+                    .push(format!("after {}: {error}", chosen.join(" and ")));
                 break;
             }
         }
@@ -138,10 +140,14 @@ impl Schedule {
             }
             // The one that is in force already stands in its way.
             Err(NemesisError::Cluster(error)) if !in_force.is_empty() => {
-                faults.notes.push(format!("{name} beside another fault: {error}"));
+                faults
+                    .notes
+                    .push(format!("{name} beside another fault: {error}"));
             }
             Err(NemesisError::Violation(what)) => faults.violations.push(format!("{name}: {what}")),
-            Err(error) => faults.doubts.push(format!("{name} was not put in force: {error}")),
+            Err(error) => faults
+                .doubts
+                .push(format!("{name} was not put in force: {error}")),
         }
     }
 

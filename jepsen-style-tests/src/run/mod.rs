@@ -114,11 +114,15 @@ impl RunOptions {
     fn needs(&self) -> Result<Needs, RunError> {
         let mut needs = Needs::default();
         for name in &self.nemeses {
-            let nemesis = nemesis::by_name(name).ok_or_else(|| RunError::NoNemesis(name.clone()))?;
-            nemesis.needs().available().map_err(|why| RunError::NotAvailable {
-                name: name.clone(),
-                why,
-            })?;
+            let nemesis =
+                nemesis::by_name(name).ok_or_else(|| RunError::NoNemesis(name.clone()))?;
+            nemesis
+                .needs()
+                .available()
+                .map_err(|why| RunError::NotAvailable {
+                    name: name.clone(),
+                    why,
+                })?;
             needs = needs.and(nemesis.needs());
         }
         Ok(needs)
@@ -155,17 +159,30 @@ pub async fn run(options: &RunOptions, progress: &dyn Fn(&str)) -> Result<Run, R
     let outcome = run_on(&clients, &cluster, workload, options, progress, started).await;
     // Not dropped here, where a runtime must not wait for another.
     clients.shutdown_background();
-    let logs = cluster.numbers().into_iter().filter_map(|k| cluster.log(k).ok());
+    let logs = cluster
+        .numbers()
+        .into_iter()
+        .filter_map(|k| cluster.log(k).ok());
     let logs: Vec<PathBuf> = logs.collect();
-    tokio::task::spawn_blocking(move || drop(cluster)).await.map_err(std::io::Error::other)?;
+    tokio::task::spawn_blocking(move || drop(cluster))
+        .await
+        .map_err(std::io::Error::other)?;
     let mut run = outcome?;
-    run.logs = logs.iter().filter_map(|log| relative(log, &options.out)).collect();
+    run.logs = logs
+        .iter()
+        .filter_map(|log| relative(log, &options.out))
+        .collect();
     run.write(&options.out)?;
     Ok(run)
 }
 
 fn relative(file: &Path, folder: &Path) -> Option<String> {
-    Some(file.strip_prefix(folder).ok()?.to_string_lossy().into_owned())
+    Some(
+        file.strip_prefix(folder)
+            .ok()?
+            .to_string_lossy()
+            .into_owned(),
+    )
 }
 
 async fn run_on(
@@ -183,7 +200,10 @@ async fn run_on(
         secret_key: cluster.secret_key().to_owned(),
     };
     let prepared = clients.spawn(prepare(workload.clone(), access.clone()));
-    prepared.await.map_err(std::io::Error::other)?.map_err(RunError::Prepare)?;
+    prepared
+        .await
+        .map_err(std::io::Error::other)?
+        .map_err(RunError::Prepare)?;
     let load = Arc::new(Load {
         workload,
         access,
@@ -220,7 +240,9 @@ async fn run_on(
     }
     progress("waiting for the cluster to be whole");
     if let Err(error) = cluster.wait_all_ready(WHOLE_MAX).await {
-        faults.violations.push(format!("it is not whole after all faults: {error}"));
+        faults
+            .violations
+            .push(format!("it is not whole after all faults: {error}"));
     }
     progress("last looks");
     for node in 0..cluster.size() {
@@ -233,7 +255,9 @@ async fn run_on(
     let history = load.recorder.history();
     let availability = Availability::measure(&history, &faults.records);
     let verdict = judge(&load, &history, &faults, &availability, options).await?;
-    let unix_ms = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let unix_ms = started
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64);
     Ok(Run {
         workload: options.workload.clone(),
         nemeses: options.nemeses.clone(),
@@ -282,7 +306,10 @@ async fn prepare(workload: Arc<dyn Workload>, access: Access) -> Result<(), Stri
 
 /// The workload's last steps through one node, by processes of their own.
 async fn last_looks(load: Arc<Load>, node: usize) -> Result<(), String> {
-    let session = load.access.session_of(node).map_err(|error| error.to_string())?;
+    let session = load
+        .access
+        .session_of(node)
+        .map_err(|error| error.to_string())?;
     // Behind all that clients ever were.
     let mut process = u64::MAX / 4 + node as u64 * 1_000_000;
     for step in load.workload.last() {
@@ -292,7 +319,11 @@ async fn last_looks(load: Arc<Load>, node: usize) -> Result<(), String> {
             match load.take(process, &session, &step).await {
                 Outcome::Ok(_) => break,
                 Outcome::Fail(why) | Outcome::Info(why) if Instant::now() > given_up => {
-                    return Err(format!("the last '{}' through node {}: {why}", step.f, node + 1));
+                    return Err(format!(
+                        "the last '{}' through node {}: {why}",
+                        step.f,
+                        node + 1
+                    ));
                 }
                 _ => tokio::time::sleep(PAUSE).await,
             }
@@ -325,7 +356,9 @@ async fn judge(
     }
     let ok = load.recorder.counts().ok;
     if ok < OK_MIN {
-        verdict = verdict.and(Verdict::unknown(format!("only {ok} operations took effect")));
+        verdict = verdict.and(Verdict::unknown(format!(
+            "only {ok} operations took effect"
+        )));
     }
     if !options.nemeses.is_empty() && faults.records.is_empty() {
         verdict = verdict.and(Verdict::unknown("no fault was ever in force"));
@@ -346,7 +379,10 @@ fn late(faults: &Faults, availability: &Availability) -> Verdict {
             });
         };
         if measured.recovers_late() {
-            let what = format!("service was not back soon after {} ended: {:?}", fault.name, measured.recovery);
+            let what = format!(
+                "service was not back soon after {} ended: {:?}",
+                fault.name, measured.recovery
+            );
             tell("slow recovery", what);
         }
         if measured.fails_over_late() {

@@ -29,21 +29,32 @@ async fn read(http: &Http) -> Result<Value, Failed> {
     let accounts = transaction.find(COLLECTION, &json!({})).await?;
     transaction.commit().await?;
     let balance = |account: &serde_json::Value| {
-        let name = account["_id"].as_str()?;
-        Some((name.to_owned(), Value::Int(number(&account["money"])?)))
+        let name = account["_id"].as_str()?.strip_prefix('a')?;
+        Some(Value::ints([
+            name.parse().ok()?,
+            number(&account["money"])?,
+        ]))
     };
     let mut balances: Vec<_> = accounts.iter().filter_map(balance).collect();
     balances.sort();
-    Ok(Value::Map(balances))
+    Ok(Value::List(balances))
 }
 
 /// Moves `amount`; `None` when there is not so much.
-async fn transfer(http: &Http, from: i64, to: i64, amount: i64) -> Result<Option<()>, (Failed, bool)> {
+async fn transfer(
+    http: &Http,
+    from: i64,
+    to: i64,
+    amount: i64,
+) -> Result<Option<()>, (Failed, bool)> {
     let certain = |failed| (failed, true);
     let transaction = http.begin().await.map_err(certain)?;
     let mut money = [0; 2];
     for (at, account) in [from, to].into_iter().enumerate() {
-        let found = transaction.get(COLLECTION, &id(account)).await.map_err(certain)?;
+        let found = transaction
+            .get(COLLECTION, &id(account))
+            .await
+            .map_err(certain)?;
         money[at] = number(&found.unwrap_or_default()["money"]).unwrap_or(0);
     }
     if money[0] < amount {
@@ -101,7 +112,14 @@ impl Workload for Bank {
                 };
             }
             let member = |name| step.value.get(name).and_then(Value::as_int).unwrap_or(0);
-            match transfer(&session.http, member("from"), member("to"), member("amount")).await {
+            match transfer(
+                &session.http,
+                member("from"),
+                member("to"),
+                member("amount"),
+            )
+            .await
+            {
                 Ok(Some(())) => Outcome::Ok(step.value.clone()),
                 Ok(None) => Outcome::Fail("there is not so much on the account".into()),
                 Err((failed, false)) => Outcome::of_failed(failed),
@@ -117,9 +135,7 @@ impl Workload for Bank {
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(bank::Bank {
-            total: ACCOUNTS * MONEY,
-            may_be_negative: false,
-        })
+        let accounts = (0..ACCOUNTS).map(Value::Int);
+        Box::new(bank::Bank::new(accounts, ACCOUNTS * MONEY))
     }
 }

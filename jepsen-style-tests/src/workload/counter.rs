@@ -18,9 +18,23 @@ const AMOUNT_MAX: i64 = 5;
 /// See the module.
 pub(super) struct Counter;
 
+/// `[counter value]`
+pub(super) fn of(counter: &str, value: Value) -> Value {
+    Value::List(vec![Value::Text(counter.to_owned()), value])
+}
+
+/// Reads a counter.
+pub(super) fn read(counter: &str) -> Step {
+    Step::new("read", of(counter, Value::Nil))
+}
+
 /// What a counter holds.
 pub(super) async fn value(session: &Session, id: &str) -> yunbase_client::Result<i64> {
-    let found = session.client.collection::<Document>(COLLECTION).get(id).await?;
+    let found = session
+        .client
+        .collection::<Document>(COLLECTION)
+        .get(id)
+        .await?;
     let value = found.and_then(|document| document.get("n").and_then(Bson::as_i64));
     Ok(value.unwrap_or(0))
 }
@@ -48,28 +62,33 @@ impl Workload for Counter {
 
     fn next(&self, rng: &mut StdRng, _place: Place) -> Step {
         match rng.random_bool(0.3) {
-            true => Step::bare("read"),
-            false => Step::new("add", Value::Int(rng.random_range(1..=AMOUNT_MAX))),
+            true => read(COUNTER),
+            false => Step::new(
+                "inc",
+                of(COUNTER, Value::Int(rng.random_range(1..=AMOUNT_MAX))),
+            ),
         }
     }
 
     fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let outcome = match step.value.as_int() {
-                Some(amount) => session
+            let outcome = match step.value.as_list() {
+                Some([_, Value::Int(amount)]) => session
                     .client
                     .collection::<Document>(COLLECTION)
-                    .update_one(filter::id(COUNTER), update::inc("n", amount))
+                    .update_one(filter::id(COUNTER), update::inc("n", *amount))
                     .await
                     .map(|_| step.value.clone()),
-                None => value(session, COUNTER).await.map(Value::Int),
+                _ => value(session, COUNTER)
+                    .await
+                    .map(|n| of(COUNTER, Value::Int(n))),
             };
             outcome.map_or_else(|error| Outcome::of_error(&error), Outcome::Ok)
         })
     }
 
     fn last(&self) -> Vec<Step> {
-        vec![Step::bare("read")]
+        vec![read(COUNTER)]
     }
 
     fn checker(&self) -> Box<dyn Checker> {

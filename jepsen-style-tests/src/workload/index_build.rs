@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use yunbase_client::bson::{Bson, Document, doc};
-use yunbase_client::{Index as Definition, filter, update};
+use yunbase_client::bson::{Document, doc};
+use yunbase_client::{Collection, Index as Definition, filter};
 
+use super::index::{both, carry_out, next};
 use super::{Place, Step, Workload};
 use crate::access::{Outcome, Session};
 use crate::check::{Checker, index};
@@ -16,9 +17,11 @@ use crate::history::Value;
 
 const COLLECTION: &str = "built";
 /// There before the first index, so that building it takes a while.
-const DOCUMENTS: i64 = 20_000;
+const DOCUMENTS: i64 = 10_000;
 const BATCH: i64 = 1000;
-const ALL: i64 = i64::MAX / 2;
+/// Seats that are looked for at once.
+const PART: i64 = 500;
+const NAME: &str = "by_seat";
 /// Numbers of documents that come later.
 const LATER: i64 = 10_000_000;
 /// How long a build is waited for in the end.
@@ -28,19 +31,7 @@ const BUILD_PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct IndexBuild;
 
 fn definition() -> Definition {
-    Definition::ascending("seat").named("by_seat")
-}
-
-/// `[[id seat] ...]`, ascending, of the documents that came later, and how many there were before.
-fn pairs(documents: &[Document]) -> Value {
-    let pair = |document: &Document| {
-        let id = document.get("_id").and_then(Bson::as_i64)?;
-        let seat = document.get("seat").and_then(Bson::as_i64)?;
-        Some(Value::ints([id, seat]))
-    };
-    let mut pairs: Vec<Value> = documents.iter().filter_map(pair).collect();
-    pairs.sort();
-    Value::List(pairs)
+    Definition::ascending("seat").named(NAME)
 }
 
 impl Workload for IndexBuild {
@@ -68,70 +59,64 @@ impl Workload for IndexBuild {
     }
 
     fn next(&self, rng: &mut StdRng, place: Place) -> Step {
-        let seat = rng.random_range(0..DOCUMENTS);
-        let id = rng.random_range(0..DOCUMENTS);
         match (place.client, rng.random_range(0..20)) {
             (0, 0) => Step::bare("create-index"),
             (0, 1) => Step::bare("drop-index"),
-            (_, 0..8) => Step::new("insert", Value::ints([LATER + place.unique(), seat])),
-            (_, 8..16) => Step::new("move", Value::ints([id, seat])),
-            _ => Step::new("remove", Value::Int(seat)),
+            _ => later(next(place, 0..DOCUMENTS)),
         }
     }
 
     fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let built = session.client.collection::<Document>(COLLECTION);
-            let outcome = match (step.f, step.value.as_list()) {
-                ("create-index", _) => built.create_index(&definition()).await.map(|()| Value::Nil),
-                ("drop-index", _) => built.drop_index("by_seat").await.map(|()| Value::Nil),
-                ("insert", Some([Value::Int(id), Value::Int(seat)])) => built
-                    .insert_one(&doc! { "_id": *id, "seat": *seat })
-                    .await
-                    .map(|_| step.value.clone()),
-                ("move", Some([Value::Int(id), Value::Int(seat)])) => {
-                    match built.update_one(filter::id(*id), update::set("seat", *seat)).await {
-                        Ok(updated) if updated.matched == 0 => {
-                            return Outcome::Fail("it is not there".into());
-                        }
-                        moved => moved.map(|_| step.value.clone()),
-                    }
-                }
-                ("remove", _) => {
-                    let seat = step.value.as_int().unwrap_or_default();
-                    let removed = built.delete_one(filter::eq("seat", seat)).await;
-                    removed.map(|_| step.value.clone())
-                }
-                ("read-by-index", _) => by_index(session).await,
-                _ => built.find(filter::all()).all().await.map(|documents| pairs(&documents)),
+            let outcome = match step.f {
+                "create-index" => built.create_index(&definition()).await.map(|()| Value::Nil),
+                "drop-index" => built.drop_index(NAME).await.map(|()| Value::Nil),
+                "check" => check(&built).await,
+                _ => return carry_out(&built, step).await,
             };
             outcome.map_or_else(|error| Outcome::of_error(&error), Outcome::Ok)
         })
     }
 
     fn last(&self) -> Vec<Step> {
-        vec![Step::bare("read-by-index"), Step::bare("read-by-scan")]
+        vec![Step::bare("check")]
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(index::Index)
+        Box::new(index::Index::with_repeating_keys())
     }
 }
 
-/// All documents by the index, which is made if it is not there and waited for until queries use it.
-async fn by_index(session: &Session) -> yunbase_client::Result<Value> {
-    let built = session.client.collection::<Document>(COLLECTION);
-    let is_there = |index: &Document| index.get_str("name") == Ok("by_seat");
-    if !built.list_indexes().await?.iter().any(is_there) {
+/// The same step with a document that was not there before.
+fn later(step: Step) -> Step {
+    let parts = step.value.as_list().unwrap_or_default().iter();
+    let moved = parts.enumerate().map(|(at, part)| match (at, part) {
+        (0, Value::Int(id)) => Value::Int(LATER + id),
+        (_, part) => part.clone(),
+    });
+    Step::new(step.f, Value::List(moved.collect()))
+}
+
+/// All documents both ways. The index is made if it is not there, and waited for until queries use it.
+async fn check(built: &Collection<Document>) -> yunbase_client::Result<Value> {
+    let is_it = |index: &Document| index.get_str("name") == Ok(NAME);
+    if !built.list_indexes().await?.iter().any(is_it) {
         built.create_index(&definition()).await?;
     }
-    let query = || {
-        let all = filter::gt("seat", -ALL).and(filter::lt("seat", ALL));
-        built.find(all).sort_by("seat")
+    // Narrow enough that the index is the better way.
+    let part = |from: i64| {
+        let narrow = filter::gte("seat", from).and(filter::lt("seat", from + PART));
+        built.find(narrow).sort_by("seat")
     };
     // The caller's own bound ends this, should it never come.
-    while !query().explain().await?.to_string().contains("by_seat") {
+    while !part(0).explain().await?.to_string().contains(NAME) {
         tokio::time::sleep(BUILD_PAUSE).await;
     }
-    query().all().await.map(|documents| pairs(&documents))
+    let mut index = Vec::new();
+    for from in (0..DOCUMENTS).step_by(PART as usize) {
+        index.extend(part(from).all().await?);
+    }
+    let scan = built.find(filter::all()).all().await?;
+    Ok(both(&scan, &index))
 }

@@ -55,20 +55,24 @@ impl Workload for ListAppend {
     }
 
     fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {
-        Box::pin(carry_out(&session.http, &step.value, &|open, f, key, argument| {
-            let (collection, id) = home(key);
-            Box::pin(async move {
-                if f == "append" {
-                    let element = argument.as_int();
-                    let update = json!({ "$push": { "list": element } });
-                    open.upsert(collection, &id, update).await?;
-                    return Ok(argument.clone());
-                }
-                let document = open.get(collection, &id).await?.unwrap_or_default();
-                let list = document["list"].as_array().map_or(&[][..], Vec::as_slice);
-                Ok(Value::ints(list.iter().filter_map(number)))
-            })
-        }))
+        Box::pin(carry_out(
+            &session.http,
+            &step.value,
+            &|open, f, key, argument| {
+                let (collection, id) = home(key);
+                Box::pin(async move {
+                    if f == "append" {
+                        let element = argument.as_int();
+                        let update = json!({ "$push": { "list": element } });
+                        open.upsert(collection, &id, update).await?;
+                        return Ok(argument.clone());
+                    }
+                    let document = open.get(collection, &id).await?.unwrap_or_default();
+                    let list = document["list"].as_array().map_or(&[][..], Vec::as_slice);
+                    Ok(Value::ints(list.iter().filter_map(number)))
+                })
+            },
+        ))
     }
 
     fn last(&self) -> Vec<Step> {
@@ -76,6 +80,6 @@ impl Workload for ListAppend {
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(append::ListAppend)
+        Box::new(append::ListAppend::default())
     }
 }

@@ -24,7 +24,7 @@ fn id(key: i64) -> String {
     format!("f{key}")
 }
 
-/// The keys of a group with their values, `[[:r k v] ...]`.
+/// The keys of a group with their values, `[[k v] ...]`.
 async fn read(session: &Session, keys: &[i64]) -> yunbase_client::Result<Value> {
     let names: Vec<String> = keys.iter().copied().map(id).collect();
     let found = session
@@ -40,7 +40,7 @@ async fn read(session: &Session, keys: &[i64]) -> yunbase_client::Result<Value> 
     };
     let each = |key: &i64| {
         let value = of_key(*key).map_or(Value::Nil, Value::Int);
-        Value::List(vec![Value::keyword("r"), Value::Int(*key), value])
+        Value::List(vec![Value::Int(*key), value])
     };
     Ok(Value::List(keys.iter().map(each).collect()))
 }
@@ -65,8 +65,7 @@ impl Workload for LongFork {
         let key = group * GROUP + i64::try_from(place.client).unwrap_or(0);
         let may_write = i64::try_from(place.client).unwrap_or(0) < GROUP && round == 1;
         if may_write {
-            let write = vec![Value::keyword("w"), Value::Int(key), Value::Int(1)];
-            return Step::new("txn", Value::List(vec![Value::List(write)]));
+            return Step::new("write", Value::ints([key, 1]));
         }
         // Now and then an older group, whose order must stay as it was.
         let group = match rng.random_bool(0.1) {
@@ -74,28 +73,23 @@ impl Workload for LongFork {
             false => group,
         };
         let reads = (group * GROUP..(group + 1) * GROUP)
-            .map(|key| Value::List(vec![Value::keyword("r"), Value::Int(key), Value::Nil]));
-        Step::new("txn", Value::List(reads.collect()))
+            .map(|key| Value::List(vec![Value::Int(key), Value::Nil]));
+        Step::new("read", Value::List(reads.collect()))
     }
 
     fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let micros = step.value.as_list().unwrap_or_default();
-            let parts = |micro: &Value| match micro.as_list() {
-                Some([f, Value::Int(key), _]) => Some((f.as_word() == Some("w"), *key)),
-                _ => None,
-            };
-            let parts: Vec<(bool, i64)> = micros.iter().filter_map(parts).collect();
-            let outcome = match parts.as_slice() {
-                [(true, key)] => session
+            let outcome = match (step.f, step.value.as_list()) {
+                ("write", Some([Value::Int(key), value])) => session
                     .client
                     .collection(COLLECTION)
-                    .put(id(*key), &doc! { "_id": id(*key), "v": 1_i64 })
+                    .put(id(*key), &doc! { "_id": id(*key), "v": value.as_int() })
                     .await
                     .map(|_| step.value.clone()),
-                reads => {
-                    let keys: Vec<i64> = reads.iter().map(|(_, key)| *key).collect();
-                    read(session, &keys).await
+                (_, reads) => {
+                    let key = |read: &Value| read.as_list()?.first()?.as_int();
+                    let keys = reads.unwrap_or_default().iter().filter_map(key);
+                    read(session, &keys.collect::<Vec<_>>()).await
                 }
             };
             outcome.map_or_else(|error| Outcome::of_error(&error), Outcome::Ok)
@@ -107,6 +101,6 @@ impl Workload for LongFork {
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(long_fork::LongFork::default())
+        Box::new(long_fork::LongFork)
     }
 }

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use yunbase_client::bson::Document;
 use yunbase_client::{filter, update};
 
-use super::counter::{COLLECTION, make, value};
+use super::counter::{COLLECTION, make, of, read, value};
 use super::{Place, Step, Workload};
 use crate::access::{Outcome, Session};
 use crate::check::{Checker, monotonic};
@@ -32,8 +32,8 @@ impl Workload for Monotonic {
 
     fn next(&self, rng: &mut StdRng, _place: Place) -> Step {
         match rng.random_bool(0.7) {
-            true => Step::bare("read"),
-            false => Step::bare("inc"),
+            true => read(COUNTER),
+            false => Step::new("inc", of(COUNTER, Value::Nil)),
         }
     }
 
@@ -45,18 +45,20 @@ impl Workload for Monotonic {
                     .collection::<Document>(COLLECTION)
                     .update_one(filter::id(COUNTER), update::inc("n", 1_i64))
                     .await
-                    .map(|_| Value::Nil),
-                _ => value(session, COUNTER).await.map(Value::Int),
+                    .map(|_| step.value.clone()),
+                _ => value(session, COUNTER)
+                    .await
+                    .map(|n| of(COUNTER, Value::Int(n))),
             };
             outcome.map_or_else(|error| Outcome::of_error(&error), Outcome::Ok)
         })
     }
 
     fn last(&self) -> Vec<Step> {
-        vec![Step::bare("read")]
+        vec![read(COUNTER)]
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(monotonic::Monotonic)
+        Box::new(monotonic::Monotonic::across_processes())
     }
 }

@@ -61,7 +61,8 @@ impl Workload for Register {
             let id = id(*key);
             let outcome = match (step.f, argument) {
                 ("read", _) => registers.get(id).await.map(|document| {
-                    let value = document.and_then(|document| document.get("v").and_then(Bson::as_i64));
+                    let value =
+                        document.and_then(|document| document.get("v").and_then(Bson::as_i64));
                     Ok(value.map_or(Value::Nil, Value::Int))
                 }),
                 ("write", Value::Int(value)) => registers
@@ -94,6 +95,6 @@ impl Workload for Register {
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(linearizable::Registers::default())
+        Box::new(linearizable::registers())
     }
 }

@@ -57,18 +57,22 @@ impl Workload for RwRegister {
     }
 
     fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {
-        Box::pin(carry_out(&session.http, &step.value, &|open, f, key, argument| {
-            let (collection, id) = home(key);
-            Box::pin(async move {
-                if f == "w" {
-                    let update = json!({ "$set": { "v": argument.as_int() } });
-                    open.upsert(collection, &id, update).await?;
-                    return Ok(argument.clone());
-                }
-                let document = open.get(collection, &id).await?.unwrap_or_default();
-                Ok(number(&document["v"]).map_or(Value::Nil, Value::Int))
-            })
-        }))
+        Box::pin(carry_out(
+            &session.http,
+            &step.value,
+            &|open, f, key, argument| {
+                let (collection, id) = home(key);
+                Box::pin(async move {
+                    if f == "w" {
+                        let update = json!({ "$set": { "v": argument.as_int() } });
+                        open.upsert(collection, &id, update).await?;
+                        return Ok(argument.clone());
+                    }
+                    let document = open.get(collection, &id).await?.unwrap_or_default();
+                    Ok(number(&document["v"]).map_or(Value::Nil, Value::Int))
+                })
+            },
+        ))
     }
 
     fn last(&self) -> Vec<Step> {
@@ -76,6 +80,6 @@ impl Workload for RwRegister {
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(rw_register::RwRegister)
+        Box::new(rw_register::RwRegister::default())
     }
 }

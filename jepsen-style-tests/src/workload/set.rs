@@ -69,7 +69,7 @@ impl Workload for Set {
     }
 
     fn last(&self) -> Vec<Step> {
-        vec![Step::bare("read")]
+        vec![Step::bare("final-read")]
     }
 
     fn checker(&self) -> Box<dyn Checker> {

@@ -32,7 +32,14 @@ pub(super) async fn carry_out(http: &Http, micros: &Value, micro: &Micro<'_>) ->
         let Some([f, Value::Int(key), argument]) = each.as_list() else {
             return Outcome::Fail("not a micro-operation".into());
         };
-        match micro(&transaction, f.as_word().unwrap_or_default(), *key, argument).await {
+        match micro(
+            &transaction,
+            f.as_word().unwrap_or_default(),
+            *key,
+            argument,
+        )
+        .await
+        {
             Ok(result) => results.push(Value::List(vec![f.clone(), Value::Int(*key), result])),
             Err(failed) => {
                 transaction.rollback().await;

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::future::BoxFuture;
 use rand::Rng as _;
 use rand::rngs::StdRng;
+use yunbase_client::Index as Definition;
 use yunbase_client::bson::{DateTime, Document, doc};
-use yunbase_client::{Index as Definition, filter};
 
 use super::{Place, Step, Workload};
 use crate::access::{Outcome, Session};
@@ -14,10 +14,17 @@ use crate::check::{Checker, ttl};
 use crate::history::Value;
 
 const COLLECTION: &str = "fleeting";
-/// How long documents live after their time stamp.
-const LIFE: Duration = Duration::from_secs(4);
-/// How long after their time they may still be found: passes of the sweep, an election, and a busy machine.
-const GRACE: Duration = Duration::from_secs(30);
+/// What the index adds to a document's own time.
+const LIFE: Duration = Duration::from_secs(2);
+/// Lives in the run, and beyond it.
+const LIVES_MS: std::ops::Range<i64> = 2000..6000;
+const LONG_LIFE_MS: i64 = 3_600_000;
+/// How many steps back documents are looked at.
+const STEPS_BACK: u64 = 100;
+/// How early by the history's clock, how late a document may go: the clocks are those of one machine here; passes of the
+/// sweep, elections and a busy machine come on top.
+const EARLY_MS: u64 = 500;
+const LATE_MS: u64 = 60_000;
 
 /// See the module.
 pub(super) struct Ttl;
@@ -40,56 +47,59 @@ impl Workload for Ttl {
         Box::pin(async move {
             session.client.create_collection(COLLECTION).await?;
             let fleeting = session.client.collection::<Document>(COLLECTION);
-            fleeting.create_index(&Definition::ascending("at").expire_after(LIFE)).await
+            fleeting
+                .create_index(&Definition::ascending("at").expire_after(LIFE))
+                .await
         })
     }
 
     fn next(&self, rng: &mut StdRng, place: Place) -> Step {
-        match rng.random_ratio(1, 10) {
-            true => Step::bare("read"),
-            // Some live longer than the run, and must all be there in the end.
-            false => {
-                let lives_ms = match rng.random_bool(0.3) {
-                    true => 3_600_000,
-                    false => rng.random_range(0..3000),
-                };
-                Step::new("add", Value::ints([place.unique(), lives_ms]))
-            }
+        if place.step > 0 && rng.random_bool(0.5) {
+            let back = rng.random_range(1..=place.step.min(STEPS_BACK));
+            let client = rng.random_range(0..place.clients);
+            let other = Place {
+                client,
+                step: place.step - back,
+                ..place
+            };
+            return Step::new(
+                "read",
+                Value::List(vec![Value::Int(other.unique()), Value::Nil]),
+            );
         }
+        // Some live longer than the run, and must be there to its end.
+        let life_ms = match rng.random_bool(0.3) {
+            true => LONG_LIFE_MS,
+            false => rng.random_range(LIVES_MS),
+        };
+        Step::new("insert", Value::ints([place.unique(), life_ms]))
     }
 
     fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let fleeting = session.client.collection::<Document>(COLLECTION);
             let outcome = match step.value.as_list() {
-                Some([Value::Int(id), Value::Int(lives_ms)]) => {
-                    let at = now_ms() + lives_ms;
-                    let at = DateTime::from_millis(at);
-                    let document = doc! { "_id": *id, "at": at };
-                    let due = at.timestamp_millis() + LIFE.as_millis() as i64;
-                    fleeting
-                        .insert_one(&document)
-                        .await
-                        .map(|_| Value::ints([*id, due]))
+                Some([Value::Int(id), Value::Int(life_ms)]) => {
+                    let at = now_ms() + life_ms - LIFE.as_millis() as i64;
+                    let document = doc! { "_id": *id, "at": DateTime::from_millis(at) };
+                    let inserted = fleeting.insert_one(&document).await;
+                    inserted.map(|_| step.value.clone())
                 }
-                _ => {
-                    let (began, found) = (now_ms(), fleeting.find(filter::all()).all().await);
-                    found.map(|documents| {
-                        let ids = documents.iter().filter_map(|document| document.get_i64("_id").ok());
-                        let members = [("from", Value::Int(began)), ("to", Value::Int(now_ms())), ("ids", Value::ints(ids))];
-                        Value::Map(members.map(|(name, value)| (name.to_owned(), value)).into())
-                    })
-                }
+                Some([Value::Int(id), _]) => fleeting
+                    .get(*id)
+                    .await
+                    .map(|found| Value::List(vec![Value::Int(*id), Value::Bool(found.is_some())])),
+                _ => return Outcome::Fail("not a step of this workload".into()),
             };
             outcome.map_or_else(|error| Outcome::of_error(&error), Outcome::Ok)
         })
     }
 
     fn last(&self) -> Vec<Step> {
-        vec![Step::bare("read")]
+        Vec::new()
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(ttl::Ttl { grace_ms: GRACE.as_millis() as i64 })
+        Box::new(ttl::Ttl::new(EARLY_MS, LATE_MS))
     }
 }

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use rand::Rng as _;
 use rand::rngs::StdRng;
 use yunbase_client::bson::{Bson, Document, doc};
-use yunbase_client::filter;
+use yunbase_client::{Collection, filter, update};
 
 use super::{Place, Step, Workload};
 use crate::access::{Outcome, Session};
@@ -21,7 +20,10 @@ use crate::history::Value;
 use subscriber::Subscriber;
 
 const COLLECTION: &str = "watched";
-const DOCUMENTS: i64 = 50;
+/// Versions of a document: it comes with the first and, unless it is one of those that stay, goes with the last.
+const VERSIONS: u64 = 4;
+/// One document in so many stays.
+const STAYS: i64 = 5;
 /// The last write, which the subscriber must have seen.
 const SEAL: i64 = -1;
 /// How long the subscriber may take to see it.
@@ -34,32 +36,54 @@ pub(super) struct Watch {
     subscriber: Mutex<Option<Subscriber>>,
 }
 
-/// `[[id value] ...]`, ascending.
-fn pairs(pairs: impl IntoIterator<Item = (i64, i64)>) -> Value {
-    let mut pairs: Vec<Value> = pairs.into_iter().map(|(id, v)| Value::ints([id, v])).collect();
-    pairs.sort();
-    Value::List(pairs)
-}
-
 impl Watch {
-    /// What the subscriber has, once it has seen the seal.
-    async fn rebuilt(&self) -> Outcome {
+    /// What the subscriber was told, once it has seen the seal.
+    async fn told(&self) -> Outcome {
         let given_up = tokio::time::Instant::now() + SEAL_MAX;
         loop {
-            let copy = self.subscriber.lock().as_ref().map(Subscriber::copy);
-            match copy {
-                Some(copy) if copy.documents.contains_key(&SEAL) => {
-                    if let Some(problem) = copy.problem {
-                        return Outcome::Ok(Value::Text(problem));
-                    }
-                    return Outcome::Ok(pairs(copy.documents));
-                }
-                _ if tokio::time::Instant::now() > given_up => {
+            let told = self
+                .subscriber
+                .lock()
+                .as_ref()
+                .and_then(|one| one.told(SEAL));
+            match told {
+                Some(Ok(events)) => return Outcome::Ok(Value::List(events)),
+                // Nothing that may be: the judge does not know such an event.
+                Some(Err(problem)) => return Outcome::Ok(Value::Text(problem)),
+                None if tokio::time::Instant::now() > given_up => {
                     return Outcome::Fail("the subscriber has not seen the last write".into());
                 }
-                _ => tokio::time::sleep(SEAL_PAUSE).await,
+                None => tokio::time::sleep(SEAL_PAUSE).await,
             }
         }
+    }
+}
+
+/// The last write.
+fn seal() -> Value {
+    Value::ints([SEAL, 1])
+}
+
+/// What happens to the documents.
+async fn change(watched: &Collection<Document>, step: &Step) -> Outcome {
+    let Some([Value::Int(id), Value::Int(version)]) = step.value.as_list() else {
+        return Outcome::Fail("not a step of this workload".into());
+    };
+    let changed = match (step.f, version) {
+        ("remove", _) => watched.delete_one(filter::id(*id)).await,
+        (_, 1) => watched
+            .insert_one(&doc! { "_id": *id, "v": *version })
+            .await
+            .map(|_| 1),
+        _ => watched
+            .update_one(filter::id(*id), update::set("v", *version))
+            .await
+            .map(|updated| updated.matched),
+    };
+    match changed {
+        Ok(0) => Outcome::Fail("it is not there".into()),
+        Ok(_) => Outcome::Ok(step.value.clone()),
+        Err(error) => Outcome::of_error(&error),
     }
 }
 
@@ -77,55 +101,63 @@ impl Workload for Watch {
             session.client.create_collection(COLLECTION).await?;
             let mut subscriber = self.subscriber.lock();
             if subscriber.is_none() {
-                *subscriber = Some(Subscriber::start(session.http.clone(), session.client.env(), COLLECTION));
+                *subscriber = Some(Subscriber::start(
+                    session.http.clone(),
+                    session.client.env(),
+                    COLLECTION,
+                ));
             }
             Ok(())
         })
     }
 
-    fn next(&self, rng: &mut StdRng, place: Place) -> Step {
-        let id = rng.random_range(0..DOCUMENTS);
-        match rng.random_ratio(1, 5) {
-            true => Step::new("remove", Value::Int(id)),
-            false => Step::new("put", Value::ints([id, place.unique()])),
+    fn next(&self, _rng: &mut StdRng, place: Place) -> Step {
+        let turn = place.step / VERSIONS;
+        let version = place.step % VERSIONS + 1;
+        let id = Place {
+            step: turn,
+            ..place
         }
+        .unique();
+        let f = match version == VERSIONS && id % STAYS != 0 {
+            true => "remove",
+            false => "write",
+        };
+        Step::new(f, Value::ints([id, version as i64]))
     }
 
     fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let watched = session.client.collection::<Document>(COLLECTION);
-            let put = |id: i64, v: i64| {
-                let watched = watched.clone();
-                async move { watched.put(id, &doc! { "_id": id, "v": v }).await.map(drop) }
-            };
-            let outcome = match (step.f, step.value.as_list()) {
-                ("put", Some([Value::Int(id), Value::Int(v)])) => {
-                    put(*id, *v).await.map(|()| step.value.clone())
+            let found = match (step.f, &step.value) {
+                // Once for each node, so it may be there already.
+                ("write", value) if *value == seal() => {
+                    let sealed = watched.put(SEAL, &doc! { "_id": SEAL, "v": 1_i64 }).await;
+                    sealed.map(|_| seal())
                 }
-                ("remove", _) => {
-                    let id = step.value.as_int().unwrap_or_default();
-                    let removed = watched.delete_one(filter::id(id)).await;
-                    removed.map(|_| step.value.clone())
-                }
-                ("seal", _) => put(SEAL, 0).await.map(|()| Value::Nil),
-                ("rebuilt", _) => return self.rebuilt().await,
-                _ => watched.find(filter::all()).all().await.map(|documents| {
+                ("watch", _) => return self.told().await,
+                ("final-read", _) => watched.find(filter::all()).all().await.map(|documents| {
                     let pair = |document: &Document| {
                         let number = |name| document.get(name).and_then(Bson::as_i64);
-                        Some((number("_id")?, number("v")?))
+                        Some(Value::ints([number("_id")?, number("v")?]))
                     };
-                    pairs(documents.iter().filter_map(pair))
+                    Value::List(documents.iter().filter_map(pair).collect())
                 }),
+                _ => return change(&watched, step).await,
             };
-            outcome.map_or_else(|error| Outcome::of_error(&error), Outcome::Ok)
+            found.map_or_else(|error| Outcome::of_error(&error), Outcome::Ok)
         })
     }
 
     fn last(&self) -> Vec<Step> {
-        ["seal", "read", "rebuilt"].map(Step::bare).into()
+        vec![
+            Step::new("write", seal()),
+            Step::bare("final-read"),
+            Step::bare("watch"),
+        ]
     }
 
     fn checker(&self) -> Box<dyn Checker> {
-        Box::new(rebuilt::Rebuilt)
+        Box::new(rebuilt::Rebuilt::default())
     }
 }

@@ -14,7 +14,9 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::VERSIONS;
 use crate::access::Http;
+use crate::history::Value as Told;
 
 /// How long a node may be silent before the next is tried.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -23,13 +25,15 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 const WATCH_ID: &str = "w";
 
-/// What the subscriber has.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Copy {
-    /// The documents: `_id` and `v`.
-    pub(super) documents: BTreeMap<i64, i64>,
+/// What the subscriber has and was told.
+#[derive(Debug, Default)]
+struct Copy {
+    /// The documents: `_id` and version.
+    documents: BTreeMap<i64, i64>,
+    /// `[kind id version]` of each event.
+    told: Vec<Told>,
     /// What it was told that cannot be.
-    pub(super) problem: Option<String>,
+    problem: Option<String>,
     query_id: Option<Value>,
     last_event: u64,
 }
@@ -56,9 +60,15 @@ impl Subscriber {
         }
     }
 
-    /// What it has now.
-    pub(super) fn copy(&self) -> Copy {
-        self.copy.lock().clone()
+    /// What it was told, or what it was told that cannot be; once it has the document `seal`.
+    pub(super) fn told(&self, seal: i64) -> Option<Result<Vec<Told>, String>> {
+        let copy = self.copy.lock();
+        copy.documents
+            .contains_key(&seal)
+            .then(|| match &copy.problem {
+                Some(problem) => Err(problem.clone()),
+                None => Ok(copy.told.clone()),
+            })
     }
 }
 
@@ -115,7 +125,9 @@ impl Follower {
     /// A socket that is logged in and has asked for the watch, or for its rest.
     async fn connect(&self) -> Option<Socket> {
         let sign = self.http.sign_socket(&self.env).await?;
-        let (mut socket, _) = tokio_tungstenite::connect_async(sign["wsUrl"].as_str()?).await.ok()?;
+        let (mut socket, _) = tokio_tungstenite::connect_async(sign["wsUrl"].as_str()?)
+            .await
+            .ok()?;
         let login = json!({
             "requestId": "login", "msgType": "LOGIN", "msgData": {"envId": self.env},
             "exMsgData": {"signStr": sign["signStr"]},
@@ -136,7 +148,8 @@ impl Follower {
                 }
             }
         };
-        let watch = json!({"watchId": WATCH_ID, "requestId": "watch", "msgType": kind, "msgData": data});
+        let watch =
+            json!({"watchId": WATCH_ID, "requestId": "watch", "msgType": kind, "msgData": data});
         // The node answers LOGIN first; the official packages wait for that, and so does this.
         loop {
             let Message::Text(text) = socket.next().await?.ok()? else {
@@ -182,10 +195,11 @@ impl Follower {
 
 impl Copy {
     fn take_events(&mut self, events: &[Value]) {
-        // A whole result replaces what was there.
         let is_init = |event: &Value| event["QueueType"] == "init";
-        if events.first().is_some_and(is_init) {
-            self.documents.clear();
+        if events.first().is_some_and(is_init) && !self.told.is_empty() {
+            // A whole result stands for events that were not told, which a watch without a limit may do only when the
+            // log was cut; no run here is so long.
+            self.problem = Some("the whole result came once more".to_owned());
         }
         for event in events {
             let number = event["ID"].as_u64().unwrap_or(0);
@@ -194,33 +208,47 @@ impl Copy {
                     continue; // Told once more behind a resumption.
                 }
                 if number != self.last_event + 1 {
-                    self.problem = Some(format!("event {number} came behind event {}", self.last_event));
+                    let last = self.last_event;
+                    self.problem = Some(format!("event {number} came behind event {last}"));
                 }
             }
             self.last_event = number;
-            let Some(id) = event["DocID"].as_i64() else {
-                continue;
-            };
-            if event["QueueType"] == "dequeue" {
-                if self.documents.remove(&id).is_none() {
-                    self.problem = Some(format!("document {id} left that was not there"));
-                }
-                continue;
-            }
-            let document: Value = event["Doc"]
-                .as_str()
-                .and_then(|text| serde_json::from_str(text).ok())
-                .unwrap_or_default();
-            match document["v"].as_i64() {
-                Some(v) => {
-                    let was_there = self.documents.insert(id, v).is_some();
-                    if was_there == (event["QueueType"] == "enqueue") {
-                        let kind = &event["QueueType"];
-                        self.problem = Some(format!("{kind} of document {id}, which was there: {was_there}"));
-                    }
-                }
-                None => self.problem = Some(format!("an event without its document: {event}")),
-            }
+            self.take_event(event);
         }
+    }
+
+    fn take_event(&mut self, event: &Value) {
+        let Some(id) = event["DocID"].as_i64() else {
+            return; // Of an empty result.
+        };
+        let queue = event["QueueType"].as_str().unwrap_or_default();
+        let document = event["Doc"].as_str().unwrap_or_default();
+        let document: Value = serde_json::from_str(document).unwrap_or_default();
+        let (kind, version, was_there) = match queue {
+            // Which version a removal was is known by the workload's own rule.
+            "dequeue" => (
+                "remove",
+                VERSIONS as i64,
+                self.documents.remove(&id).is_some(),
+            ),
+            _ => match document["v"].as_i64() {
+                Some(version) => {
+                    let was_there = self.documents.insert(id, version).is_some();
+                    let kind = if queue == "init" { "init" } else { "put" };
+                    (kind, version, was_there)
+                }
+                None => {
+                    self.problem = Some(format!("an event without its document: {event}"));
+                    return;
+                }
+            },
+        };
+        if was_there != matches!(queue, "update" | "dequeue") {
+            self.problem = Some(format!(
+                "'{queue}' of document {id}, which was there: {was_there}"
+            ));
+        }
+        let parts = vec![Told::keyword(kind), Told::Int(id), Told::Int(version)];
+        self.told.push(Told::List(parts));
     }
 }
