@@ -19,24 +19,24 @@ const STEP_MAX: Duration = Duration::from_secs(15);
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// What all clients share.
-pub struct Load {
+pub(crate) struct Load {
     /// What they do.
-    pub workload: Arc<dyn Workload>,
+    pub(crate) workload: Arc<dyn Workload>,
     /// Where.
-    pub access: Access,
+    pub(crate) access: Access,
     /// Who writes it down.
-    pub recorder: Arc<Recorder>,
+    pub(crate) recorder: Arc<Recorder>,
     /// Fixes what each does.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// How many they are.
-    pub clients: u64,
+    pub(crate) clients: u64,
     /// Tells them to stop.
-    pub stop: AtomicBool,
+    pub(crate) stop: AtomicBool,
 }
 
 impl Load {
     /// One client, until it is told to stop.
-    pub async fn client(self: Arc<Self>, number: u64) {
+    pub(crate) async fn client(self: Arc<Self>, number: u64) {
         // What it does depends on the seed and its number alone, not on how the others fare.
         let mut rng = StdRng::seed_from_u64(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut process = number;
@@ -77,7 +77,7 @@ impl Load {
     }
 
     /// One step with its place in the history.
-    pub async fn take(&self, process: u64, session: &Session, step: &Step) -> Outcome {
+    pub(crate) async fn take(&self, process: u64, session: &Session, step: &Step) -> Outcome {
         self.recorder.invoke(process, step);
         let done = self.workload.carry_out(session, step);
         let outcome = match tokio::time::timeout(STEP_MAX, done).await {

@@ -23,31 +23,31 @@ const TOGETHER: f64 = 0.25;
 
 /// What came of the faults of a run.
 #[derive(Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Those that were in force.
-    pub records: Vec<FaultRecord>,
+    pub(crate) records: Vec<FaultRecord>,
     /// What a reader must know: faults that could not be put in force, and why.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// What the cluster did that it must never do.
-    pub violations: Vec<String>,
+    pub(crate) violations: Vec<String>,
     /// Why the run proves nothing.
-    pub doubts: Vec<String>,
+    pub(crate) doubts: Vec<String>,
 }
 
 /// The schedule.
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// What is broken.
-    pub cluster: Arc<Cluster>,
+    pub(crate) cluster: Arc<Cluster>,
     /// By which faults.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Fixes which, where and for how long.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// When the last has ended.
-    pub until: Instant,
+    pub(crate) until: Instant,
     /// Whose clock it is.
-    pub recorder: Arc<Recorder>,
+    pub(crate) recorder: Arc<Recorder>,
     /// Told what is in force.
-    pub now: tokio::sync::watch::Sender<String>,
+    pub(crate) now: tokio::sync::watch::Sender<String>,
 }
 
 struct InForce {
@@ -61,7 +61,7 @@ fn within(rng: &mut StdRng, range: &std::ops::Range<Duration>) -> Duration {
 
 impl Schedule {
     /// Breaks and mends until the time is over.
-    pub async fn run(self) -> Faults {
+    pub(crate) async fn run(self) -> Faults {
         let mut rng = StdRng::seed_from_u64(self.seed ^ 0x6661_756c_7473);
         let mut faults = Faults::default();
         // All in turn, in an order of the seed's: a short run must not leave one out by chance.

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use crate::access::{Access, Outcome};
-use crate::check::{Anomaly, Checker as _, Validity, Verdict};
+use crate::check::{Anomaly, Validity, Verdict};
 use crate::cluster::{Cluster, ClusterOptions, Mode};
 use crate::nemesis::{self, Needs};
 use crate::report::{Run, availability::Availability};

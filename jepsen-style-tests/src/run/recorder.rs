@@ -10,7 +10,7 @@ use crate::history::{Event, History, Kind, Process, Value};
 use crate::workload::Step;
 
 /// The history of a run that goes on.
-pub struct Recorder {
+pub(crate) struct Recorder {
     began: Instant,
     history: Mutex<History>,
     ok: AtomicU64,
@@ -20,19 +20,19 @@ pub struct Recorder {
 
 /// How many operations ended in which way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Took effect.
-    pub ok: u64,
+    pub(crate) ok: u64,
     /// Took none.
-    pub fail: u64,
+    pub(crate) fail: u64,
     /// Nobody knows.
-    pub info: u64,
+    pub(crate) info: u64,
 }
 
 impl Recorder {
     /// The run begins now.
     #[allow(clippy::new_without_default)] // A clock is no default.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
             history: Mutex::default(),
@@ -43,17 +43,17 @@ impl Recorder {
     }
 
     /// Nanoseconds since the run began.
-    pub fn now_ns(&self) -> u64 {
+    pub(crate) fn now_ns(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// An operation begins.
-    pub fn invoke(&self, process: Process, step: &Step) {
+    pub(crate) fn invoke(&self, process: Process, step: &Step) {
         self.push(process, Kind::Invoke, step.f, step.value.clone(), None);
     }
 
     /// It has ended.
-    pub fn complete(&self, process: Process, step: &Step, outcome: Outcome) {
+    pub(crate) fn complete(&self, process: Process, step: &Step, outcome: Outcome) {
         let (kind, value, error, count) = match outcome {
             Outcome::Ok(value) => (Kind::Ok, value, None, &self.ok),
             Outcome::Fail(why) => (Kind::Fail, step.value.clone(), Some(why), &self.fail),
@@ -78,7 +78,7 @@ impl Recorder {
     }
 
     /// How many operations have ended.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         Counts {
             ok: self.ok.load(Ordering::Relaxed),
             fail: self.fail.load(Ordering::Relaxed),
@@ -87,7 +87,7 @@ impl Recorder {
     }
 
     /// All that was written down.
-    pub fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         self.history.lock().clone()
     }
 }

@@ -100,7 +100,7 @@ fn later(step: Step) -> Step {
 
 /// All documents both ways. The index is made if it is not there, and waited for until queries use it.
 async fn check(built: &Collection<Document>) -> yunbase_client::Result<Value> {
-    let is_it = |index: &Document| index.get_str("name") == Ok(NAME);
+    let is_it = |index: &Document| index.get_str("name").is_ok_and(|name| name == NAME);
     if !built.list_indexes().await?.iter().any(is_it) {
         built.create_index(&definition()).await?;
     }
