@@ -15,7 +15,17 @@ pub enum Mode {
 impl Mode {
     /// The best that is possible here.
     pub fn best() -> Self {
-        match nix::unistd::geteuid().is_root() && std::path::Path::new("/dev/net/tun").exists() {
+        // Being root is not enough inside some containers: only trying tells. The namespace goes with its thread.
+        let may_make_hosts = || {
+            let tried = std::thread::spawn(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET));
+            tried.join().is_ok_and(|made| made.is_ok())
+        };
+        let may_plug_in = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .is_ok();
+        match nix::unistd::geteuid().is_root() && may_plug_in && may_make_hosts() {
             true => Self::Namespaces,
             false => Self::Loopback,
         }

@@ -11,7 +11,7 @@ use crate::check::{Checker, index};
 use crate::history::Value;
 
 const COLLECTION: &str = "seats";
-const SEATS: i64 = 40;
+const SEATS: i64 = 200;
 /// Every seat is below it and above its negative, so a query by the index finds all.
 const ALL: i64 = 1_000_000;
 

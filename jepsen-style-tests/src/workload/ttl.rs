@@ -20,7 +20,7 @@ const LIFE: Duration = Duration::from_secs(2);
 const LIVES_MS: std::ops::Range<i64> = 2000..6000;
 const LONG_LIFE_MS: i64 = 3_600_000;
 /// How many steps back documents are looked at.
-const STEPS_BACK: u64 = 100;
+const STEPS_BACK: u64 = 2000;
 /// How early by the history's clock, how late a document may go: the clocks are those of one machine here; passes of the
 /// sweep, elections and a busy machine come on top.
 const EARLY_MS: u64 = 500;
