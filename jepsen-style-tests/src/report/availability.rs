@@ -197,7 +197,7 @@ fn measure_fault(
         longest_gap_ns: gaps[first..]
             .iter()
             .take_while(|gap| gap.start_ns < fault.end_ns)
-            .map(|gap| gap.end_ns - gap.start_ns.max(fault.start_ns))
+            .map(|gap| gap.end_ns.saturating_sub(gap.start_ns.max(fault.start_ns)))
             .max()
             .unwrap_or(0),
         failover: wait(operations, fault.start_ns, end_ns),
@@ -226,7 +226,7 @@ fn wait(operations: &[Operation<'_>], from_ns: u64, end_ns: u64) -> Wait {
     match (back_ns, first == operations.len()) {
         (u64::MAX, true) => Wait::Unseen,
         (u64::MAX, false) => Wait::Never(end_ns.saturating_sub(from_ns)),
-        (back_ns, _) => Wait::Took(back_ns - from_ns),
+        (back_ns, _) => Wait::Took(back_ns.saturating_sub(from_ns)),
     }
 }
 

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
 use super::Run;
-use super::html::{document, link, verdict_word};
+use super::html::{document, link, tone, verdict_word};
 use super::text;
 use crate::check::Validity;
 
@@ -104,7 +104,7 @@ impl<'l> Row<'l> {
     }
 
     /// The figures behind the names, in the order of [`COLUMNS`].
-    fn figures(&self) -> [String; 9] {
+    fn figures(&self) -> [String; 10] {
         let time = |nanoseconds: Option<u64>| nanoseconds.map_or("–".to_owned(), text::time);
         [
             text::count(self.runs),
@@ -113,6 +113,7 @@ impl<'l> Row<'l> {
             text::count(self.valid),
             text::count(self.unknown),
             text::count(self.invalid),
+            text::count(self.late),
             text::time(self.longest_gap_ns),
             time(self.slowest_recovery_ns),
             time(self.slowest_failover_ns),
@@ -121,13 +122,14 @@ impl<'l> Row<'l> {
 }
 
 /// The names of [`Row::figures`].
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "runs",
     "operations",
     "faults",
     "valid",
     "unknown",
     "not valid",
+    "late",
     "longest gap",
     "slowest recovery",
     "slowest failover",
@@ -208,14 +210,14 @@ pub fn page(title: &str, lines: &[Line]) -> String {
         _ => Validity::Invalid,
     });
     let body = html! {
-        header.verdict.(class) {
+        header.verdict.(tone(class, all.late)) {
             p.kicker { (title) }
             h1 { span.word { (word) "." } " " (sentence(&all)) }
         }
         section aria-labelledby="all" {
             h2 id="all" { "By workload and nemesis" }
             div.scroll tabindex="0" role="region" aria-label="By workload and nemesis" {
-                table {
+                table.summary {
                     thead {
                         tr {
                             th scope="col" { "Workload" }
@@ -279,8 +281,7 @@ fn html_row(workload: &str, nemeses: &str, row: &Row<'_>) -> Markup {
                 @if row.bad.len() > LINKS_MAX { div.soft { "and " (row.bad.len() - LINKS_MAX) " more" } }
             }
             @for (name, figure) in COLUMNS.iter().zip(row.figures()) {
-                @let bad = ["unknown", "not valid"].contains(name) && figure != "0"
-                    || name.starts_with("slowest") && row.late > 0;
+                @let bad = ["unknown", "not valid", "late"].contains(name) && figure != "0";
                 td.number.late[bad] { (figure) }
             }
         }
@@ -327,11 +328,11 @@ mod tests {
     fn rows_sum_runs_of_a_kind() {
         let table = markdown(&lines());
         let expected = "\
-| workload | nemeses | runs | operations | faults | valid | unknown | not valid | longest gap | slowest recovery | slowest failover |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
-| bank | pause | 2 | 2,000 | 4 | 2 | 0 | 0 | 4 ms | 6.1 s | – |
-| register | kill-leader | 2 | 2,000 | 4 | 1 | 1 | 0 | 90 ms | 180 ms | – |
-| **all** | | 4 | 4,000 | 8 | 3 | 1 | 0 | 90 ms | 6.1 s | – |
+| workload | nemeses | runs | operations | faults | valid | unknown | not valid | late | longest gap | slowest recovery | slowest failover |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| bank | pause | 2 | 2,000 | 4 | 2 | 0 | 0 | 1 | 4 ms | 6.1 s | – |
+| register | kill-leader | 2 | 2,000 | 4 | 1 | 1 | 0 | 0 | 90 ms | 180 ms | – |
+| **all** | | 4 | 4,000 | 8 | 3 | 1 | 0 | 1 | 90 ms | 6.1 s | – |
 
 - Unknown: `register` under `kill-leader`, seed 90, in `register-90`
 - Late after 1 fault: `bank` under `pause`, seed 4, in `bank-4`

@@ -86,9 +86,9 @@ pub(super) fn sections(anomalies: &[Anomaly], index: &Index<'_>) -> Markup {
 fn events(anomaly: &Anomaly, index: &Index<'_>) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="The events that show it" {
-            table.events {
+            table.cards.events role="table" {
                 thead {
-                    tr {
+                    tr role="row" {
                         th.number scope="col" { "Event" }
                         th.number scope="col" { "Time" }
                         th.number scope="col" { "Process" }
@@ -109,18 +109,18 @@ fn events(anomaly: &Anomaly, index: &Index<'_>) -> Markup {
 
 fn row(number: u64, event: Option<&Event>) -> Markup {
     html! {
-        tr {
-            td.number { (number) }
+        tr role="row" {
+            td.number role="cell" data-label="Event" { (number) }
             @if let Some(event) = event {
-                td.number { (format!("{:.3} s", event.time as f64 / 1e9)) }
-                td.number { (event.process) }
-                td { span.outcome.(word(event.kind)) { (word(event.kind)) } }
-                td {
+                td.number role="cell" data-label="Time" { (format!("{:.3} s", event.time as f64 / 1e9)) }
+                td.number role="cell" data-label="Process" { (event.process) }
+                td role="cell" data-label="Type" { span.outcome.(word(event.kind)) { (word(event.kind)) } }
+                td.wide role="cell" {
                     code { (text::clip(&event.f, 40)) " " (text::value(&event.value, LETTERS_MAX)) }
                     @if let Some(error) = &event.error { div.soft { (text::clip(error, LETTERS_MAX)) } }
                 }
             } @else {
-                td colspan="4" { "This event is not in the history." }
+                td.wide colspan="4" role="cell" { "This event is not in the history." }
             }
         }
     }

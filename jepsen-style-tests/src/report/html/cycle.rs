@@ -20,13 +20,13 @@ const EDGES_MAX: usize = 24;
 /// Letters of an operation, and of what an arrow means.
 const LETTERS_MAX: usize = 180;
 
-const WIDTH: usize = 400;
+const WIDTH: usize = 320;
 const LINE: usize = 17;
 const PADDING: usize = 9;
 const LANE: usize = 13;
 /// Letters of a line: what fits into `WIDTH` at the size of `page.css`.
-const BOX_LETTERS: usize = 44;
-const LABEL_LETTERS: usize = 46;
+const BOX_LETTERS: usize = 38;
+const LABEL_LETTERS: usize = 38;
 
 struct Node {
     event: u64,
@@ -60,7 +60,7 @@ pub(super) fn graph(anomaly: &Anomaly, index: &Index<'_>) -> Markup {
     let height = layout(&mut nodes);
     let spoken = spoken(&nodes);
     html! {
-        svg.graph viewBox={ "0 0 " (WIDTH + left) " " (height) } role="img" aria-label=(spoken) {
+        svg.graph viewBox={ "0 0 " (WIDTH + left) " " (height) } style={ "max-width:" (WIDTH + left) "px" } role="img" aria-label=(spoken) {
             @for node in &nodes {
                 rect.node x=(left) y=(node.top) width=(WIDTH - 2) height=(node.height) rx="6" {}
                 text.id x=(left + PADDING) y=(node.top + LINE) { "event " (node.event) }

@@ -69,6 +69,14 @@ pub(super) fn verdict_word(validity: Validity) -> (&'static str, &'static str) {
     }
 }
 
+/// The class of a page's head: nothing is green where service came back too late.
+pub(super) fn tone(class: &'static str, late: u64) -> &'static str {
+    match (class, late) {
+        ("valid", 1..) => "unknown",
+        _ => class,
+    }
+}
+
 /// The page of a run.
 pub(super) fn page(run: &Run) -> String {
     let timeline = Timeline::of(&run.history);
@@ -122,7 +130,7 @@ fn head(run: &Run) -> Markup {
         ("Lasted", text::time(run.duration_ns)),
     ];
     html! {
-        header.verdict.(class) {
+        header.verdict.(tone(class, run.availability.late() as u64)) {
             p.kicker { "yunbase chaos run" }
             h1 { span.word { (word) "." } " " (sentence(run)) }
             dl.facts {

@@ -74,7 +74,7 @@ impl Frame<'_> {
                 }
                 div.times aria-hidden="true" {
                     @for (x, name) in self.times() {
-                        span style={ "left:" (percent(x)) "%" } { (name) }
+                        span.end[x > WIDTH * 0.97] style={ "left:" (percent(x)) "%" } { (name) }
                     }
                 }
             }
@@ -129,7 +129,7 @@ fn lanes(faults: &[FaultRecord], shortest_ns: u64) -> Vec<usize> {
             if lane == free_from.len() {
                 free_from.push(0);
             }
-            let end_ns = fault.end_ns.max(fault.start_ns + shortest_ns);
+            let end_ns = fault.end_ns.max(fault.start_ns.saturating_add(shortest_ns));
             free_from[lane] = free_from[lane].max(end_ns);
             lane
         })

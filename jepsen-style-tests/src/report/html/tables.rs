@@ -19,9 +19,9 @@ pub(super) fn faults(run: &Run) -> Markup {
             p { "No fault was injected." }
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Faults and what they cost" {
-                table.faults {
+                table.cards.faults role="table" {
                     thead {
-                        tr {
+                        tr role="row" {
                             th scope="col" { "Fault" }
                             th.number scope="col" { "Start" }
                             th.number scope="col" { "Lasted" }
@@ -57,8 +57,8 @@ fn row(number: usize, record: &FaultRecord, fault: &FaultAvailability) -> Markup
         _ => judged(fault.recovers_late(), fault.alone),
     };
     html! {
-        tr id={ "fault-" (number) } {
-            th scope="row" {
+        tr id={ "fault-" (number) } role="row" {
+            th scope="row" role="rowheader" {
                 span.badge { (number) } " " (text::clip(&record.name, 80))
                 @if fault.leader_death { " " span.tag { "a leader's death" } }
                 @if !fault.alone { " " span.tag { "overlaps others" } }
@@ -70,11 +70,11 @@ fn row(number: usize, record: &FaultRecord, fault: &FaultAvailability) -> Markup
                     div.soft { "Proof: " (text::clip(&record.proof, LETTERS_MAX)) }
                 }
             }
-            td.number { (text::time(record.start_ns)) }
-            td.number { (text::time(record.end_ns.saturating_sub(record.start_ns))) }
-            td.number.(failover) { (text::time(fault.longest_gap_ns)) (late(failover)) }
-            td.number { (wait(fault.failover)) }
-            td.number.(recovery) { (wait(fault.recovery)) (late(recovery)) }
+            td.number role="cell" data-label="Start" { (text::time(record.start_ns)) }
+            td.number role="cell" data-label="Lasted" { (text::time(record.end_ns.saturating_sub(record.start_ns))) }
+            td.number.(failover) role="cell" data-label="Longest gap" { (text::time(fault.longest_gap_ns)) (late(failover)) }
+            td.number role="cell" data-label="Next ok after start" { (wait(fault.failover)) }
+            td.number.(recovery) role="cell" data-label="Back after end" { (wait(fault.recovery)) (late(recovery)) }
         }
     }
 }

@@ -128,6 +128,7 @@ fn late_service_and_faults_without_proof_are_called_so() {
     assert!(page.text.contains("Nothing shows that it happened."));
     assert!(page.text.contains("too long"));
     assert!(page.values("class").contains(&"number late"));
+    assert!(page.values("class").contains(&"verdict unknown"));
 }
 
 #[test]
