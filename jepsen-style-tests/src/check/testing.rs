@@ -46,6 +46,15 @@ pub(crate) fn push(history: &mut History, process: Process, kind: Kind, f: &str,
     });
 }
 
+/// A history as [`history`] reads it, for messages.
+pub(crate) fn show(history: &History) -> String {
+    let lines = history.events.iter().map(|event| {
+        let kind = format!("{:?}", event.kind).to_lowercase();
+        format!("{} {kind} {} {}\n", event.process, event.f, event.value)
+    });
+    lines.collect()
+}
+
 /// A value of `nil`, booleans, integers, words, keywords, lists and maps.
 pub(crate) fn edn(text: &str) -> Value {
     let spaced = ["[", "]", "{", "}"]

@@ -115,6 +115,18 @@ fn a_done_append_must_be_in_later_reads() {
 }
 
 #[test]
+fn a_transactions_own_appends_keep_their_order() {
+    let appends = "[[:append x 1] [:append y 7] [:append x 2]]";
+    assert_valid(&in_turn(&[appends, "[[:r x [1 2]]]"]));
+    assert_names(
+        &in_turn(&[appends, "[[:r x [2 1]]]"]),
+        &["G1b", "reordered appends"],
+    );
+    // Nobody else stands between, so that no cycle tells of it.
+    assert!(names(&at_once(&[appends, "[[:r x [2]]]"])).contains(&"reordered appends"));
+}
+
+#[test]
 fn cycles_of_writes_are_g0() {
     let verdict = at_once(&[
         "[[:append x 1] [:append y 1]]",
@@ -348,7 +360,8 @@ fn verdicts_are_those_of_a_brute_force() {
         assert_eq!(
             verdict.validity == Validity::Valid,
             expected,
-            "{what}: {story:#?} {verdict:#?}"
+            "{what}:\n{}{verdict:#?}",
+            show(story)
         );
         counts[usize::from(expected)] += 1;
     };
