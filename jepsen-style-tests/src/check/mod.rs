@@ -1,4 +1,16 @@
 //! Judges of histories. They know operations and models, and nothing of yunbase.
+//!
+//! | judge | of |
+//! |---|---|
+//! | [`linearizable`] | registers with `cas`, or any other model, each key alone |
+//! | [`append`], [`rw_register`] | transactions over lists and over registers |
+//! | [`bank`], [`long_fork`], [`monotonic`] | single anomalies of transactions and reads, cheaper than a graph |
+//! | [`set`], [`counter`], [`unique_ids`], [`dedup`] | acknowledged effects: each there, each once |
+//! | [`rebuilt`], [`index`], [`ttl`], [`digests`] | what a database derives from its documents |
+//! | [`evidence`] | whether there was enough to judge |
+//!
+//! Each file begins with the operations and values that it understands. "Before" and "behind" mean places in the
+//! history, so the recorder must add an invocation before its request leaves, and a completion when its reply is there.
 
 pub mod append;
 pub mod bank;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -44,6 +45,15 @@ pub(crate) fn push(history: &mut History, process: Process, kind: Kind, f: &str,
         value,
         error: None,
     });
+}
+
+/// A history as [`history`] reads it, for messages.
+pub(crate) fn show(history: &History) -> String {
+    let lines = history.events.iter().map(|event| {
+        let kind = format!("{:?}", event.kind).to_lowercase();
+        format!("{} {kind} {} {}\n", event.process, event.f, event.value)
+    });
+    lines.collect()
 }
 
 /// A value of `nil`, booleans, integers, words, keywords, lists and maps.
@@ -91,6 +101,13 @@ fn edn_value(tokens: &mut Tokens<'_>) -> Value {
             _ => Value::Text(word.to_owned()),
         },
     }
+}
+
+/// What this thread has computed so far: unlike the clock on the wall it does not count the machine's other work.
+pub(crate) fn computed() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel counts");
+    let nanos = text.split(' ').next().and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanos.expect("nanoseconds"))
 }
 
 /// The names found, each once.

@@ -1,7 +1,7 @@
 //! A second judge: the crate `adya`, an independent port of Elle's method, must say the same of random histories.
 
 use super::super::Validity;
-use super::super::testing::{Isolation, Load, MUTATIONS, mutate};
+use super::super::testing::{Isolation, Load, MUTATIONS, mutate, names};
 use super::*;
 
 fn second_opinion(story: &History) -> adya::Report {
@@ -25,6 +25,10 @@ fn verdicts_are_those_of_adya() {
             adya::Valid::False => Validity::Invalid,
             adya::Valid::Unknown => Validity::Unknown,
         };
+        if theirs.valid == adya::Valid::True && names(&ours) == ["reordered appends"] {
+            // It does not look at the order of a transaction's own appends; the brute force does.
+            return;
+        }
         assert_eq!(
             ours.validity, expected,
             "{what}: {ours:#?} and {:?}",

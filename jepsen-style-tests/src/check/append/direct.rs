@@ -29,6 +29,7 @@ pub(super) fn report(
         }
         direct.intermediate(read, findings);
     }
+    direct.reordered_appends(findings);
     direct.lost_appends(findings);
     direct.lost_updates(findings);
 }
@@ -129,6 +130,43 @@ impl<'h> Direct<'_, 'h> {
                 self.key(read.key)
             );
             findings.anomaly("G1b", text, vec![other, event]);
+        }
+    }
+
+    /// A transaction's own appends to a key must stand in its order, and none may be missing before another.
+    fn reordered_appends(&self, findings: &mut Findings) {
+        let mut places: HashMap<u32, HashMap<&Value, usize>> = HashMap::new();
+        for (at, transaction) in self.transactions.all.iter().enumerate() {
+            if !self.orders.committed[at] {
+                continue;
+            }
+            let appends = transaction.steps.iter().filter_map(|step| match *step {
+                Step::Append { key, element } => Some((key, element)),
+                Step::Read { .. } => None,
+            });
+            let mut last_of_key: Vec<(u32, &Value)> = Vec::new();
+            for (key, element) in appends {
+                let Some(last) = last_of_key.iter_mut().find(|(other, _)| *other == key) else {
+                    last_of_key.push((key, element));
+                    continue;
+                };
+                let before = std::mem::replace(&mut last.1, element);
+                let order = &self.orders.by_key[key as usize];
+                let places = places
+                    .entry(key)
+                    .or_insert_with(|| order.seen.iter().zip(0..).collect());
+                let place = |element| places.get(element).copied().unwrap_or(usize::MAX);
+                if place(before) > place(element) {
+                    let event = transaction.event;
+                    let reader = order.reader.map(|reader| self.event(reader));
+                    let text = format!(
+                        "event {event} appended {before} and then {element} to {}, but the list that was read has not the first before the second",
+                        self.key(key)
+                    );
+                    let events = std::iter::once(event).chain(reader).collect();
+                    findings.anomaly("reordered appends", text, events);
+                }
+            }
         }
     }
 

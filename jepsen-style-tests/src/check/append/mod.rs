@@ -14,6 +14,7 @@
 //! | `duplicate elements` | an append took effect twice |
 //! | `garbage` | a read of an element that nobody appended |
 //! | `incompatible order` | two reads of a key of which neither continues the other |
+//! | `reordered appends` | a transaction's own appends to a key stand in another order than it made them, or only later ones are there |
 //! | `lost append` | a done append is missing in a read that began later, and was never seen |
 //! | `lost update` | two transactions read the same version of a key and both appended to it |
 

@@ -222,10 +222,10 @@ impl<'g> Search<'g> {
                 break;
             }
             let found = self.close(start, mask, goal.rule, &mut visits_left);
-            if let Some(cycle) = found.filter(|cycle| is_simple(cycle)) {
-                if best.as_ref().is_none_or(|best| cycle.len() < best.len()) {
-                    best = Some(cycle);
-                }
+            if let Some(cycle) = found.filter(|cycle| is_simple(cycle))
+                && best.as_ref().is_none_or(|best| cycle.len() < best.len())
+            {
+                best = Some(cycle);
             }
         }
         // Which is the shortest is a matter of taste; that there is none must be certain.

@@ -5,7 +5,7 @@ use std::fmt;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::super::testing::{anomaly, assert_names, assert_valid, history, orders, push};
+use super::super::testing::{anomaly, assert_names, assert_valid, history, orders, push, show};
 use super::super::{Checker as _, Validity, Verdict};
 use super::*;
 
@@ -373,7 +373,8 @@ fn verdicts_are_those_of_a_brute_force() {
         assert_eq!(
             verdict.validity == Validity::Valid,
             expected,
-            "round {round}: {story:#?} {verdict:#?}"
+            "round {round}:\n{}{verdict:#?}",
+            show(&story)
         );
         assert_ne!(verdict.validity, Validity::Unknown);
     }

@@ -214,7 +214,10 @@ fn what_a_brute_force_explains_is_valid_and_most_else_is_found() {
                 (false, Validity::Invalid) => found += 1,
                 // A register does not show all of its past.
                 (false, Validity::Valid) => missed += 1,
-                (expected, _) => panic!("{isolation:?} {seed}: {expected} {story:#?} {verdict:#?}"),
+                (expected, _) => panic!(
+                    "{isolation:?} {seed}: {expected}\n{}{verdict:#?}",
+                    show(&story)
+                ),
             }
         }
     }
