@@ -123,7 +123,15 @@ async fn trial(
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut problems = Vec::new();
-    let fault = nemesis.start(cluster, rng).await.context("start")?;
+    let fault = match nemesis.start(cluster, rng).await {
+        Ok(fault) => fault,
+        Err(error) => {
+            // What has begun ends; that it proves nothing is no news.
+            drop(nemesis.stop(cluster).await);
+            load.stop.store(true, Ordering::Relaxed);
+            return Err(error).context("start");
+        }
+    };
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let proof = match nemesis.stop(cluster).await {
         Ok(proof) => proof.to_string(),
@@ -137,10 +145,13 @@ async fn trial(
         .spawn(back(cluster.clone(), cluster.urls(), ended))
         .await??;
     let mut all_back = Some(Duration::ZERO);
+    let mut waiting = Vec::new();
     for k in cluster.numbers() {
-        let node = clients
-            .spawn(back(cluster.clone(), vec![cluster.url(k)?], ended))
-            .await??;
+        let url = cluster.url(k)?;
+        waiting.push((k, clients.spawn(back(cluster.clone(), vec![url], ended))));
+    }
+    for (k, node) in waiting {
+        let node = node.await??;
         if node.is_none() {
             problems.push(format!(
                 "node {k} does not take a write: {}",

@@ -19,6 +19,9 @@ pub(super) const DEATH_MAX: Duration = Duration::from_secs(10);
 const STOP_MAX: Duration = Duration::from_secs(40);
 /// Longest a process may take to be stopped by SIGSTOP.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a node is looked after, and how often: a node that cannot run is not started without end.
+const LOOK_AFTER: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(5);
 
 impl Cluster {
@@ -39,6 +42,7 @@ impl Cluster {
         at_most: Duration,
     ) -> Result<Option<ExitStatus>, ClusterError> {
         let node = self.node(k)?;
+        node.set_unwanted();
         let ended = node.with_process(&self.undo, |process| {
             process.signal(signal)?;
             process.wait(at_most, &self.undo)
@@ -53,6 +57,27 @@ impl Cluster {
     /// Starts node `k`, unless it runs. It is not ready yet when this returns.
     pub fn start_node(&self, k: usize) -> Result<(), ClusterError> {
         self.node(k)?.start(&self.options, &self.undo)
+    }
+
+    /// For a while, starts node `k` again should it end by itself, as a supervisor of services does: a node that trusts
+    /// its disk no more takes seconds to stop.
+    pub fn look_after(self: &Arc<Self>, k: usize) {
+        let cluster = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let until = Instant::now() + LOOK_AFTER;
+            while Instant::now() < until {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let Some(cluster) = cluster.upgrade() else {
+                    return;
+                };
+                let has_ended = cluster
+                    .node(k)
+                    .is_ok_and(|node| node.has_ended_by_itself(&cluster.undo));
+                if has_ended && cluster.start_node(k).is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// Stops node `k` in the middle of whatever it does, and waits until it has stopped.
@@ -111,6 +136,15 @@ impl Cluster {
     /// How node `k` ended, when it does not run.
     pub fn ended(&self, k: usize) -> Option<ExitStatus> {
         self.node(k).ok()?.ended(&self.undo)
+    }
+
+    /// Waits for node `k` to end by itself; tells how it did, or `None` when it goes on.
+    pub async fn wait_ended(&self, k: usize, at_most: Duration) -> Option<ExitStatus> {
+        let given_up = Instant::now() + at_most;
+        while self.process(k).is_some() && Instant::now() < given_up {
+            tokio::time::sleep(POLL).await;
+        }
+        self.ended(k)
     }
 
     /// The end of the log of node `k`.

@@ -20,7 +20,7 @@ const FILL: &str = "chaos-fill";
 /// Name of the file that is never synced, and so must vanish with the power.
 const CANARY: &str = "chaos-canary";
 /// A mount point can be busy for a moment after its last process has died.
-const UNMOUNT_TRIES: u32 = 50;
+const UNMOUNT_TRIES: u32 = 100;
 
 /// The disk of a node.
 #[derive(Debug)]

@@ -65,14 +65,7 @@ impl MemoryGroup {
 
     /// Removes the group; its processes go on without a bound.
     pub fn remove(self, undo: &Undo) -> io::Result<()> {
-        undo.carry_out(self.ticket);
-        match self.path.exists() {
-            false => Ok(()),
-            true => Err(io::Error::other(format!(
-                "{} cannot be removed",
-                self.path.display()
-            ))),
-        }
+        undo.carry_out(self.ticket)
     }
 
     fn is_first(&self) -> bool {

@@ -25,6 +25,8 @@ mod founding;
 mod http;
 mod memory;
 mod namespace;
+#[cfg(test)]
+mod network_test;
 mod node;
 mod options;
 mod process;
@@ -194,6 +196,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // Paused and frozen processes too: the table ends freezes before it kills.
         self.undo.run_all();
+        // They are gone; this takes away the zombies.
         for node in self.all() {
             let _ = node.with_process(&self.undo, |process| {
                 process.wait(control::DEATH_MAX, &self.undo)

@@ -38,6 +38,8 @@ struct Life {
     process: Option<Process>,
     /// It has been stopped by a signal and not been let go on.
     paused: bool,
+    /// It has been started, and not been ended by the harness since.
+    wanted: bool,
     /// How its last process ended.
     ended: Option<ExitStatus>,
 }
@@ -138,6 +140,7 @@ impl Node {
         let process = Process::start(command, &self.log(), self.namespace.as_ref(), undo)
             .during(|| format!("start node {}", self.number))?;
         life.process = Some(process);
+        life.wanted = true;
         life.paused = false;
         life.ended = None;
         Ok(())
@@ -151,10 +154,7 @@ impl Node {
     ) -> Result<Option<R>, ClusterError> {
         let mut life = self.life.lock();
         life.look(undo)?;
-        let result = match life.process.as_mut() {
-            Some(process) => Some(work(process)),
-            None => None,
-        };
+        let result = life.process.as_mut().map(work);
         life.look(undo)?;
         result
             .transpose()
@@ -170,6 +170,17 @@ impl Node {
 
     pub(super) fn set_paused(&self, paused: bool) {
         self.life.lock().paused = paused;
+    }
+
+    /// From now on its end is no surprise.
+    pub(super) fn set_unwanted(&self) {
+        self.life.lock().wanted = false;
+    }
+
+    /// Whether it has ended by itself and not been started since.
+    pub(super) fn has_ended_by_itself(&self, undo: &Undo) -> bool {
+        let mut life = self.life.lock();
+        life.look(undo).is_ok() && life.process.is_none() && life.wanted
     }
 
     pub(super) fn is_paused(&self) -> bool {

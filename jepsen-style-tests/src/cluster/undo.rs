@@ -39,10 +39,12 @@ impl ProcessId {
         Ok(Self { pid, start_time })
     }
 
-    /// Whether it still runs: a zombie does not.
+    /// Whether it still runs: a zombie does not, once the last of its threads is gone with all files that they held.
     pub fn is_alive(&self) -> bool {
-        Self::of(self.pid).is_ok_and(|now| now == *self)
-            && stat_field(self.pid, 3).is_ok_and(|state| state != "Z" && state != "X")
+        let is_zombie = || stat_field(self.pid, 3).is_ok_and(|state| state == "Z" || state == "X");
+        let threads =
+            || fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
+        Self::of(self.pid).is_ok_and(|now| now == *self) && !(is_zombie() && threads() <= 1)
     }
 
     /// Its state, as `/proc` has it: `T` when it is stopped.
@@ -88,17 +90,31 @@ pub enum Action {
 }
 
 impl Action {
-    fn carry_out(&self) {
+    /// Undoes it. To find that there is nothing to undo is fine.
+    fn carry_out(&self) -> Result<(), String> {
         match self {
             Self::Kill(process) => {
-                let _ = process.signal(Signal::SIGKILL);
+                if !process.is_alive() {
+                    return Ok(());
+                }
+                process
+                    .signal(Signal::SIGKILL)
+                    .map_err(|error| format!("kill process {}: {error}", process.pid))?;
                 let given_up = Instant::now() + DEATH_MAX;
-                while process.is_alive() && Instant::now() < given_up {
+                while process.is_alive() {
+                    if Instant::now() > given_up {
+                        return Err(format!("process {} does not end", process.pid));
+                    }
                     std::thread::sleep(Duration::from_millis(10));
                 }
+                Ok(())
             }
-            Self::Unfreeze(mount) => drop(disks::unfreeze(mount)),
-            Self::Unmount(mount) => drop(disks::unmount(mount)),
+            Self::Unfreeze(mount) => {
+                // One that is not frozen, or not mounted any more, is an error to the command.
+                drop(disks::unfreeze(mount));
+                Ok(())
+            }
+            Self::Unmount(mount) => disks::unmount(mount).map_err(|error| error.to_string()),
             Self::RemoveGroup(group) => {
                 if let (Some(above), Ok(pids)) = (
                     group.parent(),
@@ -108,7 +124,12 @@ impl Action {
                         let _ = fs::write(above.join("cgroup.procs"), pid);
                     }
                 }
-                let _ = fs::remove_dir(group);
+                match fs::remove_dir(group) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        Err(format!("remove {}: {error}", group.display()))
+                    }
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -140,6 +161,8 @@ struct State {
     file: File,
     next: u64,
     open: BTreeMap<u64, Action>,
+    /// The run is over: nothing may begin any more.
+    closed: bool,
 }
 
 impl Undo {
@@ -159,6 +182,7 @@ impl Undo {
                 file,
                 next: 0,
                 open: BTreeMap::new(),
+                closed: false,
             }),
         });
         undo.state.lock().write(&Line::Owner(own))?;
@@ -170,6 +194,9 @@ impl Undo {
     /// Writes an action down, before what it undoes is done.
     pub fn push(&self, action: Action) -> io::Result<Ticket> {
         let mut state = self.state.lock();
+        if state.closed {
+            return Err(io::Error::other("the run is over"));
+        }
         let number = state.next;
         state.next += 1;
         state.write(&Line::Do(number, action.clone()))?;
@@ -187,22 +214,42 @@ impl Undo {
     }
 
     /// Carries out one action now.
-    pub fn carry_out(&self, ticket: Ticket) {
+    pub fn carry_out(&self, ticket: Ticket) -> io::Result<()> {
         let mut state = self.state.lock();
-        if let Some(action) = state.open.remove(&ticket.0) {
-            action.carry_out();
-            let _ = state.write(&Line::Done(ticket.0));
-        }
+        let Some(action) = state.open.get(&ticket.0) else {
+            return Ok(());
+        };
+        action.carry_out().map_err(io::Error::other)?;
+        state.open.remove(&ticket.0);
+        state.write(&Line::Done(ticket.0))
     }
 
-    /// Carries out everything, the latest first, and removes the table.
+    /// Carries out everything, the latest first, and removes the table. What cannot be undone now is told, and stays in
+    /// the table for the next start.
     pub fn run_all(&self) {
         let mut state = self.state.lock();
-        while let Some((_, action)) = state.open.pop_last() {
-            action.carry_out();
-        }
-        let _ = fs::remove_file(&self.path);
+        state.closed = true;
+        let failed = carry_out_all(std::mem::take(&mut state.open), &self.path);
+        state.open = failed;
     }
+}
+
+/// Carries out open actions and removes their table if all could be; returns those that could not.
+fn carry_out_all(open: BTreeMap<u64, Action>, table: &Path) -> BTreeMap<u64, Action> {
+    let mut failed = BTreeMap::new();
+    for (number, action) in open.into_iter().rev() {
+        if let Err(why) = action.carry_out() {
+            eprintln!(
+                "clean up: {why}; {} keeps it for the next run",
+                table.display()
+            );
+            failed.insert(number, action);
+        }
+    }
+    if failed.is_empty() {
+        let _ = fs::remove_file(table);
+    }
+    failed
 }
 
 impl State {
@@ -245,10 +292,7 @@ fn undo_the_dead(folder: &Path) -> io::Result<()> {
         if owner.is_some_and(|owner| owner.is_alive()) {
             continue;
         }
-        for action in open.values().rev() {
-            action.carry_out();
-        }
-        let _ = fs::remove_file(&path);
+        carry_out_all(open, &path);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! the end.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use rand::Rng as _;
@@ -9,6 +10,9 @@ use rand::rngs::StdRng;
 
 use super::{Fault, Needs, Nemesis, NemesisError, Proof, not_started, prove, targets};
 use crate::cluster::{Calls, Cluster};
+
+/// How long a node may take to stop itself after an error: it hands over what it leads, or tries to.
+const STOPPING_MAX: Duration = Duration::from_secs(15);
 
 /// Lets calls of one node fail.
 struct IoErrors {
@@ -94,11 +98,23 @@ impl Nemesis for IoErrors {
             let shim = cluster.shim(target)?;
             shim.set_errors(self.calls, 0)?;
             let errors = shim.errors(self.calls)? - before;
-            let ended = cluster.ended(target);
+            let began = Instant::now();
+            let ended = match errors {
+                0 => cluster.ended(target),
+                // A node that trusts its disk no more may be on its way out: to find it running means nothing yet.
+                _ => cluster.wait_ended(target, STOPPING_MAX).await,
+            };
+            let took = began.elapsed();
             cluster.start_node(target)?;
             prove(errors > 0, || format!("no call of node {target} failed"))?;
             let mut facts = vec![format!("{errors} calls of node {target} failed with EIO")];
-            facts.extend(ended.map(|status| format!("it stopped itself ({status})")));
+            facts.push(match ended {
+                Some(status) => format!(
+                    "it stopped itself ({status}), {} ms after the last",
+                    took.as_millis()
+                ),
+                None => "it goes on".to_owned(),
+            });
             Ok(Proof { facts })
         })
     }

@@ -9,9 +9,9 @@ use super::{Fault, Needs, Nemesis, NemesisError, Proof, not_started, prove, targ
 use crate::cluster::{Cluster, MemoryGroup};
 
 /// What the node may get from now on; what it has already is not counted. The page cache of its own writes fills it.
-const LIMIT_BYTES: u64 = 8 << 20;
+const LIMIT_BYTES: u64 = 2 << 20;
 
-/// Bounds the memory of one node.
+/// Bounds the memory of the leader, which needs most.
 #[derive(Default)]
 struct MemoryPressure {
     pressed: Option<(usize, MemoryGroup)>,
@@ -28,7 +28,7 @@ impl Nemesis for MemoryPressure {
     }
 
     fn about(&self) -> &'static str {
-        "one node may take only 8 MiB of memory more, page cache included; the kernel may kill it"
+        "the leader may take only 2 MiB of memory more, page cache included; the kernel may kill it"
     }
 
     fn needs(&self) -> Needs {
@@ -41,10 +41,10 @@ impl Nemesis for MemoryPressure {
     fn start<'a>(
         &'a mut self,
         cluster: &'a Arc<Cluster>,
-        rng: &'a mut StdRng,
+        _rng: &'a mut StdRng,
     ) -> BoxFuture<'a, Result<Fault, NemesisError>> {
         Box::pin(async move {
-            let target = targets::leader_or_any(cluster, rng).await?;
+            let target = targets::leader(cluster).await?;
             let process = cluster
                 .process(target)
                 .ok_or_else(|| NemesisError::NotAvailable(format!("node {target} does not run")))?;
@@ -56,8 +56,8 @@ impl Nemesis for MemoryPressure {
                 self.count
             );
             let group = MemoryGroup::create(&name, process, cluster.undo())?;
+            let (_, group) = self.pressed.insert((target, group));
             group.set_limit(LIMIT_BYTES)?;
-            self.pressed = Some((target, group));
             Ok(Fault::new(
                 [target],
                 format!("node {target} may take {} MiB more", LIMIT_BYTES >> 20),
@@ -75,6 +75,7 @@ impl Nemesis for MemoryPressure {
             group.remove(cluster.undo())?;
             let ended = cluster.ended(target);
             cluster.start_node(target)?;
+            cluster.look_after(target);
             prove(hits > 0, || {
                 format!("node {target} never ran into the bound")
             })?;

@@ -103,8 +103,9 @@ pub trait Nemesis: Send {
 
     /// Puts the fault in force. All chance comes from `rng`.
     ///
-    /// * When this returns `Ok`, the fault has begun, and [`stop`](Self::stop) must be called.
-    /// * When it returns an error, nothing is in force that the cluster's own end would not undo.
+    /// * When this returns `Ok`, the fault has begun.
+    /// * When it returns an error, a part of it may have begun: [`stop`](Self::stop) must be called all the same, and its
+    ///   result means nothing.
     fn start<'a>(
         &'a mut self,
         cluster: &'a Arc<Cluster>,

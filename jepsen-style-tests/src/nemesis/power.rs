@@ -80,6 +80,11 @@ impl Nemesis for PowerLoss {
             }
             let mut kept = Vec::new();
             for k in &targets {
+                if cluster.process(*k).is_some() {
+                    // Its power could not be taken.
+                    kept.push(*k);
+                    continue;
+                }
                 // Blocks while the journal is replayed; the nodes come back one after the other, as in a machine room.
                 if !cluster.restore_power(*k)? {
                     kept.push(*k);
