@@ -11,6 +11,7 @@
 //! | what breaks them | `nemesis` |
 //! | one run: seed, load, faults, recovery, verdict | `run` |
 //! | the page that tells of it | `report` |
+//! | consensus alone, on a simulated network, clock and disk | `simulation` |
 //!
 //! # What it promises
 //! * A seed fixes the schedule of operations and faults.
@@ -20,3 +21,4 @@
 
 pub mod check;
 pub mod history;
+pub mod simulation;

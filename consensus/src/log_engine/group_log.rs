@@ -21,6 +21,7 @@ use super::group::{Checked, Group, SharedGroup, decode};
 use super::queue::Operation;
 use super::stats::Counters;
 use super::tail::entry_cost_bytes;
+use crate::blocking_thread::run_blocking;
 use crate::types::{Entry, GroupId, LogId, TypeConfig, Vote};
 
 /// Handle of one group's log; clones share it.
@@ -126,9 +127,7 @@ impl GroupLog {
                 .collect()
         };
         if self.engine.disk.reads_block() {
-            tokio::task::spawn_blocking(read)
-                .await
-                .map_err(io::Error::other)?
+            run_blocking(read).await?
         } else {
             read()
         }
