@@ -169,6 +169,13 @@ impl MemoryDisk {
         self.state.lock().failing_reads = count;
     }
 
+    /// Takes back the failures that were ordered and have not happened.
+    pub fn clear_failures(&self) {
+        let mut state = self.state.lock();
+        state.fail_sync_at = None;
+        state.failing_reads = 0;
+    }
+
     /// Flips a bit in the block of a durable entry of `group`; `choose` gets their number and picks one.
     /// Returns the entry's index, `None` when there is none.
     pub fn damage_entry(&self, group: GroupId, choose: impl FnOnce(usize) -> usize) -> Option<u64> {
@@ -352,5 +359,71 @@ impl LogDisk for MountedDisk {
 
     fn reads_block(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::HardKind;
+    use super::*;
+
+    const GROUP: GroupId = GroupId(3);
+
+    fn record(bytes: usize) -> Vec<DiskWrite> {
+        let kind = HardKind::Vote;
+        vec![DiskWrite::PutHard(
+            HardKey { group: GROUP, kind },
+            vec![bytes as u8; bytes],
+        )]
+    }
+
+    fn kept(disk: &MemoryDisk) -> Option<usize> {
+        let hard = disk.read_hard().unwrap();
+        hard.first().map(|(_, record)| record.len())
+    }
+
+    /// Three batches of one sector, two sectors and one more sector.
+    fn unsynced() -> MemoryDisk {
+        let disk = MemoryDisk::default();
+        for bytes in [450, 1000, 200] {
+            disk.write(&record(bytes)).unwrap();
+        }
+        disk
+    }
+
+    #[test]
+    fn a_crash_keeps_the_batches_before_the_first_torn_one() {
+        for (lost_sector, whole, last) in [
+            (0, 0, None),
+            (1, 1, Some(450)),
+            (2, 1, Some(450)),
+            (3, 2, Some(1000)),
+            (4, 3, Some(200)),
+        ] {
+            let disk = unsynced();
+            let mut sector = 0;
+            let survives = || {
+                sector += 1;
+                sector - 1 != lost_sector
+            };
+            assert_eq!(disk.crash_tearing(survives), whole, "sector {lost_sector}");
+            assert_eq!(kept(&disk), last, "sector {lost_sector}");
+        }
+        let disk = unsynced();
+        disk.sync().unwrap();
+        assert_eq!(disk.crash_tearing(|| false), 0);
+        assert_eq!(kept(&disk), Some(200), "what is synced survives");
+    }
+
+    #[test]
+    fn a_killed_process_cannot_touch_the_disk() {
+        let disk = Arc::new(MemoryDisk::default());
+        let before = disk.mount();
+        before.write(&record(10)).unwrap();
+        before.sync().unwrap();
+        disk.crash(0);
+        assert!(before.write(&record(20)).is_err() && before.sync().is_err());
+        assert!(before.read_hard().is_err());
+        assert_eq!(disk.mount().read_hard().unwrap()[0].1.len(), 10);
     }
 }

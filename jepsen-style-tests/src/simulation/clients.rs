@@ -19,15 +19,15 @@ const RETRY_PAUSE: Duration = Duration::from_millis(15);
 
 /// What all clients share.
 #[derive(Default)]
-pub struct Shared {
+pub(super) struct Shared {
     /// The clients end after the operation they are at.
-    pub stop: AtomicBool,
+    pub(super) stop: AtomicBool,
     /// The last value written: each write has its own.
-    pub values: AtomicU64,
+    pub(super) values: AtomicU64,
 }
 
 /// A client.
-pub struct Client {
+pub(super) struct Client {
     id: u64,
     number: u64,
     world: World,
@@ -48,7 +48,7 @@ enum Attempt {
 
 impl Client {
     /// A client whose choices follow from `seed`.
-    pub fn new(id: u64, seed: u64, world: World, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(id: u64, seed: u64, world: World, shared: Arc<Shared>) -> Self {
         Self {
             id,
             number: 0,
@@ -65,7 +65,7 @@ impl Client {
     }
 
     /// Works until told to stop.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         while !self.stops() {
             let think = self.random.random_range(0..=self.world.profile().think_ms);
             tokio::time::sleep(Duration::from_millis(think)).await;

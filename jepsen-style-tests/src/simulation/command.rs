@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a command does to its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Action {
+pub(super) enum Action {
     /// Sets the value.
     Write(u64),
     /// Sets the value if it is the first one now.
@@ -14,38 +14,38 @@ pub enum Action {
 /// A command. A client repeats one whose outcome it does not know with the same number and another
 /// attempt: the state machine must let it take effect once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SimCommand {
+pub(super) struct SimCommand {
     /// Who asks.
-    pub client: u64,
+    pub(super) client: u64,
     /// The client's number of the command.
-    pub number: u64,
+    pub(super) number: u64,
     /// How often it was sent before.
-    pub attempt: u64,
+    pub(super) attempt: u64,
     /// The register.
-    pub key: u64,
+    pub(super) key: u64,
     /// What to do.
-    pub action: Action,
+    pub(super) action: Action,
 }
 
 /// Where a command stands in the log: index of its entry, position in the entry.
-pub type Place = (u64, u32);
+pub(super) type Place = (u64, u32);
 
 /// The answer to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SimReply {
+pub(super) struct SimReply {
     /// Where the command took effect: the place of its first attempt that was applied.
-    pub effect: Place,
+    pub(super) effect: Place,
     /// Whether it changed the value.
-    pub changed: bool,
+    pub(super) changed: bool,
     /// The value before.
-    pub before: u64,
+    pub(super) before: u64,
 }
 
 const COMMAND_WORDS: usize = 7;
 
 impl SimCommand {
     /// The command as bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, first, second) = match self.action {
             Action::Write(value) => (0, value, 0),
             Action::CompareAndSet(expected, value) => (1, expected, value),
@@ -63,7 +63,7 @@ impl SimCommand {
     }
 
     /// Reads a command back; `None` when it is none.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let words: Vec<u64> = bytes
             .as_chunks::<8>()
             .0
@@ -89,7 +89,7 @@ impl SimCommand {
 
 impl SimReply {
     /// The reply as bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let words = [
             self.effect.0,
             u64::from(self.effect.1),
@@ -100,7 +100,7 @@ impl SimReply {
     }
 
     /// Reads a reply back; `None` when it is none.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let words: Vec<u64> = bytes
             .as_chunks::<8>()
             .0

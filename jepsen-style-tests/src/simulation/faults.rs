@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const OPERATOR_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Looks after the world until `end`, without breaking it.
-pub async fn look_until(world: &World, end: Instant) {
+pub(super) async fn look_until(world: &World, end: Instant) {
     while Instant::now() < end {
         world.inspect();
         world.reap();
@@ -27,7 +27,7 @@ pub async fn look_until(world: &World, end: Instant) {
 }
 
 /// Breaks the world until `end`.
-pub async fn run(world: &World, end: Instant) {
+pub(super) async fn run(world: &World, end: Instant) {
     while Instant::now() < end && world.judge(|judge| judge.violations().is_empty()) {
         let pause = world.draw(|random| random.random_range(20..=world.profile().fault_pause_ms));
         look_until(

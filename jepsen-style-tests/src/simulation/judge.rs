@@ -64,7 +64,7 @@ type Known = (u64, Option<Ballot>);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Judge {
+pub(super) struct Judge {
     model: Registers,
     /// The digest after each command of the log.
     digests: BTreeMap<Place, u64>,
@@ -90,29 +90,29 @@ fn attempt(command: &SimCommand) -> (u64, u64, u64) {
 
 impl Judge {
     /// Notes something that must not be.
-    pub fn violated(&mut self, invariant: &'static str, detail: String) {
+    pub(super) fn violated(&mut self, invariant: &'static str, detail: String) {
         if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(Violation { invariant, detail });
         }
     }
 
     /// What must not be and was.
-    pub fn violations(&self) -> &[Violation] {
+    pub(super) fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
     /// The counts.
-    pub fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         self.counts
     }
 
     /// The state that the log so far leads to.
-    pub fn model(&self) -> &Registers {
+    pub(super) fn model(&self) -> &Registers {
         &self.model
     }
 
     /// A disk took an entry or a vote.
-    pub fn written(&mut self, node: NodeId, record: &DiskRecord) {
+    pub(super) fn written(&mut self, node: NodeId, record: &DiskRecord) {
         match record {
             DiskRecord::Entry {
                 index,
@@ -149,7 +149,7 @@ impl Judge {
     }
 
     /// A replica applied a command.
-    pub fn applied(
+    pub(super) fn applied(
         &mut self,
         node: NodeId,
         place: Place,
@@ -206,7 +206,7 @@ impl Judge {
     }
 
     /// A replica replaced its state by a snapshot.
-    pub fn restored(&mut self, node: NodeId, last: Option<Place>, digest: u64) {
+    pub(super) fn restored(&mut self, node: NodeId, last: Option<Place>, digest: u64) {
         self.counts.restored += 1;
         let known = last.map_or(Some(0), |last| self.digests.get(&last).copied());
         if known != Some(digest) {
@@ -216,12 +216,12 @@ impl Judge {
     }
 
     /// What a client that asks now must see: the largest index known to be committed.
-    pub fn floor(&self) -> u64 {
+    pub(super) fn floor(&self) -> u64 {
         self.floor
     }
 
     /// A client got a reply to a command that it first sent when the floor was `floor`.
-    pub fn acknowledged(
+    pub(super) fn acknowledged(
         &mut self,
         command: &SimCommand,
         floor: u64,
@@ -249,7 +249,7 @@ impl Judge {
     }
 
     /// A client was told that an attempt has not happened and never will.
-    pub fn refused(&mut self, command: &SimCommand) {
+    pub(super) fn refused(&mut self, command: &SimCommand) {
         self.counts.refused += 1;
         self.refused.insert(attempt(command));
         if self.attempts.contains(&attempt(command)) {
@@ -259,18 +259,25 @@ impl Judge {
     }
 
     /// An attempt ended without an answer.
-    pub fn unknown(&mut self) {
+    pub(super) fn unknown(&mut self) {
         self.counts.unknown += 1;
     }
 
     /// A read found no barrier in time.
-    pub fn read_failed(&mut self) {
+    pub(super) fn read_failed(&mut self) {
         self.counts.reads_failed += 1;
     }
 
     /// A client read `value` of `key` from a replica at `last` after a barrier at `index`; it asked when
     /// the floor was `floor`.
-    pub fn read(&mut self, key: u64, value: u64, last: Option<Place>, index: u64, floor: u64) {
+    pub(super) fn read(
+        &mut self,
+        key: u64,
+        value: u64,
+        last: Option<Place>,
+        index: u64,
+        floor: u64,
+    ) {
         self.counts.reads += 1;
         if index < floor {
             let detail = format!("a read was served at {index}, {floor} was known before");

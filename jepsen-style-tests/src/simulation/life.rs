@@ -16,25 +16,25 @@ use yunbase_consensus::{
 
 /// Whether a simulated process still runs.
 #[derive(Debug, Default)]
-pub struct Life {
+pub(super) struct Life {
     ended: AtomicBool,
     end: Notify,
 }
 
 impl Life {
     /// Kills the process.
-    pub fn kill(&self) {
+    pub(super) fn kill(&self) {
         self.ended.store(true, Ordering::Release);
         self.end.notify_waiters();
     }
 
     /// Whether it was killed.
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
     /// The result of `work`; `None` when the process is killed before.
-    pub async fn lived_through<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn lived_through<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let ended = self.end.notified();
         let mut ended = std::pin::pin!(ended);
         ended.as_mut().enable();
@@ -50,11 +50,11 @@ impl Life {
 }
 
 /// The network as one process has it.
-pub struct Mouth {
+pub(super) struct Mouth {
     /// The network.
-    pub network: SimNetwork,
+    pub(super) network: SimNetwork,
     /// The process.
-    pub life: Arc<Life>,
+    pub(super) life: Arc<Life>,
 }
 
 impl PeerNetwork for Mouth {
@@ -79,11 +79,11 @@ impl PeerNetwork for Mouth {
 }
 
 /// What the network hands requests to as long as the process runs.
-pub struct Ear {
+pub(super) struct Ear {
     /// What answers.
-    pub handler: Arc<dyn PeerHandler>,
+    pub(super) handler: Arc<dyn PeerHandler>,
     /// The process.
-    pub life: Arc<Life>,
+    pub(super) life: Arc<Life>,
 }
 
 impl PeerHandler for Ear {

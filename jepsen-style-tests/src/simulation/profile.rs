@@ -60,50 +60,50 @@ const ALL: [Fault; 13] = [
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Profile {
+pub(super) struct Profile {
     /// Nodes that vote from the start.
-    pub voters: u64,
+    pub(super) voters: u64,
     /// Nodes that wait to be added.
-    pub spares: u64,
+    pub(super) spares: u64,
     /// Clients at work.
-    pub clients: u64,
+    pub(super) clients: u64,
     /// Registers.
-    pub keys: u64,
+    pub(super) keys: u64,
     /// Longest pause between a client's operations, in milliseconds.
-    pub think_ms: u64,
+    pub(super) think_ms: u64,
     /// The faults that may happen.
-    pub faults: Vec<Fault>,
+    pub(super) faults: Vec<Fault>,
     /// Longest pause between faults, in milliseconds.
-    pub fault_pause_ms: u64,
+    pub(super) fault_pause_ms: u64,
     /// The network at the start.
-    pub network: SimFaults,
+    pub(super) network: SimFaults,
     /// Least and most time of a write or a sync, in microseconds.
-    pub disk_micros: (u64, u64),
+    pub(super) disk_micros: (u64, u64),
     /// How much of real time a node's clock shows, for each node in turn.
-    pub clock_rates: Vec<f64>,
+    pub(super) clock_rates: Vec<f64>,
     raft: RaftOptions,
     proposals: ProposalOptions,
     compaction: CompactionOptions,
     apply: ApplyOptions,
     /// Limits of the log.
-    pub log: LogOptions,
+    pub(super) log: LogOptions,
 }
 
 /// A network as a seed draws it.
-pub fn weather(random: &mut StdRng) -> SimFaults {
+pub(super) fn weather(random: &mut StdRng) -> SimFaults {
     let millis = |range| Duration::from_millis(range);
     let delay_min = millis(random.random_range(0..3));
-    let spread = [0, 1, 5, 40, 200][random.random_range(0..5)];
+    let spread = [0, 0, 1, 2, 5, 20, 100][random.random_range(0..7)];
     SimFaults {
         delay_min,
         delay_max: delay_min + millis(spread),
-        loss: [0.0, 0.0, 0.01, 0.05, 0.2][random.random_range(0..5)],
-        repeat: [0.0, 0.0, 0.02, 0.2][random.random_range(0..4)],
+        loss: [0.0, 0.0, 0.0, 0.0, 0.01, 0.03, 0.1][random.random_range(0..7)],
+        repeat: [0.0, 0.0, 0.0, 0.02, 0.2][random.random_range(0..5)],
     }
 }
 
 /// The network after everything is healed.
-pub fn calm() -> SimFaults {
+pub(super) fn calm() -> SimFaults {
     SimFaults {
         delay_min: Duration::from_millis(0),
         delay_max: Duration::from_millis(2),
@@ -114,7 +114,7 @@ pub fn calm() -> SimFaults {
 
 impl Profile {
     /// The profile of a run.
-    pub fn draw(random: &mut StdRng) -> Self {
+    pub(super) fn draw(random: &mut StdRng) -> Self {
         let voters = if random.random_bool(0.2) { 5 } else { 3 };
         let spares = random.random_range(1..3);
         let drifts = random.random_bool(0.5);
@@ -143,7 +143,7 @@ impl Profile {
         let raft = RaftOptions {
             append_pipeline: small_or(random, 4, raft.append_pipeline),
             append_max_entries: small_or(random, 4, 256) as u64,
-            append_timeout: Duration::from_millis(random.random_range(200..2000)),
+            append_timeout: Duration::from_millis(random.random_range(60..600)),
             ..raft
         };
         let compaction = CompactionOptions {
@@ -164,15 +164,15 @@ impl Profile {
             read_bytes_max: small_or(random, 500, log.read_bytes_max),
             ..log
         };
-        let slowest = [200, 2_000, 10_000, 40_000][random.random_range(0..4)];
+        let slowest = [200, 1_000, 4_000, 20_000][random.random_range(0..4)];
         Self {
             voters,
             spares,
-            clients: random.random_range(2..6),
+            clients: random.random_range(3..9),
             keys: random.random_range(1..6),
-            think_ms: random.random_range(5..120),
+            think_ms: random.random_range(2..40),
             faults,
-            fault_pause_ms: random.random_range(300..2500),
+            fault_pause_ms: random.random_range(150..2000),
             network: weather(random),
             disk_micros: (100, slowest),
             clock_rates,
@@ -185,12 +185,12 @@ impl Profile {
     }
 
     /// Whether clocks run at the same rate, which reads by lease rely on.
-    pub fn clocks_agree(&self) -> bool {
+    pub(super) fn clocks_agree(&self) -> bool {
         self.clock_rates.iter().all(|rate| *rate == 1.0)
     }
 
     /// Sets a host's options; a clock that is fast makes its time-outs short.
-    pub fn configure(&self, node: u64, options: &mut HostOptions) {
+    pub(super) fn configure(&self, node: u64, options: &mut HostOptions) {
         let rate = self.clock_rates.get(node as usize - 1).copied();
         let scaled = |duration: Duration| duration.div_f64(rate.unwrap_or(1.0));
         options.raft = RaftOptions {

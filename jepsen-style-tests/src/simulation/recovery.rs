@@ -18,15 +18,17 @@ const PAUSE: Duration = Duration::from_millis(20);
 const LAST_CLIENT: u64 = 1 << 32;
 
 /// Heals the world and waits until it has recovered; returns the time until it served.
-pub async fn recover(world: &World, options: &SimulationOptions) -> Duration {
+pub(super) async fn recover(world: &World, options: &SimulationOptions) -> Duration {
     world.heal_network();
     for node in world.damaged() {
         world.lose(node);
     }
     world.reap();
     let healed = Instant::now();
-    // Between the last fault and the last start there may be one more sync failure that was ordered.
     for node in world.machines() {
+        if let Some(disk) = world.log_disk(node) {
+            disk.clear_failures();
+        }
         if world.process(node).is_none() {
             world.start(node).await;
         }

@@ -11,20 +11,20 @@ use super::command::{Action, Place, SimCommand, SimReply};
 
 /// The registers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Registers {
+pub(super) struct Registers {
     /// The values; a key that is not there holds 0.
-    pub values: BTreeMap<u64, u64>,
+    pub(super) values: BTreeMap<u64, u64>,
     /// For each client its last command and the reply to it.
-    pub sessions: BTreeMap<u64, (u64, SimReply)>,
+    pub(super) sessions: BTreeMap<u64, (u64, SimReply)>,
     /// The last command applied.
-    pub last: Option<Place>,
+    pub(super) last: Option<Place>,
     /// A hash of all commands so far, in order.
-    pub digest: u64,
+    pub(super) digest: u64,
 }
 
 impl Registers {
     /// Applies a command.
-    pub fn apply(&mut self, place: Place, command: &SimCommand) -> SimReply {
+    pub(super) fn apply(&mut self, place: Place, command: &SimCommand) -> SimReply {
         let mut hasher = DefaultHasher::new();
         (self.digest, place, command.encode()).hash(&mut hasher);
         self.digest = hasher.finish();
@@ -53,7 +53,7 @@ impl Registers {
     }
 
     /// A register's value.
-    pub fn value(&self, key: u64) -> u64 {
+    pub(super) fn value(&self, key: u64) -> u64 {
         self.values.get(&key).copied().unwrap_or(0)
     }
 }

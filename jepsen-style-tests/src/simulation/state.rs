@@ -22,16 +22,16 @@ const OWN_FLUSH_EVERY: u64 = 8;
 
 /// State and progress, which move together.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Image {
+pub(super) struct Image {
     registers: Registers,
     progress: Option<Vec<u8>>,
 }
 
 /// What survives a crash.
-pub type StateDisk = Arc<Mutex<Image>>;
+pub(super) type StateDisk = Arc<Mutex<Image>>;
 
 /// The state machine in one run of a process.
-pub struct SimState {
+pub(super) struct SimState {
     node: NodeId,
     life: Arc<Life>,
     judge: Arc<Mutex<Judge>>,
@@ -41,7 +41,12 @@ pub struct SimState {
 
 impl SimState {
     /// Opens what is on disk.
-    pub fn open(node: NodeId, life: Arc<Life>, judge: Arc<Mutex<Judge>>, disk: StateDisk) -> Self {
+    pub(super) fn open(
+        node: NodeId,
+        life: Arc<Life>,
+        judge: Arc<Mutex<Judge>>,
+        disk: StateDisk,
+    ) -> Self {
         let live = Mutex::new(disk.lock().clone());
         Self {
             node,
@@ -53,7 +58,7 @@ impl SimState {
     }
 
     /// A look at the registers.
-    pub fn look<T>(&self, look: impl FnOnce(&Registers) -> T) -> T {
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Registers) -> T) -> T {
         look(&self.live.lock().registers)
     }
 

@@ -12,7 +12,7 @@ const KEPT_EVENTS: usize = 400;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Trace {
+pub(super) struct Trace {
     start: Instant,
     hash: u64,
     events: u64,
@@ -22,7 +22,7 @@ pub struct Trace {
 
 impl Trace {
     /// A trace that begins now; each event is also given to `sink`.
-    pub fn new(sink: Option<fn(&str)>) -> Self {
+    pub(super) fn new(sink: Option<fn(&str)>) -> Self {
         Self {
             start: Instant::now(),
             hash: 0,
@@ -33,7 +33,7 @@ impl Trace {
     }
 
     /// Notes an event.
-    pub fn event(&mut self, event: fmt::Arguments<'_>) {
+    pub(super) fn event(&mut self, event: fmt::Arguments<'_>) {
         let micros = self.start.elapsed().as_micros();
         let line = format!(
             "{:>4}.{:06} {event}",
@@ -54,17 +54,17 @@ impl Trace {
     }
 
     /// The hash of all events so far.
-    pub fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> u64 {
         self.hash
     }
 
     /// Number of events so far.
-    pub fn events(&self) -> u64 {
+    pub(super) fn events(&self) -> u64 {
         self.events
     }
 
     /// The last events.
-    pub fn last_events(&self) -> Vec<String> {
+    pub(super) fn last_events(&self) -> Vec<String> {
         self.kept.iter().cloned().collect()
     }
 }

@@ -20,20 +20,20 @@ use super::state::{SimState, StateDisk};
 use super::trace::Trace;
 
 /// The one group of a run.
-pub const GROUP: GroupId = GroupId(1);
+pub(super) const GROUP: GroupId = GroupId(1);
 const CLUSTER: ClusterId = ClusterId([5; 16]);
 
 /// A process that runs.
 #[derive(Clone)]
-pub struct Process {
+pub(super) struct Process {
     /// Whose it is.
-    pub node: NodeId,
+    pub(super) node: NodeId,
     /// Its replica.
-    pub group: Group,
+    pub(super) group: Group,
     /// The replica's state.
-    pub state: Arc<SimState>,
+    pub(super) state: Arc<SimState>,
     /// Whether it still runs.
-    pub life: Arc<Life>,
+    pub(super) life: Arc<Life>,
     host: Host,
 }
 
@@ -53,7 +53,7 @@ struct Machine {
 
 /// See the module. Clones are the same world.
 #[derive(Clone)]
-pub struct World {
+pub(super) struct World {
     inner: Arc<Inner>,
 }
 
@@ -69,7 +69,7 @@ struct Inner {
 
 impl World {
     /// A world without processes.
-    pub fn new(seed: u64, profile: Profile, folder: PathBuf, trace: Trace) -> Self {
+    pub(super) fn new(seed: u64, profile: Profile, folder: PathBuf, trace: Trace) -> Self {
         let network = SimNetwork::new(seed ^ 0x6E65_7477, profile.network.clone());
         Self {
             inner: Arc::new(Inner {
@@ -85,37 +85,37 @@ impl World {
     }
 
     /// How this run was drawn.
-    pub fn profile(&self) -> &Profile {
+    pub(super) fn profile(&self) -> &Profile {
         &self.inner.profile
     }
 
     /// The network.
-    pub fn network(&self) -> &SimNetwork {
+    pub(super) fn network(&self) -> &SimNetwork {
         &self.inner.network
     }
 
     /// Asks or tells the judge.
-    pub fn judge<T>(&self, ask: impl FnOnce(&mut Judge) -> T) -> T {
+    pub(super) fn judge<T>(&self, ask: impl FnOnce(&mut Judge) -> T) -> T {
         ask(&mut self.inner.judge.lock())
     }
 
     /// Notes an event.
-    pub fn event(&self, event: std::fmt::Arguments<'_>) {
+    pub(super) fn event(&self, event: std::fmt::Arguments<'_>) {
         self.inner.trace.lock().event(event);
     }
 
     /// A look at the trace.
-    pub fn trace<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
+    pub(super) fn trace<T>(&self, look: impl FnOnce(&Trace) -> T) -> T {
         look(&self.inner.trace.lock())
     }
 
     /// Draws from the world's random numbers.
-    pub fn draw<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+    pub(super) fn draw<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
         draw(&mut self.inner.random.lock())
     }
 
     /// Puts up a new machine; its id was never used before.
-    pub fn add_machine(&self) -> NodeId {
+    pub(super) fn add_machine(&self) -> NodeId {
         let mut machines = self.inner.machines.lock();
         let node = machines.len() as NodeId + 1;
         let log_disk = Arc::new(MemoryDisk::default());
@@ -136,12 +136,12 @@ impl World {
     }
 
     /// All machines.
-    pub fn machines(&self) -> Vec<NodeId> {
+    pub(super) fn machines(&self) -> Vec<NodeId> {
         self.inner.machines.lock().keys().copied().collect()
     }
 
     /// Machines of which no process runs, and which may be started.
-    pub fn stopped(&self) -> Vec<NodeId> {
+    pub(super) fn stopped(&self) -> Vec<NodeId> {
         let machines = self.inner.machines.lock();
         let stopped = machines
             .iter()
@@ -150,14 +150,14 @@ impl World {
     }
 
     /// Machines whose disk has damage.
-    pub fn damaged(&self) -> Vec<NodeId> {
+    pub(super) fn damaged(&self) -> Vec<NodeId> {
         let machines = self.inner.machines.lock();
         let damaged = machines.iter().filter(|(_, machine)| machine.damaged);
         damaged.map(|(node, _)| *node).collect()
     }
 
     /// The running processes.
-    pub fn processes(&self) -> Vec<Process> {
+    pub(super) fn processes(&self) -> Vec<Process> {
         let machines = self.inner.machines.lock();
         let running = machines
             .values()
@@ -166,12 +166,12 @@ impl World {
     }
 
     /// A running process.
-    pub fn process(&self, node: NodeId) -> Option<Process> {
+    pub(super) fn process(&self, node: NodeId) -> Option<Process> {
         self.inner.machines.lock().get(&node)?.process.clone()
     }
 
     /// The process that thinks that it leads; of several the one of the latest term.
-    pub fn leader(&self) -> Option<Process> {
+    pub(super) fn leader(&self) -> Option<Process> {
         let leads = |process: &Process| {
             let leadership = process.group.watch_leader();
             let leadership = leadership.borrow();
@@ -186,12 +186,12 @@ impl World {
     }
 
     /// Machine `node`'s log disk.
-    pub fn log_disk(&self, node: NodeId) -> Option<Arc<MemoryDisk>> {
+    pub(super) fn log_disk(&self, node: NodeId) -> Option<Arc<MemoryDisk>> {
         Some(self.inner.machines.lock().get(&node)?.log_disk.clone())
     }
 
     /// Marks a machine whose log was damaged.
-    pub fn mark_damaged(&self, node: NodeId) {
+    pub(super) fn mark_damaged(&self, node: NodeId) {
         if let Some(machine) = self.inner.machines.lock().get_mut(&node) {
             machine.damaged = true;
         }
@@ -202,7 +202,7 @@ impl World {
     }
 
     /// Starts a machine's process on what its disks hold.
-    pub async fn start(&self, node: NodeId) {
+    pub(super) async fn start(&self, node: NodeId) {
         let (log_disk, state_disk, starts) = {
             let mut machines = self.inner.machines.lock();
             let Some(machine) = machines.get_mut(&node) else {
@@ -288,7 +288,7 @@ impl World {
     }
 
     /// Kills a machine's process: what its disk has not synced survives, vanishes or tears.
-    pub fn kill(&self, node: NodeId) {
+    pub(super) fn kill(&self, node: NodeId) {
         let (process, disk) = {
             let mut machines = self.inner.machines.lock();
             let Some(machine) = machines.get_mut(&node) else {
@@ -310,7 +310,7 @@ impl World {
     }
 
     /// Takes a machine away for good.
-    pub fn lose(&self, node: NodeId) {
+    pub(super) fn lose(&self, node: NodeId) {
         self.kill(node);
         if let Some(machine) = self.inner.machines.lock().get_mut(&node) {
             machine.lost = true;
@@ -318,7 +318,7 @@ impl World {
     }
 
     /// Kills the processes that stopped by themselves, as an operator would, to start them again.
-    pub fn reap(&self) {
+    pub(super) fn reap(&self) {
         for process in self.processes() {
             let status = process.group.status();
             if status.role != Role::Stopped {
@@ -335,7 +335,7 @@ impl World {
     }
 
     /// Cuts both ways between the nodes of `side` and all others.
-    pub fn cut(&self, side: &BTreeSet<NodeId>) {
+    pub(super) fn cut(&self, side: &BTreeSet<NodeId>) {
         for inside in side {
             for outside in self.machines() {
                 if !side.contains(&outside) {
@@ -347,13 +347,13 @@ impl World {
     }
 
     /// Ends all faults of the network.
-    pub fn heal_network(&self) {
+    pub(super) fn heal_network(&self) {
         self.inner.network.heal();
         self.inner.network.set_faults(calm());
     }
 
     /// Shows the judge what the disks took since the last time.
-    pub fn inspect(&self) {
+    pub(super) fn inspect(&self) {
         for node in self.machines() {
             let Some(disk) = self.log_disk(node) else {
                 continue;
@@ -366,7 +366,7 @@ impl World {
     }
 
     /// How a machine is named in a membership.
-    pub fn peer(&self, node: NodeId) -> Peer {
+    pub(super) fn peer(&self, node: NodeId) -> Peer {
         Peer {
             address: format!("node{node}"),
         }
