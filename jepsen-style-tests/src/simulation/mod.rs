@@ -203,6 +203,9 @@ async fn run(seed: u64, options: &SimulationOptions, folder: PathBuf) -> Outcome
         world.judge(|judge| judge.violated("harness", format!("no bootstrap: {error}")));
     }
 
+    recovery::form(&world).await;
+    world.network().set_faults(world.profile().network.clone());
+
     let shared = Arc::new(Shared::default());
     let clients: Vec<_> = (1..=world.profile().clients)
         .map(|id| tokio::spawn(Client::new(id, seed, world.clone(), shared.clone()).run()))

@@ -14,8 +14,24 @@ use super::world::{Process, World};
 
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a new cluster may take to elect its first leader.
+const FORM_WITHIN: Duration = Duration::from_secs(5);
+
 /// The client that asks after the healing.
 const LAST_CLIENT: u64 = 1 << 32;
+
+/// Waits until the voters have the first membership: what an operator waits for before using a cluster.
+pub(super) async fn form(world: &World) {
+    let deadline = Instant::now() + FORM_WITHIN;
+    let has_formed = |process: Process| process.group.status().committed >= Some(1);
+    while Instant::now() < deadline {
+        if (1..=world.profile().voters).all(|node| world.process(node).is_some_and(has_formed)) {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    world.judge(|judge| judge.violated("forms", "no first leader was elected".to_owned()));
+}
 
 /// Heals the world and waits until it has recovered; returns the time until it served.
 pub(super) async fn recover(world: &World, options: &SimulationOptions) -> Duration {

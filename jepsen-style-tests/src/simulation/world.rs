@@ -70,7 +70,7 @@ struct Inner {
 impl World {
     /// A world without processes.
     pub(super) fn new(seed: u64, profile: Profile, folder: PathBuf, trace: Trace) -> Self {
-        let network = SimNetwork::new(seed ^ 0x6E65_7477, profile.network.clone());
+        let network = SimNetwork::new(seed ^ 0x6E65_7477, calm());
         Self {
             inner: Arc::new(Inner {
                 profile,
