@@ -169,6 +169,10 @@ async fn transfer(world: &World) {
 /// What an operator might do to the members now.
 fn choose_change(world: &World, status: &GroupStatus) -> Option<MembershipChange> {
     let members = &status.members;
+    if members.changing {
+        // Its voters are those of both sides: a step from here may leave fewer than three.
+        return None;
+    }
     let outside: Vec<NodeId> = world
         .machines()
         .into_iter()
