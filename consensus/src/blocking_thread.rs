@@ -1,26 +1,45 @@
-//! A thread for blocking work that must run in order and must not wait for strangers: unlike the
-//! runtime's blocking pool it cannot be exhausted by other callers.
+//! Where blocking work runs: on a thread of its own, when it must keep its order and must not wait for
+//! strangers, since the runtime's blocking pool can be exhausted by other callers; else in that pool. On
+//! a deterministic thread it runs where it is asked for.
 
 use std::io;
 use std::sync::mpsc;
 
 use tokio::sync::oneshot;
 
+use crate::determinism::is_deterministic;
+
 type Work = Box<dyn FnOnce() + Send>;
 
 /// Runs closures one after another. The thread ends when this is dropped and its work is done.
 pub(crate) struct BlockingThread {
-    work: mpsc::Sender<Work>,
+    /// `None` when the work is done by its callers.
+    work: Option<mpsc::Sender<Work>>,
+}
+
+/// Runs `work` in the runtime's blocking pool. An error means that it panicked.
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    if is_deterministic() {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)
 }
 
 impl BlockingThread {
     /// Starts the thread.
     pub(crate) fn spawn(name: String) -> io::Result<Self> {
+        if is_deterministic() {
+            return Ok(Self { work: None });
+        }
         let (work, queue) = mpsc::channel::<Work>();
         std::thread::Builder::new()
             .name(name)
             .spawn(move || queue.into_iter().for_each(|work| work()))?;
-        Ok(Self { work })
+        Ok(Self { work: Some(work) })
     }
 
     /// Runs `work` after everything given before. It runs to its end even if the caller stops
@@ -30,6 +49,9 @@ impl BlockingThread {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
+        let Some(queue) = &self.work else {
+            return Ok(work());
+        };
         let (done, result) = oneshot::channel();
         let work = move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
@@ -39,7 +61,7 @@ impl BlockingThread {
             }
         };
         let ended = || io::Error::other("the work on a blocking thread panicked");
-        self.work.send(Box::new(work)).map_err(|_| ended())?;
+        queue.send(Box::new(work)).map_err(|_| ended())?;
         result.await.map_err(|_| ended())
     }
 }

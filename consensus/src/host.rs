@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 
+use crate::blocking_thread::run_blocking;
 use crate::commit_hold::CommitWanted;
 use crate::compaction;
 use crate::error::HostError;
@@ -237,9 +238,7 @@ impl HostInner {
             let folder = options.snapshot_dir.join(id.0.to_string());
             move || StateMachineStore::open(log, state, folder, apply, snapshots)
         };
-        let state = tokio::task::spawn_blocking(opening)
-            .await
-            .map_err(std::io::Error::other)??;
+        let state = run_blocking(opening).await??;
         let counters = Arc::new(GroupCounters::default());
         let commit_wanted = CommitWanted::default();
         let network = NetworkFactory::new(

@@ -13,7 +13,10 @@
 //!   what openraft calls, `commit_hold` spares messages, `peer_handler` answers.
 //! * **Long run**: `membership` changes members, `compaction` flushes, takes snapshots and shortens
 //!   logs, `snapshot` keeps them as files, `snapshot_transfer` carries them.
-//! * `mutant` has deliberate bugs that no release has; `raft` configures openraft, `types` names its types, `codec` and `records` are the formats on disk.
+//! * **Simulation**: `determinism` makes a thread repeatable; `executor` and `watch_channel` are what
+//!   openraft runs on, so that it is repeatable too.
+//! * `mutant` has deliberate bugs that no release has; `raft` configures openraft, `types` names its types, `codec` and
+//!   `records` are the formats on disk.
 //!
 //! # Promises
 //! * A command that [`Group::propose`] returned a reply for is on the disks of a majority, and is
@@ -32,7 +35,9 @@ mod codec;
 mod commit_hold;
 mod compaction;
 mod crash_point;
+mod determinism;
 mod error;
+mod executor;
 mod group;
 mod grpc_network;
 mod host;
@@ -57,6 +62,7 @@ mod state_machine;
 mod state_machine_store;
 mod status;
 mod types;
+mod watch_channel;
 mod wire;
 
 #[cfg(test)]
@@ -66,13 +72,14 @@ mod storage_suite_test;
 #[cfg(test)]
 mod test_state_machine;
 
+pub use determinism::Determinism;
 pub use error::{HostError, LeaderHint, MembershipError, ProposeError, ReadError, UnknownReason};
 pub use group::Group;
 pub use grpc_network::{EndpointFactory, GrpcNetwork, plain_endpoints};
 pub use host::Host;
 pub use log_engine::{
-    LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats, MemoryDisk, ProbeOptions,
-    ProbeReport, probe,
+    Ballot, DiskRecord, LATENCY_BUCKETS_MICROS, LogEngine, LogError, LogOptions, LogStats,
+    MemoryDisk, MountedDisk, ProbeOptions, ProbeReport, probe,
 };
 pub use membership::{Members, MembershipChange, MembershipVersion};
 pub use metrics::GroupMetrics;

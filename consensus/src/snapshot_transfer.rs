@@ -11,6 +11,7 @@ use openraft::alias::{SnapshotOf, VoteOf};
 use openraft::async_runtime::WatchReceiver;
 use parking_lot::Mutex;
 
+use crate::blocking_thread::run_blocking;
 use crate::group::Group;
 use crate::metrics::GroupCounters;
 use crate::peer_handler::{Answer, Refusal};
@@ -258,10 +259,7 @@ impl SnapshotReceiver {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let result = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)
-        .and_then(|result| result);
+    let result = run_blocking(work).await.and_then(|result| result);
     result.map_err(|error| Refusal {
         reason: Reason::Storage,
         detail: error.to_string(),

@@ -15,7 +15,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::{Mutex, RwLock};
 
-use crate::blocking_thread::BlockingThread;
+use crate::blocking_thread::{BlockingThread, run_blocking};
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::log_engine::GroupLog;
 use crate::mutant;
@@ -225,9 +225,7 @@ fn malformed(group: GroupId, log_id: &LogId) -> io::Error {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
+    run_blocking(work).await?
 }
 
 /// Committed entries that are applied in one call.

@@ -12,6 +12,7 @@
 //! | what breaks them | `nemesis` |
 //! | one run: seed, load, faults, recovery, verdict; which runs there are | `run`, `plan` |
 //! | the page that tells of it | `report` |
+//! | consensus alone, on a simulated network, clock and disk | `simulation` |
 //!
 //! # What it promises
 //! * A seed fixes the schedule of operations and faults.
@@ -27,4 +28,5 @@ pub mod nemesis;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod simulation;
 pub mod workload;

@@ -21,6 +21,7 @@ use super::group::{Checked, Group, SharedGroup, decode};
 use super::queue::Operation;
 use super::stats::Counters;
 use super::tail::entry_cost_bytes;
+use crate::blocking_thread::run_blocking;
 use crate::mutant;
 use crate::types::{Entry, GroupId, LogId, TypeConfig, Vote};
 
@@ -52,12 +53,33 @@ impl GroupLog {
     /// That happens rightly: a snapshot was installed and the purge after it was lost, or the entries
     /// were committed by the other replicas and flushed by the state before this log was synced. The
     /// state holds committed entries only, so whatever the log has instead is superseded. openraft does
-    /// the same, but compares by term first and so misses a log that ends earlier in a later term.
+    /// the same, but compares by term first and so misses a log that ends earlier in a later term, and
+    /// refuses to start on a log whose entries contradict the state: their truncation was lost with the
+    /// entries that took their place, after the state that came of those was flushed. Blocks.
     pub(crate) fn catch_up_to(&self, applied: LogId) -> io::Result<()> {
+        if self.contradicts(applied)? {
+            tracing::warn!(group = %self.id(), %applied, "dropping log entries that committed ones took the place of");
+            self.change(|state| state.truncate_after(state.purged))?;
+        }
         self.change(|state| {
             let behind = state.last.is_none_or(|last| last.index < applied.index);
             if behind { state.purge(applied) } else { None }
         })
+    }
+
+    /// Whether another entry than `applied` stands at its index.
+    fn contradicts(&self, applied: LogId) -> io::Result<bool> {
+        let next = applied.index.saturating_add(1);
+        let plan = self.group.plan_read(applied.index, next, usize::MAX)?;
+        let entry = if plan.from < plan.disk_to {
+            let disk = &self.engine.disk;
+            let raw = disk.read_entries(self.id(), plan.from, plan.disk_to, 1)?;
+            raw.first().map(decode).transpose()?
+        } else {
+            plan.tail.into_iter().next()
+        };
+        Ok(entry
+            .is_some_and(|entry| entry.log_id.index == applied.index && entry.log_id != applied))
     }
 
     /// Up to where the state machine's effects are durable.
@@ -127,9 +149,7 @@ impl GroupLog {
                 .collect()
         };
         if self.engine.disk.reads_block() {
-            tokio::task::spawn_blocking(read)
-                .await
-                .map_err(io::Error::other)?
+            run_blocking(read).await?
         } else {
             read()
         }

@@ -7,6 +7,7 @@
 //! everything until the process restarts. It knows log entries only as opaque bytes with a log id.
 
 mod disk;
+mod disk_record;
 mod error;
 mod group;
 mod group_log;
@@ -28,18 +29,21 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+pub use disk_record::{Ballot, DiskRecord};
 pub use error::LogError;
-pub use memory::MemoryDisk;
+pub use memory::{MemoryDisk, MountedDisk};
 pub use options::LogOptions;
 pub use probe::{ProbeOptions, ProbeReport, probe};
 pub use stats::{LATENCY_BUCKETS_MICROS, LogStats};
 
 pub(crate) use group_log::GroupLog;
 
+use crate::blocking_thread::run_blocking;
 use crate::crash_point;
 use crate::types::GroupId;
 use disk::LogDisk;
@@ -62,6 +66,8 @@ enum Drive {
     Thread(Mutex<Option<JoinHandle<()>>>),
     /// By whoever submits them, before the submission returns: deterministic, for simulations.
     Inline(Mutex<Writer>),
+    /// By a task of the current runtime, woken here: for simulations in which the disk takes time.
+    Task(Arc<Notify>),
     /// By [`LogEngine::pump`]: for tests that decide what shares a sync.
     #[cfg(test)]
     Manual(Mutex<Writer>),
@@ -97,6 +103,20 @@ impl LogEngine {
     pub fn in_memory(disk: Arc<MemoryDisk>, options: &LogOptions) -> io::Result<Self> {
         Self::start(disk, options.clone(), |writer, _| {
             Ok(Drive::Inline(Mutex::new(writer)))
+        })
+    }
+
+    /// Logs on a simulated disk that takes time: before each write and before each sync a task of the
+    /// current runtime sleeps as long as `latency` says.
+    pub fn simulated(
+        disk: MountedDisk,
+        options: &LogOptions,
+        latency: impl Fn() -> Duration + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::start(Arc::new(disk), options.clone(), |writer, queue| {
+            let wake = Arc::new(Notify::new());
+            tokio::spawn(writer.run_slowly(queue, wake.clone(), latency));
+            Ok(Drive::Task(wake))
         })
     }
 
@@ -192,9 +212,7 @@ impl LogEngine {
     /// Refuses further changes, writes and syncs those that wait, and ends the writer.
     pub async fn close(&self) -> io::Result<()> {
         let engine = self.engine.clone();
-        tokio::task::spawn_blocking(move || engine.close())
-            .await
-            .map_err(io::Error::other)?;
+        run_blocking(move || engine.close()).await?;
         Ok(self.engine.poison.check()?)
     }
 
@@ -203,15 +221,17 @@ impl LogEngine {
     pub(crate) fn pump(&self) -> usize {
         match &self.engine.drive {
             Drive::Manual(writer) => pump(&mut writer.lock(), &self.engine.queue),
-            Drive::Thread(_) | Drive::Inline(_) => 0,
+            Drive::Thread(_) | Drive::Inline(_) | Drive::Task(_) => 0,
         }
     }
 }
 
 impl Engine {
     fn pump_inline(&self) {
-        if let Drive::Inline(writer) = &self.drive {
-            pump(&mut writer.lock(), &self.queue);
+        match &self.drive {
+            Drive::Inline(writer) => drop(pump(&mut writer.lock(), &self.queue)),
+            Drive::Task(wake) => wake.notify_one(),
+            _ => {}
         }
     }
 
@@ -227,6 +247,8 @@ impl Engine {
                 }
             }
             Drive::Inline(writer) => finish(&mut writer.lock(), &self.queue),
+            // It ends by itself when it has written what waits.
+            Drive::Task(wake) => wake.notify_one(),
             #[cfg(test)]
             Drive::Manual(writer) => finish(&mut writer.lock(), &self.queue),
         }

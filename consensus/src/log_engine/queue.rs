@@ -191,6 +191,11 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Whether nothing can be added any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.waiting.lock().closed
+    }
+
     fn drain(&self, waiting: &mut Waiting) -> Vec<Queued> {
         let mut batch = Vec::new();
         let mut bytes = 0;

@@ -4,9 +4,10 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::disk::{DiskWrite, LogDisk};
 use super::error::LogError;
@@ -71,20 +72,58 @@ impl Writer {
 
     /// Writes one batch and completes its operations.
     pub(crate) fn commit(&mut self, batch: Vec<Queued>) {
-        let result = self.poison.check().and_then(|()| {
-            self.write(&batch).map_err(|error| {
-                self.poison.set(&error);
-                LogError::Poisoned {
-                    reason: error.to_string(),
+        let written = self.write(&batch);
+        let result = written.and_then(|()| self.sync(&batch));
+        self.conclude(batch, &result);
+    }
+
+    /// Like [`Self::run`], on a disk that takes as long as `latency` says.
+    pub(crate) async fn run_slowly(
+        mut self,
+        queue: Arc<Queue>,
+        wake: Arc<Notify>,
+        latency: impl Fn() -> Duration + Send + 'static,
+    ) {
+        loop {
+            while let Some(batch) = queue.try_take_batch() {
+                tokio::time::sleep(latency()).await;
+                let written = self.write(&batch);
+                if batch.iter().any(|queued| queued.operation.needs_sync()) {
+                    tokio::time::sleep(latency()).await;
                 }
-            })
-        });
+                let result = written.and_then(|()| self.sync(&batch));
+                self.conclude(batch, &result);
+            }
+            if queue.is_closed() {
+                return self.finish();
+            }
+            wake.notified().await;
+        }
+    }
+
+    fn write(&mut self, batch: &[Queued]) -> Result<(), LogError> {
+        self.poison.check()?;
+        self.try_write(batch).map_err(|error| self.failed(&error))
+    }
+
+    fn sync(&mut self, batch: &[Queued]) -> Result<(), LogError> {
+        self.try_sync(batch).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> LogError {
+        self.poison.set(error);
+        LogError::Poisoned {
+            reason: error.to_string(),
+        }
+    }
+
+    fn conclude(&self, batch: Vec<Queued>, result: &Result<(), LogError>) {
         for queued in batch {
             self.complete(queued, result.clone());
         }
     }
 
-    fn write(&mut self, batch: &[Queued]) -> io::Result<()> {
+    fn try_write(&mut self, batch: &[Queued]) -> io::Result<()> {
         let mut writes = Vec::with_capacity(2 * batch.len());
         let (mut appends, mut votes, mut purges) = (false, false, false);
         for queued in batch {
@@ -104,9 +143,17 @@ impl Writer {
             self.counters.write_took(started.elapsed());
             self.unsynced = true;
         }
+        crash_point(CrashPoint::PurgeAfterWrite, purges);
+        Ok(())
+    }
+
+    fn try_sync(&mut self, batch: &[Queued]) -> io::Result<()> {
+        let any =
+            |wanted: fn(&Operation) -> bool| batch.iter().any(|queued| wanted(&queued.operation));
+        let appends = any(|operation| matches!(operation, Operation::Append { .. }));
+        let votes = any(|operation| matches!(operation, Operation::Vote { .. }));
         crash_point(CrashPoint::AppendBeforeSync, appends);
         crash_point(CrashPoint::VoteBeforeSync, votes);
-        crash_point(CrashPoint::PurgeAfterWrite, purges);
         let must_sync = batch.iter().any(|queued| queued.operation.needs_sync());
         if self.unsynced && must_sync && !mutant::has("reply-before-fsync") {
             let started = Instant::now();

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use super::files;
 use super::manifest::{Manifest, PartId, snapshot_id};
 use super::{SnapshotError, SnapshotOptions};
+use crate::blocking_thread::run_blocking;
 use crate::types::{LogId, TypeConfig};
 
 /// Name of the manifest in a snapshot's folder.
@@ -94,9 +95,7 @@ impl SnapshotData {
     /// noticed here and not by the receiver.
     pub(crate) async fn read_part(&self, id: PartId) -> io::Result<Bytes> {
         let snapshot = self.clone();
-        tokio::task::spawn_blocking(move || snapshot.read_part_blocking(id))
-            .await
-            .map_err(io::Error::other)?
+        run_blocking(move || snapshot.read_part_blocking(id)).await?
     }
 
     fn read_part_blocking(&self, id: PartId) -> io::Result<Bytes> {

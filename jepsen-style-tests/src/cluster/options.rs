@@ -17,7 +17,8 @@ impl Mode {
     pub fn best() -> Self {
         // Being root is not enough inside some containers: only trying tells. The namespace goes with its thread.
         let may_make_hosts = || {
-            let tried = std::thread::spawn(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET));
+            let tried =
+                std::thread::spawn(|| nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET));
             tried.join().is_ok_and(|made| made.is_ok())
         };
         let may_plug_in = std::fs::OpenOptions::new()

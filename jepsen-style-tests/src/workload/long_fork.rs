@@ -34,7 +34,8 @@ async fn read(session: &Session, keys: &[i64]) -> yunbase_client::Result<Value> 
         .all()
         .await?;
     let of_key = |key: i64| {
-        let is_it = |document: &&Document| document.get_str("_id").is_ok_and(|name| name == id(key));
+        let is_it =
+            |document: &&Document| document.get_str("_id").is_ok_and(|name| name == id(key));
         let document = found.iter().find(is_it);
         document.and_then(|document| document.get("v").and_then(Bson::as_i64))
     };

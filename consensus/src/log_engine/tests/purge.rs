@@ -107,7 +107,7 @@ async fn a_state_ahead_of_the_log_replaces_it() {
     let engine = LogEngine::in_memory(disk.clone(), &LogOptions::default()).unwrap();
     let mut log = engine.group(G1);
     append(&mut log, 5, 0..=8).await;
-    log.catch_up_to(log_id(3, 8)).unwrap();
+    log.catch_up_to(log_id(5, 8)).unwrap();
     assert_eq!(last(&mut log).await, Some(log_id(5, 8)), "not ahead");
     log.catch_up_to(log_id(3, 10)).unwrap();
     let state = log.get_log_state().await.unwrap();
@@ -116,4 +116,27 @@ async fn a_state_ahead_of_the_log_replaces_it() {
         (Some(log_id(3, 10)), Some(log_id(3, 10)))
     );
     assert!(on_disk(&disk).is_empty());
+}
+
+/// Entries of term 1 were truncated and one of term 3 took the place of the first; the state flushed what
+/// came of it, and a loss of power took truncation and entry from the log. Found by simulation, seed 799.
+#[tokio::test]
+async fn a_log_that_contradicts_the_state_gives_way_to_it() {
+    let disk = Arc::new(MemoryDisk::default());
+    let engine = LogEngine::in_memory(disk.clone(), &LogOptions::default()).unwrap();
+    let mut log = engine.group(G1);
+    append(&mut log, 1, 0..=19).await;
+    log.purge(log_id(1, 4)).await.unwrap();
+    log.catch_up_to(log_id(3, 18)).unwrap();
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!(
+        (state.last_purged_log_id, state.last_log_id),
+        (Some(log_id(3, 18)), Some(log_id(3, 18)))
+    );
+    append(&mut log, 3, 19..=20).await;
+    assert_eq!(on_disk(&disk), [19, 20]);
+    drop((log, engine));
+    disk.crash(0);
+    let engine = LogEngine::in_memory(disk, &LogOptions::default()).unwrap();
+    assert_eq!(last(&mut engine.group(G1)).await, Some(log_id(3, 20)));
 }
