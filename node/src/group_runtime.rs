@@ -177,6 +177,16 @@ impl GroupRuntime {
         let _ = tokio::time::timeout(pause, leadership.changed()).await;
     }
 
+    /// Returns once this node knows a leader other than `node`.
+    pub async fn led_by_another(&self, node: NodeId) {
+        let mut leadership = self.leadership.clone();
+        let is_another = |now: &Leadership| now.leader.as_ref().is_some_and(|(id, _)| *id != node);
+        if leadership.wait_for(is_another).await.is_err() {
+            // The group has ended here; whatever waits for more than this ends otherwise.
+            std::future::pending().await
+        }
+    }
+
     /// Carries out a read on this node's replica.
     pub async fn read(
         &self,

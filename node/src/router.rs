@@ -353,7 +353,14 @@ impl Router {
         let attempt_deadline = deadline.min(now + ATTEMPT_TIMEOUT);
         request.remaining_ms =
             u64::try_from(attempt_deadline.saturating_duration_since(now).as_millis()).unwrap_or(0);
-        let answer = self.forward.call(leader, request, attempt_deadline).await;
+        // A leader that was paused or cut off answers nobody; once another leads there is no need to wait for it.
+        let answer = tokio::select! {
+            answer = self.forward.call(leader, request, attempt_deadline) => answer,
+            () = local.led_by_another(leader) => {
+                let reason = "another node leads now".to_owned();
+                return Err(Attempt::Unknown(reason));
+            }
+        };
         self.hints.learn(
             local.id(),
             match &answer {

@@ -82,8 +82,6 @@ class Door {
       }
     });
     await new Promise((resolve) => door.server.listen(0, '127.0.0.1', resolve));
-    // A test that fails must not wait for it.
-    door.server.unref();
     door.host = `127.0.0.1:${door.server.address().port}`;
     return door;
   }
@@ -91,7 +89,10 @@ class Door {
   /** Ends all connections, as a lost network does. */
   cut() { for (const connection of this.connections) connection.destroy(); }
 
-  close() { this.server.close(); }
+  close() {
+    this.server.close();
+    this.cut();
+  }
 }
 
 module.exports = { Door, Watch, describe };

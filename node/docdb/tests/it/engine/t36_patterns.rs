@@ -26,7 +26,7 @@ fn pattern(steps_per_byte: usize) -> String {
     format!("[ab]*a[ab]{{{}}}c", steps_per_byte / 2 - 2)
 }
 
-const TEXT_BYTES: usize = 20_000;
+const TEXT_BYTES: usize = 2_000;
 
 fn db(documents: i32) -> Db {
     let db = memory();
