@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 mod runs;
+mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,13 +41,22 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Each deliberate bug, which must be caught (build `yunbase` with `--features mutants`)
+    /// Each deliberate bug, which must be caught (build both programs with `--features mutants`)
     Mutants {
         /// Only these
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
         #[command(flatten)]
         common: Common,
+    },
+    /// Consensus alone, on a simulated network, clock and disk
+    Simulate {
+        /// The only seed, shown event by event; or the first
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many seeds
+        #[arg(long)]
+        seeds: Option<u64>,
     },
     /// Judges and draws a run again from its folder
     Render {
@@ -112,6 +122,11 @@ pub(crate) fn main() -> ExitCode {
             common,
         } => runs::soak(minutes, seed, time, &common),
         Command::Mutants { only, common } => runs::mutants(&only, &common),
+        Command::Simulate {
+            seed,
+            seeds: Some(count),
+        } => simulate::many(seed, count),
+        Command::Simulate { seed, seeds: None } => simulate::one(seed),
         Command::Render { folder } => runs::render(&folder),
     };
     match done {

@@ -13,7 +13,7 @@ use jepsen_style_tests::report::{Run, availability::Availability};
 use jepsen_style_tests::run::{RunOptions, run};
 use jepsen_style_tests::{nemesis, workload};
 
-use super::{Common, RunArguments};
+use super::{Common, RunArguments, simulate};
 
 /// What one seed of the short suite is; it is the same each time, so that a failure repeats.
 const SUITE_SEED: u64 = 20;
@@ -203,6 +203,10 @@ pub(super) fn mutants(only: &[String], common: &Common) -> anyhow::Result<bool> 
             continue;
         }
         let Some(pair) = &mutant.caught_by else {
+            let is_caught = simulate::catches(mutant)?;
+            missed += usize::from(!is_caught);
+            let verdict = if is_caught { "caught" } else { "MISSED" };
+            println!("{verdict} {:<28} by the simulation", mutant.name);
             continue;
         };
         let mut options = common.options(pair, 1, common.out.join(mutant.name))?;
