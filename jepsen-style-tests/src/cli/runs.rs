@@ -139,7 +139,12 @@ pub(super) fn suite(common: &Common) -> anyhow::Result<bool> {
         tell(&run, &options.out);
         passed += usize::from(run.verdict.validity == Validity::Valid);
     }
-    println!("{passed} passed, {} failed", SUITE.len() - passed);
+    let failed = SUITE.len() - passed;
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "test result: {word}. {passed} passed; {failed} failed; the reports are in {}",
+        common.out.display()
+    );
     Ok(passed == SUITE.len())
 }
 
