@@ -60,8 +60,10 @@ impl Cluster {
     }
 
     /// For a while, starts node `k` again should it end by itself, as a supervisor of services does: a node that trusts
-    /// its disk no more takes seconds to stop.
-    pub fn look_after(self: &Arc<Self>, k: usize) {
+    /// its disk no more takes seconds to stop. Ends when the next fault ends the node: it belongs to that one then.
+    pub fn look_after(self: &Arc<Self>, k: usize) -> Result<(), ClusterError> {
+        let node = self.node(k)?;
+        let ends = node.ends();
         let cluster = Arc::downgrade(self);
         tokio::spawn(async move {
             let until = Instant::now() + LOOK_AFTER;
@@ -70,14 +72,15 @@ impl Cluster {
                 let Some(cluster) = cluster.upgrade() else {
                     return;
                 };
-                let has_ended = cluster
-                    .node(k)
-                    .is_ok_and(|node| node.has_ended_by_itself(&cluster.undo));
-                if has_ended && cluster.start_node(k).is_err() {
+                if node.ends() != ends {
+                    return;
+                }
+                if node.has_ended_by_itself(&cluster.undo) && cluster.start_node(k).is_err() {
                     return;
                 }
             }
         });
+        Ok(())
     }
 
     /// Stops node `k` in the middle of whatever it does, and waits until it has stopped.

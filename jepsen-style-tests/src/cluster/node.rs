@@ -40,6 +40,8 @@ struct Life {
     paused: bool,
     /// It has been started, and not been ended by the harness since.
     wanted: bool,
+    /// How often the harness has ended it.
+    ends: u64,
     /// How its last process ended.
     ended: Option<ExitStatus>,
 }
@@ -174,7 +176,14 @@ impl Node {
 
     /// From now on its end is no surprise.
     pub(super) fn set_unwanted(&self) {
-        self.life.lock().wanted = false;
+        let mut life = self.life.lock();
+        life.wanted = false;
+        life.ends += 1;
+    }
+
+    /// How often the harness has ended it.
+    pub(super) fn ends(&self) -> u64 {
+        self.life.lock().ends
     }
 
     /// Whether it has ended by itself and not been started since.

@@ -39,12 +39,24 @@ impl ProcessId {
         Ok(Self { pid, start_time })
     }
 
-    /// Whether it still runs: a zombie does not, once the last of its threads is gone with all files that they held.
+    /// Whether it still runs: a zombie does not.
     pub fn is_alive(&self) -> bool {
-        let is_zombie = || stat_field(self.pid, 3).is_ok_and(|state| state == "Z" || state == "X");
+        self.is_there() && !self.is_zombie()
+    }
+
+    /// Whether nothing of it is left that holds a file: a zombie whose threads wait for a disk holds all of them.
+    fn is_gone(&self) -> bool {
         let threads =
             || fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count);
-        Self::of(self.pid).is_ok_and(|now| now == *self) && !(is_zombie() && threads() <= 1)
+        !self.is_there() || (self.is_zombie() && threads() <= 1)
+    }
+
+    fn is_there(&self) -> bool {
+        Self::of(self.pid).is_ok_and(|now| now == *self)
+    }
+
+    fn is_zombie(&self) -> bool {
+        stat_field(self.pid, 3).is_ok_and(|state| state == "Z" || state == "X")
     }
 
     /// Its state, as `/proc` has it: `T` when it is stopped.
@@ -94,14 +106,13 @@ impl Action {
     fn carry_out(&self) -> Result<(), String> {
         match self {
             Self::Kill(process) => {
-                if !process.is_alive() {
-                    return Ok(());
+                // It may have ended by itself at this moment.
+                let signalled = process.signal(Signal::SIGKILL);
+                if process.is_alive() {
+                    signalled.map_err(|error| format!("kill process {}: {error}", process.pid))?;
                 }
-                process
-                    .signal(Signal::SIGKILL)
-                    .map_err(|error| format!("kill process {}: {error}", process.pid))?;
                 let given_up = Instant::now() + DEATH_MAX;
-                while process.is_alive() {
+                while !process.is_gone() {
                     if Instant::now() > given_up {
                         return Err(format!("process {} does not end", process.pid));
                     }

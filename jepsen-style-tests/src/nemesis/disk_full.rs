@@ -60,7 +60,7 @@ impl Nemesis for DiskFull {
             cluster.empty_disk(target)?;
             let ended = cluster.ended(target);
             cluster.start_node(target)?;
-            cluster.look_after(target);
+            cluster.look_after(target)?;
             prove(was_full, || {
                 format!("{bytes} bytes were taken, and there was still space")
             })?;

@@ -75,7 +75,7 @@ impl Nemesis for MemoryPressure {
             group.remove(cluster.undo())?;
             let ended = cluster.ended(target);
             cluster.start_node(target)?;
-            cluster.look_after(target);
+            cluster.look_after(target)?;
             prove(hits > 0, || {
                 format!("node {target} never ran into the bound")
             })?;

@@ -82,7 +82,7 @@ impl Nemesis for SlowDisk {
             // A node may give up a disk that is this slow.
             let ended = cluster.ended(target);
             cluster.start_node(target)?;
-            cluster.look_after(target);
+            cluster.look_after(target)?;
             prove(delayed > 0, || format!("node {target} never synced"))?;
             let mut facts = vec![format!("{delayed} syncs of node {target} were delayed")];
             facts.extend(ended.map(|status| format!("it stopped itself ({status})")));
@@ -148,7 +148,7 @@ impl Nemesis for StuckDisk {
             let waited = probe.await.map_err(std::io::Error::other)??;
             let ended = cluster.ended(target);
             cluster.start_node(target)?;
-            cluster.look_after(target);
+            cluster.look_after(target)?;
             thawed?;
             prove(waited >= STUCK_MIN, || {
                 format!("a write took only {} ms", waited.as_millis())
