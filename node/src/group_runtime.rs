@@ -183,7 +183,7 @@ impl GroupRuntime {
         let is_another = |now: &Leadership| now.leader.as_ref().is_some_and(|(id, _)| *id != node);
         if leadership.wait_for(is_another).await.is_err() {
             // The group has ended here; whatever waits for more than this ends otherwise.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

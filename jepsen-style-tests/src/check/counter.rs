@@ -119,7 +119,7 @@ fn read<'h>(history: &'h History, findings: &mut Findings) -> BTreeMap<&'h Value
                     amount: i128::from(*amount),
                     invoke: operation.invoke.index,
                     certain: certain_end(&operation),
-                })
+                });
             }
             ("read", Some((key, _))) => {
                 let Some(completion) = operation.completion.filter(|_| outcome == Kind::Ok) else {

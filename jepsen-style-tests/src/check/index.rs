@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn without_checks_nothing_is_known() {
         assert_eq!(
-            Index
+            Index::default()
                 .check(&history("0 invoke insert [1 a]\n0 ok insert [1 a]"))
                 .validity,
             Validity::Unknown

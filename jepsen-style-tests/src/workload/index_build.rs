@@ -62,7 +62,7 @@ impl Workload for IndexBuild {
         match (place.client, rng.random_range(0..20)) {
             (0, 0) => Step::bare("create-index"),
             (0, 1) => Step::bare("drop-index"),
-            _ => later(next(place, 0..DOCUMENTS)),
+            _ => later(&next(place, 0..DOCUMENTS)),
         }
     }
 
@@ -89,7 +89,7 @@ impl Workload for IndexBuild {
 }
 
 /// The same step with a document that was not there before.
-fn later(step: Step) -> Step {
+fn later(step: &Step) -> Step {
     let parts = step.value.as_list().unwrap_or_default().iter();
     let moved = parts.enumerate().map(|(at, part)| match (at, part) {
         (0, Value::Int(id)) => Value::Int(LATER + id),

@@ -384,13 +384,15 @@ fn verdicts_are_those_of_a_brute_force() {
     );
 }
 
+/// An operation that is open: what it is, its value, and what came of it if that is settled.
+type Begun = (&'static str, Value, Option<Kind>);
+
 /// A right register under load: each operation takes effect between its ends; some outcomes are lost.
 fn long_history(seed: u64, operations: usize) -> History {
     let mut random = StdRng::seed_from_u64(seed);
     let mut story = History::default();
     let mut state = Value::Nil;
-    let mut clients: Vec<(u64, Option<(&str, Value, Option<Kind>)>)> =
-        (0..10).map(|process| (process, None)).collect();
+    let mut clients: Vec<(u64, Option<Begun>)> = (0..10).map(|process| (process, None)).collect();
     let mut next_process = 10;
     let mut begun = 0;
     while begun < operations {

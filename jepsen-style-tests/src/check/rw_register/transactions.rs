@@ -125,7 +125,7 @@ impl<'h> Transactions<'h> {
                 }
                 "r" if outcome == Kind::Ok => match touch.written.or(touch.read) {
                     Some(expected) if expected != value => {
-                        contradiction = Some((key, expected, value))
+                        contradiction = Some((key, expected, value));
                     }
                     Some(_) => {}
                     None => touch.read = Some(value),
