@@ -63,7 +63,7 @@ pub struct SimulationOptions {
 impl Default for SimulationOptions {
     fn default() -> Self {
         Self {
-            fault_time: Duration::from_secs(12),
+            fault_time: Duration::from_secs(15),
             serve_within: Duration::from_secs(5),
             converge_within: Duration::from_secs(20),
             on_event: None,

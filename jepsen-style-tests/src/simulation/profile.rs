@@ -140,17 +140,22 @@ impl Profile {
             ..proposals
         };
         let raft = RaftOptions::default();
+        // Elections that take a fraction of their time leave more of a run to what comes after them.
+        let pace = [1.0, 0.5, 0.25][random.random_range(0..3)];
         let raft = RaftOptions {
+            heartbeat: raft.heartbeat.mul_f64(pace),
+            election_min: raft.election_min.mul_f64(pace),
+            election_max: raft.election_max.mul_f64(pace),
             append_pipeline: small_or(random, 4, raft.append_pipeline),
             append_max_entries: small_or(random, 4, 256) as u64,
             append_timeout: Duration::from_millis(random.random_range(60..600)),
             ..raft
         };
         let compaction = CompactionOptions {
-            interval: Duration::from_millis(random.random_range(100..1000)),
+            interval: Duration::from_millis(random.random_range(50..500)),
             flush_entries: random.random_range(5..80),
-            snapshot_entries: random.random_range(10..200),
-            keep_entries: random.random_range(0..40),
+            snapshot_entries: random.random_range(5..100),
+            keep_entries: random.random_range(0..20),
             ..CompactionOptions::default()
         };
         let apply = ApplyOptions {
@@ -172,7 +177,7 @@ impl Profile {
             keys: random.random_range(1..6),
             think_ms: random.random_range(2..40),
             faults,
-            fault_pause_ms: random.random_range(150..2000),
+            fault_pause_ms: random.random_range(200..3000),
             network: weather(random),
             disk_micros: (100, slowest),
             clock_rates,

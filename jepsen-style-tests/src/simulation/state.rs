@@ -98,7 +98,7 @@ impl StateMachine for SimState {
             replies.push(Bytes::from(reply.encode()));
         }
         live.progress = Some(progress.to_vec());
-        if live.registers.digest % OWN_FLUSH_EVERY == 0 {
+        if live.registers.digest.is_multiple_of(OWN_FLUSH_EVERY) {
             *self.disk.lock() = live.clone();
         }
         Ok(replies)
