@@ -156,6 +156,7 @@ impl Profile {
             flush_entries: random.random_range(5..80),
             snapshot_entries: random.random_range(5..100),
             keep_entries: random.random_range(0..20),
+            purge_entries: random.random_range(1..20),
             ..CompactionOptions::default()
         };
         let apply = ApplyOptions {
