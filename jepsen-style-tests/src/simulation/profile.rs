@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use yunbase_consensus::{
     ApplyOptions, CompactionOptions, HostOptions, LogOptions, ProposalOptions, RaftOptions,
-    SimFaults, SnapshotOptions,
+    SimFaults, SnapshotOptions, TransferOptions,
 };
 
 /// A fault, or a thing that an operator does.
@@ -85,6 +85,7 @@ pub(super) struct Profile {
     proposals: ProposalOptions,
     compaction: CompactionOptions,
     apply: ApplyOptions,
+    transfer: TransferOptions,
     /// Limits of the log.
     pub(super) log: LogOptions,
 }
@@ -149,7 +150,6 @@ impl Profile {
             append_pipeline: small_or(random, 4, raft.append_pipeline),
             append_max_entries: small_or(random, 4, 256) as u64,
             append_timeout: Duration::from_millis(random.random_range(60..600)),
-            ..raft
         };
         let compaction = CompactionOptions {
             interval: Duration::from_millis(random.random_range(50..500)),
@@ -158,6 +158,13 @@ impl Profile {
             keep_entries: random.random_range(0..20),
             purge_entries: random.random_range(1..20),
             ..CompactionOptions::default()
+        };
+        // What is lost here leaves no broken connection that would be noticed sooner.
+        let transfer = TransferOptions {
+            parts_in_flight: random.random_range(1..4),
+            part_timeout: Duration::from_millis(random.random_range(200..1000)),
+            install_timeout: Duration::from_millis(random.random_range(400..2000)),
+            ..TransferOptions::default()
         };
         let apply = ApplyOptions {
             apply_commands_max: small_or(random, 3, 4096),
@@ -185,6 +192,7 @@ impl Profile {
             raft,
             proposals,
             compaction,
+            transfer,
             apply,
             log,
         }
@@ -209,6 +217,7 @@ impl Profile {
         options.proposals = self.proposals.clone();
         options.compaction = self.compaction.clone();
         options.apply = self.apply.clone();
+        options.transfer = self.transfer.clone();
         // Reads of snapshots are not held back: that waits on the real clock.
         options.snapshots = SnapshotOptions::new(u64::MAX);
     }
