@@ -168,9 +168,13 @@ impl Group {
         self.inner.leadership.clone()
     }
 
-    /// Makes this node and `members` the first members of a new group. On one node, once.
+    /// Makes this node and `members` the first members of a new group, durably. On one node, once.
     pub async fn bootstrap(&self, members: BTreeMap<NodeId, Peer>) -> Result<(), MembershipError> {
-        membership::bootstrap(&self.inner.raft, members).await
+        membership::bootstrap(&self.inner.raft, members).await?;
+        // Raft says yes when it has submitted the membership. Lost with the power, it leaves a group in
+        // which nobody may stand for election.
+        let synced = self.inner.log.sync().await;
+        synced.map_err(|_| MembershipError::Stopped)
     }
 
     /// Changes the members, if they are still the `expected` ones. Only on the leader.

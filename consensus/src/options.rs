@@ -97,6 +97,8 @@ pub struct CompactionOptions {
     /// Entries kept behind a snapshot, so that a follower that was away for a while catches up from
     /// the log. A quarter of a million small entries would be cheap as well; large ones would not.
     pub keep_entries: u64,
+    /// Purge when at least this many can go, so that a purge is worth its write.
+    pub purge_entries: u64,
 }
 
 impl Default for CompactionOptions {
@@ -108,6 +110,7 @@ impl Default for CompactionOptions {
             snapshot_entries: 200_000,
             snapshot_bytes: 512 * 1024 * 1024,
             keep_entries: 20_000,
+            purge_entries: 1024,
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn config(
         // Snapshots are taken and the log purged by `compaction`, which knows what is flushed.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: compaction.keep_entries,
-        purge_batch_size: 1024,
+        purge_batch_size: compaction.purge_entries,
         // How close a learner must be to count as caught up.
         replication_lag_threshold: 1024,
         api_channel_size: Some(CORE_QUEUE),

@@ -77,6 +77,8 @@ struct State {
     failing_reads: u32,
     /// Entries whose block has a flipped bit.
     damaged: BTreeSet<LogKey>,
+    /// Syncs succeed and make nothing durable.
+    lying: bool,
     /// The power cycles so far: what was mounted in an earlier one is dead.
     cycles: u64,
     off: bool,
@@ -164,6 +166,12 @@ impl MemoryDisk {
         state.fail_sync_at = Some(state.syncs + succeeding);
     }
 
+    /// Makes every sync a lie from now on: it succeeds and nothing is durable. To prove that a test of
+    /// durability can fail.
+    pub fn lie_about_syncs(&self) {
+        self.state.lock().lying = true;
+    }
+
     /// Makes the next `count` reads of entries fail.
     pub fn fail_reads(&self, count: u32) {
         self.state.lock().failing_reads = count;
@@ -235,6 +243,9 @@ impl State {
             return Err(io::Error::other("injected sync failure"));
         }
         self.syncs += 1;
+        if self.lying {
+            return Ok(());
+        }
         for batch in std::mem::take(&mut self.unsynced) {
             self.synced_bytes += log_bytes(&batch);
             for write in &batch {

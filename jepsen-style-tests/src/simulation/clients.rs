@@ -11,6 +11,7 @@ use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 use yunbase_consensus::{Barrier, NodeId, ProposeError};
 
+use super::Sabotage;
 use super::command::{Action, SimCommand, SimReply};
 use super::world::{Process, World};
 
@@ -118,7 +119,15 @@ impl Client {
         let patience = Duration::from_millis(self.random.random_range(100..1500));
         let floor = self.world.judge(|judge| judge.floor());
         let deadline = Instant::now() + patience;
-        let passed = process.group.read_barrier_by(barrier, deadline);
+        let careless = self.world.sabotaged_by(Sabotage::ReadsWithoutBarrier);
+        let passed = async {
+            match careless {
+                true => Ok(process
+                    .state
+                    .look(|state| state.last.map_or(0, |last| last.0))),
+                false => process.group.read_barrier_by(barrier, deadline).await,
+            }
+        };
         let (client, node) = (self.id, process.node);
         match process.life.lived_through(passed).await {
             Some(Ok(index)) => {

@@ -56,6 +56,8 @@ pub struct SimulationOptions {
     pub serve_within: Duration,
     /// All members must hold the same this soon after that.
     pub converge_within: Duration,
+    /// Breaks the simulated node itself, to prove that the judge notices.
+    pub sabotage: Option<Sabotage>,
     /// Gets each event of the run as a line.
     pub on_event: Option<fn(&str)>,
 }
@@ -63,12 +65,24 @@ pub struct SimulationOptions {
 impl Default for SimulationOptions {
     fn default() -> Self {
         Self {
-            fault_time: Duration::from_secs(12),
+            fault_time: Duration::from_secs(15),
             serve_within: Duration::from_secs(5),
             converge_within: Duration::from_secs(20),
+            sabotage: None,
             on_event: None,
         }
     }
+}
+
+/// A deliberate bug in what surrounds consensus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Syncs of the log succeed and make nothing durable.
+    LyingDisks,
+    /// Reads do not wait for a barrier.
+    ReadsWithoutBarrier,
+    /// Sessions do not travel with snapshots.
+    ForgottenSessions,
 }
 
 /// What came of a seed.
@@ -190,7 +204,7 @@ async fn run(seed: u64, options: &SimulationOptions, folder: PathBuf) -> Outcome
     let profile = Profile::draw(&mut random);
     let trace = Trace::new(options.on_event);
     let (voters, machines) = (profile.voters, profile.voters + profile.spares);
-    let world = World::new(seed, profile, folder, trace);
+    let world = World::new(seed, profile, folder, trace, options.sabotage);
     world.event(format_args!("{:?}", world.profile()));
     for _ in 0..machines {
         let node = world.add_machine();

@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use yunbase_consensus::{
     ApplyOptions, CompactionOptions, HostOptions, LogOptions, ProposalOptions, RaftOptions,
-    SimFaults, SnapshotOptions,
+    SimFaults, SnapshotOptions, TransferOptions,
 };
 
 /// A fault, or a thing that an operator does.
@@ -85,6 +85,7 @@ pub(super) struct Profile {
     proposals: ProposalOptions,
     compaction: CompactionOptions,
     apply: ApplyOptions,
+    transfer: TransferOptions,
     /// Limits of the log.
     pub(super) log: LogOptions,
 }
@@ -140,18 +141,30 @@ impl Profile {
             ..proposals
         };
         let raft = RaftOptions::default();
+        // Elections that take a fraction of their time leave more of a run to what comes after them.
+        let pace = [1.0, 0.5, 0.25][random.random_range(0..3)];
         let raft = RaftOptions {
+            heartbeat: raft.heartbeat.mul_f64(pace),
+            election_min: raft.election_min.mul_f64(pace),
+            election_max: raft.election_max.mul_f64(pace),
             append_pipeline: small_or(random, 4, raft.append_pipeline),
             append_max_entries: small_or(random, 4, 256) as u64,
             append_timeout: Duration::from_millis(random.random_range(60..600)),
-            ..raft
         };
         let compaction = CompactionOptions {
-            interval: Duration::from_millis(random.random_range(100..1000)),
+            interval: Duration::from_millis(random.random_range(50..500)),
             flush_entries: random.random_range(5..80),
-            snapshot_entries: random.random_range(10..200),
-            keep_entries: random.random_range(0..40),
+            snapshot_entries: random.random_range(5..100),
+            keep_entries: random.random_range(0..20),
+            purge_entries: random.random_range(1..20),
             ..CompactionOptions::default()
+        };
+        // What is lost here leaves no broken connection that would be noticed sooner.
+        let transfer = TransferOptions {
+            parts_in_flight: random.random_range(1..4),
+            part_timeout: Duration::from_millis(random.random_range(200..1000)),
+            install_timeout: Duration::from_millis(random.random_range(400..2000)),
+            ..TransferOptions::default()
         };
         let apply = ApplyOptions {
             apply_commands_max: small_or(random, 3, 4096),
@@ -172,13 +185,14 @@ impl Profile {
             keys: random.random_range(1..6),
             think_ms: random.random_range(2..40),
             faults,
-            fault_pause_ms: random.random_range(150..2000),
+            fault_pause_ms: random.random_range(200..3000),
             network: weather(random),
             disk_micros: (100, slowest),
             clock_rates,
             raft,
             proposals,
             compaction,
+            transfer,
             apply,
             log,
         }
@@ -203,6 +217,7 @@ impl Profile {
         options.proposals = self.proposals.clone();
         options.compaction = self.compaction.clone();
         options.apply = self.apply.clone();
+        options.transfer = self.transfer.clone();
         // Reads of snapshots are not held back: that waits on the real clock.
         options.snapshots = SnapshotOptions::new(u64::MAX);
     }

@@ -18,17 +18,22 @@ pub(super) struct Registers {
     pub(super) sessions: BTreeMap<u64, (u64, SimReply)>,
     /// The last command applied.
     pub(super) last: Option<Place>,
-    /// A hash of all commands so far, in order.
+    /// A hash of all commands so far and the replies to them, in order.
     pub(super) digest: u64,
 }
 
 impl Registers {
     /// Applies a command.
     pub(super) fn apply(&mut self, place: Place, command: &SimCommand) -> SimReply {
+        let reply = self.reply(place, command);
         let mut hasher = DefaultHasher::new();
-        (self.digest, place, command.encode()).hash(&mut hasher);
+        (self.digest, place, command.encode(), reply.encode()).hash(&mut hasher);
         self.digest = hasher.finish();
         self.last = Some(place);
+        reply
+    }
+
+    fn reply(&mut self, place: Place, command: &SimCommand) -> SimReply {
         if let Some((number, reply)) = self.sessions.get(&command.client)
             && *number >= command.number
         {

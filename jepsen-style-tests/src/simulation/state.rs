@@ -37,6 +37,8 @@ pub(super) struct SimState {
     judge: Arc<Mutex<Judge>>,
     disk: StateDisk,
     live: Mutex<Image>,
+    /// A deliberate bug: sessions do not travel with snapshots.
+    forgets: bool,
 }
 
 impl SimState {
@@ -46,6 +48,7 @@ impl SimState {
         life: Arc<Life>,
         judge: Arc<Mutex<Judge>>,
         disk: StateDisk,
+        forgets: bool,
     ) -> Self {
         let live = Mutex::new(disk.lock().clone());
         Self {
@@ -54,6 +57,7 @@ impl SimState {
             judge,
             disk,
             live,
+            forgets,
         }
     }
 
@@ -122,7 +126,10 @@ impl StateMachine for SimState {
 
     fn restore(&self, from: &Path) -> io::Result<()> {
         self.alive()?;
-        let image = read_image(from)?;
+        let mut image = read_image(from)?;
+        if self.forgets {
+            image.registers.sessions.clear();
+        }
         *self.disk.lock() = image.clone();
         let mut judge = self.judge.lock();
         judge.restored(self.node, image.registers.last, image.registers.digest);

@@ -39,3 +39,34 @@ fn seeds_pass_and_get_somewhere() {
     assert!(summary.reads > SEEDS * 50, "{summary:?}");
     assert!(summary.restored > 0, "{summary:?}");
 }
+
+/// The first of some seeds that shows a deliberate bug, and the invariant that it violates.
+fn first_violation(sabotage: Sabotage) -> Option<&'static str> {
+    let options = SimulationOptions {
+        sabotage: Some(sabotage),
+        ..SimulationOptions::default()
+    };
+    let summary = run_many(1, 5 * SEEDS, &options, Outcome::is_valid).unwrap();
+    summary
+        .failures
+        .first()
+        .map(|outcome| outcome.violations[0].invariant)
+}
+
+#[test]
+fn notices_disks_that_lie() {
+    assert!(first_violation(Sabotage::LyingDisks).is_some());
+}
+
+#[test]
+fn notices_reads_without_a_barrier() {
+    assert_eq!(
+        first_violation(Sabotage::ReadsWithoutBarrier),
+        Some("real time")
+    );
+}
+
+#[test]
+fn notices_sessions_that_a_snapshot_forgets() {
+    assert!(first_violation(Sabotage::ForgottenSessions).is_some());
+}

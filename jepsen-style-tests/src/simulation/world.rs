@@ -13,6 +13,7 @@ use yunbase_consensus::{
     Role, SimNetwork,
 };
 
+use super::Sabotage;
 use super::judge::Judge;
 use super::life::{Ear, Life, Mouth};
 use super::profile::{Profile, calm};
@@ -59,6 +60,7 @@ pub(super) struct World {
 
 struct Inner {
     profile: Profile,
+    sabotage: Option<Sabotage>,
     folder: PathBuf,
     network: SimNetwork,
     judge: Arc<Mutex<Judge>>,
@@ -69,11 +71,18 @@ struct Inner {
 
 impl World {
     /// A world without processes.
-    pub(super) fn new(seed: u64, profile: Profile, folder: PathBuf, trace: Trace) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        profile: Profile,
+        folder: PathBuf,
+        trace: Trace,
+        sabotage: Option<Sabotage>,
+    ) -> Self {
         let network = SimNetwork::new(seed ^ 0x6E65_7477, calm());
         Self {
             inner: Arc::new(Inner {
                 profile,
+                sabotage,
                 folder,
                 network,
                 judge: Arc::default(),
@@ -87,6 +96,11 @@ impl World {
     /// How this run was drawn.
     pub(super) fn profile(&self) -> &Profile {
         &self.inner.profile
+    }
+
+    /// Whether the run has this deliberate bug.
+    pub(super) fn sabotaged_by(&self, sabotage: Sabotage) -> bool {
+        self.inner.sabotage == Some(sabotage)
     }
 
     /// The network.
@@ -120,6 +134,9 @@ impl World {
         let node = machines.len() as NodeId + 1;
         let log_disk = Arc::new(MemoryDisk::default());
         log_disk.record_writes();
+        if self.sabotaged_by(Sabotage::LyingDisks) {
+            log_disk.lie_about_syncs();
+        }
         machines.insert(
             node,
             Machine {
@@ -273,7 +290,9 @@ impl World {
             handler: host.peer_handler(),
             life: life.clone(),
         };
-        let state = SimState::open(node, life.clone(), self.inner.judge.clone(), state_disk);
+        let forgets = self.sabotaged_by(Sabotage::ForgottenSessions);
+        let judge = self.inner.judge.clone();
+        let state = SimState::open(node, life.clone(), judge, state_disk, forgets);
         let state = Arc::new(state);
         let opened = host.open_group(GROUP, state.clone()).await;
         let group = opened.map_err(|error| format!("group: {error}"))?;
