@@ -81,7 +81,8 @@ impl Disk {
         unmount(&self.mount)?;
         self.mount()?;
         let canary = self.mount.join(CANARY);
-        let was_lost = !canary.exists();
+        // A sync of the node's own in that moment may have saved its name, but not what was written to it.
+        let was_lost = !fs::metadata(&canary).is_ok_and(|file| file.len() > 0);
         let _ = fs::remove_file(canary);
         Ok(was_lost)
     }
