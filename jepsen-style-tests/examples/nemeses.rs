@@ -1,7 +1,7 @@
 //! Puts each nemesis in force for a while under a little load, and shows: did it happen, how soon is the cluster back,
 //! is every acknowledged write still there on every node?
 //!
-//! `cargo run --release -p jepsen-style-tests --example nemeses -- BINARY FOLDER NODES SECONDS [NAME ...]`
+//! `cargo run --release -p jepsen-style-tests --example nemeses -- BINARY FOLDER NODES SECONDS [NAME[+NAME ...] ...]`
 
 #![allow(clippy::print_stdout)]
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use bson::{Document, doc};
 use jepsen_style_tests::cluster::{Cluster, ClusterOptions, Mode};
-use jepsen_style_tests::nemesis::{self, Nemesis};
+use jepsen_style_tests::nemesis::{self, Needs, Nemesis};
 use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -28,9 +28,12 @@ const BACK_MAX: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 const COLLECTION: &str = "nemeses";
 
-/// What came of one nemesis.
+/// Nemeses that are in force together.
+type Together = Vec<Box<dyn Nemesis>>;
+
+/// What came of them.
 struct Row {
-    name: &'static str,
+    name: String,
     fault: String,
     proof: String,
     back: Option<Duration>,
@@ -108,7 +111,7 @@ async fn missing(cluster: Arc<Cluster>, k: usize, expected: Vec<i64>) -> anyhow:
 async fn trial(
     cluster: &Arc<Cluster>,
     clients: &Runtime,
-    nemesis: &mut dyn Nemesis,
+    together: &mut Together,
     seconds: u64,
     rng: &mut StdRng,
 ) -> anyhow::Result<Row> {
@@ -123,23 +126,28 @@ async fn trial(
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut problems = Vec::new();
-    let fault = match nemesis.start(cluster, rng).await {
-        Ok(fault) => fault,
-        Err(error) => {
-            // What has begun ends; that it proves nothing is no news.
-            drop(nemesis.stop(cluster).await);
-            load.stop.store(true, Ordering::Relaxed);
-            return Err(error).context("start");
+    let mut faults = Vec::new();
+    for begun in 0..together.len() {
+        match together[begun].start(cluster, rng).await {
+            Ok(fault) => faults.push(fault.what),
+            Err(error) => {
+                // What has begun ends; that it proves nothing is no news.
+                for nemesis in together[..=begun].iter_mut().rev() {
+                    drop(nemesis.stop(cluster).await);
+                }
+                load.stop.store(true, Ordering::Relaxed);
+                return Err(error).context("start");
+            }
         }
-    };
+    }
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-    let proof = match nemesis.stop(cluster).await {
-        Ok(proof) => proof.to_string(),
-        Err(error) => {
-            problems.push(format!("stop: {error}"));
-            String::new()
+    let mut proofs = Vec::new();
+    for nemesis in together.iter_mut().rev() {
+        match nemesis.stop(cluster).await {
+            Ok(proof) => proofs.push(proof.to_string()),
+            Err(error) => problems.push(format!("stop {}: {error}", nemesis.name())),
         }
-    };
+    }
     let ended = Instant::now();
     let back_at = clients
         .spawn(back(cluster.clone(), cluster.urls(), ended))
@@ -179,9 +187,9 @@ async fn trial(
         }
     }
     Ok(Row {
-        name: nemesis.name(),
-        fault: fault.what,
-        proof,
+        name: name(together),
+        fault: faults.join(" + "),
+        proof: proofs.join(" + "),
         back: back_at,
         all_back,
         written: acknowledged.len() as u64,
@@ -197,11 +205,15 @@ fn main() -> anyhow::Result<()> {
     };
     let (nodes, seconds) = (nodes.parse()?, seconds.parse()?);
     let mut chosen = Vec::new();
-    for name in names {
-        chosen.push(nemesis::by_name(name).with_context(|| format!("there is no {name}"))?);
+    for names in names {
+        let together: anyhow::Result<Together> = names
+            .split('+')
+            .map(|name| nemesis::by_name(name).with_context(|| format!("there is no {name}")))
+            .collect();
+        chosen.push(together?);
     }
     if chosen.is_empty() {
-        chosen = nemesis::all();
+        chosen.extend(nemesis::all().into_iter().map(|nemesis| vec![nemesis]));
     }
     let seed = rand::random::<u64>();
     eprintln!("seed {seed}");
@@ -209,9 +221,13 @@ fn main() -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
     let mut rows = Vec::new();
     let mut cluster: Option<(Arc<Cluster>, Runtime)> = None;
-    for (index, mut nemesis) in chosen.into_iter().enumerate() {
-        if let Err(why) = nemesis.needs().available() {
-            println!("{:<18} not available here: {why}", nemesis.name());
+    for (index, mut together) in chosen.into_iter().enumerate() {
+        let name = name(&together);
+        let needs = together.iter().fold(Needs::default(), |needs, nemesis| {
+            needs.and(nemesis.needs())
+        });
+        if let Err(why) = needs.available() {
+            println!("{name:<18} not available here: {why}");
             continue;
         }
         let (own, clients) = match cluster.take() {
@@ -236,14 +252,13 @@ fn main() -> anyhow::Result<()> {
                 (started, clients)
             }
         };
-        if let Err(why) = nemesis.needs().met_by(own.options()) {
-            println!("{:<18} not available here: {why}", nemesis.name());
+        if let Err(why) = needs.met_by(own.options()) {
+            println!("{name:<18} not available here: {why}");
             cluster = Some((own, clients));
             continue;
         }
-        let name = nemesis.name();
         eprintln!("{name} ...");
-        match runtime.block_on(trial(&own, &clients, nemesis.as_mut(), seconds, &mut rng)) {
+        match runtime.block_on(trial(&own, &clients, &mut together, seconds, &mut rng)) {
             Ok(row) => {
                 print(&row);
                 let is_well = row.problems.is_empty();
@@ -266,6 +281,11 @@ fn main() -> anyhow::Result<()> {
     let wrong = rows.iter().filter(|row| !row.problems.is_empty()).count();
     println!("{} nemeses, {wrong} with problems, seed {seed}", rows.len());
     Ok(())
+}
+
+fn name(together: &Together) -> String {
+    let names: Vec<&str> = together.iter().map(|nemesis| nemesis.name()).collect();
+    names.join("+")
 }
 
 async fn create(cluster: Arc<Cluster>) -> anyhow::Result<()> {

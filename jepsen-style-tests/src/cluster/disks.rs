@@ -13,7 +13,7 @@ use super::undo::{Action, Undo};
 
 /// Size of an image. It is sparse, and holds what a node writes in hours of these loads.
 const IMAGE_BYTES: u64 = 2 << 30;
-/// Left in the file that fills a disk when not even one block more fits.
+/// The free space is taken in these steps; the last is one block.
 const FILL_STEPS: [i64; 6] = [1 << 30, 64 << 20, 4 << 20, 256 << 10, 16 << 10, 4 << 10];
 /// Name of the file that fills the disk.
 const FILL: &str = "chaos-fill";
@@ -81,7 +81,8 @@ impl Disk {
         unmount(&self.mount)?;
         self.mount()?;
         let canary = self.mount.join(CANARY);
-        let was_lost = !canary.exists();
+        // A sync of the node's own in that moment may have saved its name, but not what was written to it.
+        let was_lost = !fs::metadata(&canary).is_ok_and(|file| file.len() > 0);
         let _ = fs::remove_file(canary);
         Ok(was_lost)
     }

@@ -31,15 +31,14 @@ fn pair() -> Option<Pair> {
     let plug = |host: u8| {
         let namespace = Namespace::create().expect("namespace");
         switch.plug(usize::from(host), namespace.connect(host).expect("device"));
-        let socket = namespace
+        // The socket keeps the namespace alive.
+        namespace
             .run(|| {
                 let socket = UdpSocket::bind(at(host))?;
                 socket.set_read_timeout(Some(QUIET))?;
                 Ok(socket)
             })
-            .expect("socket");
-        // The socket keeps the namespace alive.
-        socket
+            .expect("socket")
     };
     let (one, two) = (plug(1), plug(2));
     Some(Pair { switch, one, two })

@@ -37,8 +37,8 @@ impl Mode {
         match self {
             Self::Namespaces => "nothing",
             Self::Loopback => {
-                "partitions, packet loss, delay, reordering, duplication and corruption, slow links (needs root for \
-                 network namespaces)"
+                "partitions, packet loss, delay, reordering, duplication and corruption, slow links: they need root \
+                 for network namespaces; so do power loss, full and stuck disks, and memory pressure"
             }
         }
     }
