@@ -47,11 +47,14 @@ fn plan(
     // Nothing can be purged while the kept entries are all there are.
     let worth_it = since(status.purged) > options.keep_entries;
     let many = since(status.snapshot) >= options.snapshot_entries;
+    // A state that was found ahead of its log after a restart took the log's place: what lies between snapshot
+    // and log is in neither, and a follower that lacks it can be given nothing.
+    let gap = status.purged > status.snapshot;
     let large = applied_bytes.saturating_sub(marks.snapshot) >= options.snapshot_bytes;
     Plan {
         flush: since(status.flushed) >= options.flush_entries
             || applied_bytes.saturating_sub(marks.flush) >= options.flush_bytes,
-        snapshot: many || (large && worth_it),
+        snapshot: many || gap || (large && worth_it),
     }
 }
 
@@ -174,6 +177,14 @@ mod tests {
         assert!(plan(&long, 0, Marks::default(), &options).snapshot);
         let heavy = status(options.keep_entries + 10, options.keep_entries, None);
         assert!(plan(&heavy, options.snapshot_bytes, Marks::default(), &options).snapshot);
+        let mut ahead = status(93, 93, Some(77));
+        ahead.purged = Some(77);
+        assert!(!plan(&ahead, 0, Marks::default(), &options).snapshot);
+        ahead.purged = Some(93);
+        assert!(
+            plan(&ahead, 0, Marks::default(), &options).snapshot,
+            "entries 78 to 93 are nowhere: simulation, seed 2269"
+        );
         let short = status(options.keep_entries / 2, 0, None);
         assert!(
             !plan(&short, options.snapshot_bytes, Marks::default(), &options).snapshot,

@@ -148,7 +148,11 @@ async fn is_converged(world: &World, leader: &Process) -> Result<(), String> {
         };
         let own = process.state.look(|state| (state.last, state.digest));
         if own != last {
-            return Err(format!("node {node} is at {own:?}, the leader at {last:?}"));
+            let follower = status.followers.get(node);
+            return Err(format!(
+                "node {node} is at {own:?}, the leader at {last:?}; the leader sees {follower:?}, its snapshot is at {:?}, its log purged to {:?}",
+                status.snapshot, status.purged
+            ));
         }
         let barrier = process.life.lived_through(process.group.read_barrier(soon));
         if !matches!(barrier.await, Some(Ok(_))) {
