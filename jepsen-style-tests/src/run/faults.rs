@@ -138,16 +138,17 @@ impl Schedule {
                 });
                 in_force.push(InForce { nemesis, record });
             }
-            // The one that is in force already stands in its way.
-            Err(NemesisError::Cluster(error)) if !in_force.is_empty() => {
-                faults
-                    .notes
-                    .push(format!("{name} beside another fault: {error}"));
+            Err(error) => {
+                // Part of it may be in force; that it was never whole is known already.
+                let _ = nemesis.stop(&self.cluster).await;
+                let what = format!("{name} was not put in force: {error}");
+                match error {
+                    NemesisError::Violation(_) => faults.violations.push(what),
+                    // The one that is in force already stands in its way.
+                    NemesisError::Cluster(_) if !in_force.is_empty() => faults.notes.push(what),
+                    _ => faults.doubts.push(what),
+                }
             }
-            Err(NemesisError::Violation(what)) => faults.violations.push(format!("{name}: {what}")),
-            Err(error) => faults
-                .doubts
-                .push(format!("{name} was not put in force: {error}")),
         }
     }
 
