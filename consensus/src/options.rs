@@ -133,7 +133,7 @@ impl Default for TransferOptions {
         Self {
             parts_in_flight: 4,
             parts_per_offer: 4096,
-            part_timeout: Duration::from_secs(30),
+            part_timeout: Duration::from_secs(10),
             install_timeout: Duration::from_secs(300),
         }
     }

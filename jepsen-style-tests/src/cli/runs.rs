@@ -174,7 +174,18 @@ fn is_possible(name: &str, mode: Mode) -> bool {
     })
 }
 
-/// `soak`
+/// What earlier soaks into the same folder came to.
+fn kept_lines(file: &Path) -> anyhow::Result<Vec<Line>> {
+    match std::fs::read(file) {
+        Ok(text) => {
+            serde_json::from_slice(&text).with_context(|| format!("read {}", file.display()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("read {}", file.display())),
+    }
+}
+
+/// `soak`: goes on where an earlier one into the same folder ended.
 pub(super) fn soak(minutes: u64, seed: u64, time: u64, common: &Common) -> anyhow::Result<bool> {
     let workloads: Vec<String> = workload::all()
         .iter()
@@ -185,14 +196,17 @@ pub(super) fn soak(minutes: u64, seed: u64, time: u64, common: &Common) -> anyho
         .map(|one| one.name().to_owned())
         .filter(|name| is_possible(name, common.mode()))
         .collect();
+    std::fs::create_dir_all(&common.out)?;
+    let kept = common.out.join("lines.json");
+    let mut lines = kept_lines(&kept)?;
+    // Seeds that the folder has seen would only repeat what is known.
+    let first = lines.iter().map(|line| line.seed + 1).max();
     let began = Instant::now();
-    let mut lines = Vec::new();
     let mut all_valid = true;
-    for turn in 0.. {
+    for seed in first.unwrap_or(seed).max(seed).. {
         if began.elapsed() >= Duration::from_secs(minutes * 60) {
             break;
         }
-        let seed = seed + turn;
         let (workload, chosen) = rotation(seed, &workloads, &nemeses);
         let name = format!("{seed:05}-{workload}");
         let pair = Pair {
@@ -208,6 +222,7 @@ pub(super) fn soak(minutes: u64, seed: u64, time: u64, common: &Common) -> anyho
         tell(&run, &options.out);
         all_valid &= run.verdict.validity == Validity::Valid;
         lines.push(Line::of(&run, name));
+        std::fs::write(&kept, serde_json::to_vec(&lines)?)?;
         std::fs::write(common.out.join("summary.md"), summary::markdown(&lines))?;
         std::fs::write(common.out.join("index.html"), summary::page("Soak", &lines))?;
         // What a run has left on disk is only of use when it went wrong.

@@ -20,8 +20,16 @@ fn show_failure(outcome: &Outcome) {
     println!("  {}", outcome.replay_command());
 }
 
-/// One seed, event by event.
+/// One seed, event by event; with `RUST_LOG`, also what Raft itself says between the events.
 pub(super) fn one(seed: u64) -> anyhow::Result<bool> {
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_ansi(false)
+            // Time is the simulation's: this machine's says nothing.
+            .without_time()
+            .init();
+    }
     let options = SimulationOptions {
         on_event: Some(|line| println!("{line}")),
         ..SimulationOptions::default()

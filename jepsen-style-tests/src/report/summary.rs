@@ -1,4 +1,5 @@
-//! Many runs in one table, by workload and nemeses: Markdown for a README, and `index.html` with links to their pages.
+//! Many runs in one table: Markdown for a README, by workload and by nemesis, and `index.html` by both, with links to the
+//! pages of the runs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -152,29 +153,32 @@ fn rows(lines: &[Line]) -> (BTreeMap<(String, String), Row<'_>>, Row<'_>) {
     (rows, all)
 }
 
-/// As a table of Markdown, with the seeds of runs that are not as they should be below it.
+/// As two tables of Markdown, with the seeds of runs that are not as they should be below them. A run under several
+/// nemeses counts for each of them.
 pub fn markdown(lines: &[Line]) -> String {
-    let (rows, all) = rows(lines);
-    let mut table = String::new();
-    // Writing to a string does not fail.
-    let _ = writeln!(table, "| workload | nemeses | {} |", COLUMNS.join(" | "));
-    let _ = writeln!(table, "|---|---|{}", "---:|".repeat(COLUMNS.len()));
-    for ((workload, nemeses), row) in &rows {
-        let _ = writeln!(
-            table,
-            "| {} | {} | {} |",
-            cell(workload),
-            cell(nemeses),
-            row.figures().join(" | ")
-        );
+    let mut by_workload: BTreeMap<&str, Row<'_>> = BTreeMap::new();
+    let mut by_nemesis: BTreeMap<&str, Row<'_>> = BTreeMap::new();
+    let mut all = Row::default();
+    for line in lines {
+        by_workload.entry(&line.workload).or_default().add(line);
+        for nemesis in &line.nemeses {
+            by_nemesis.entry(nemesis).or_default().add(line);
+        }
+        all.add(line);
     }
-    let _ = writeln!(table, "| **all** | | {} |", all.figures().join(" | "));
+    let mut text = String::new();
+    write_table(&mut text, "workload", &by_workload, Some(&all));
+    if !by_nemesis.is_empty() {
+        text.push('\n');
+        write_table(&mut text, "nemesis", &by_nemesis, None);
+    }
     if !all.bad.is_empty() {
-        let _ = writeln!(table);
+        text.push('\n');
     }
     for line in &all.bad {
+        // Writing to a string does not fail.
         let _ = writeln!(
-            table,
+            text,
             "- {}: `{}` under `{}`, seed {}, in `{}`",
             complaint(line),
             cell(&line.workload),
@@ -183,7 +187,24 @@ pub fn markdown(lines: &[Line]) -> String {
             cell(&line.folder)
         );
     }
-    table
+    text
+}
+
+fn write_table(
+    text: &mut String,
+    first: &str,
+    rows: &BTreeMap<&str, Row<'_>>,
+    all: Option<&Row<'_>>,
+) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "| {first} | {} |", COLUMNS.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---:|".repeat(COLUMNS.len()));
+    for (name, row) in rows {
+        let _ = writeln!(text, "| {} | {} |", cell(name), row.figures().join(" | "));
+    }
+    if let Some(all) = all {
+        let _ = writeln!(text, "| **all** | {} |", all.figures().join(" | "));
+    }
 }
 
 /// What is wrong with a run.
@@ -328,11 +349,16 @@ mod tests {
     fn rows_sum_runs_of_a_kind() {
         let table = markdown(&lines());
         let expected = "\
-| workload | nemeses | runs | operations | faults | valid | unknown | not valid | late | longest gap | slowest recovery | slowest failover |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
-| bank | pause | 2 | 2,000 | 4 | 2 | 0 | 0 | 1 | 4 ms | 6.1 s | – |
-| register | kill-leader | 2 | 2,000 | 4 | 1 | 1 | 0 | 0 | 90 ms | 180 ms | – |
-| **all** | | 4 | 4,000 | 8 | 3 | 1 | 0 | 1 | 90 ms | 6.1 s | – |
+| workload | runs | operations | faults | valid | unknown | not valid | late | longest gap | slowest recovery | slowest failover |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| bank | 2 | 2,000 | 4 | 2 | 0 | 0 | 1 | 4 ms | 6.1 s | – |
+| register | 2 | 2,000 | 4 | 1 | 1 | 0 | 0 | 90 ms | 180 ms | – |
+| **all** | 4 | 4,000 | 8 | 3 | 1 | 0 | 1 | 90 ms | 6.1 s | – |
+
+| nemesis | runs | operations | faults | valid | unknown | not valid | late | longest gap | slowest recovery | slowest failover |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| kill-leader | 2 | 2,000 | 4 | 1 | 1 | 0 | 0 | 90 ms | 180 ms | – |
+| pause | 2 | 2,000 | 4 | 2 | 0 | 0 | 1 | 4 ms | 6.1 s | – |
 
 - Unknown: `register` under `kill-leader`, seed 90, in `register-90`
 - Late after 1 fault: `bank` under `pause`, seed 4, in `bank-4`

@@ -6,13 +6,15 @@
 //! * `profile` is what a seed makes of a run; `world` the machines; `life` what cuts a killed process off.
 //! * `clients` ask, `faults` break, `recovery` heals and waits.
 //! * `judge` holds the invariants; `registers`, `command` and `state` are what is replicated.
+//! * `torn_files` is what a power loss does to a snapshot that is not complete.
 //! * `trace` is what two runs of a seed are compared by.
 //!
 //! # What is real and what is not
 //! Real: openraft and everything of the consensus crate above its seams, log engine with its batches and
 //! recovery included. Simulated: the peer network, time (a clock per node that runs fast or slow; it never
-//! jumps), random numbers, the log's disk below the write-ahead log, the state machine and its disk.
-//! Snapshots are real files, which a crash leaves as they are: torn snapshots are for real processes.
+//! jumps, since consensus asks the monotonic clock alone), random numbers, the log's disk below the
+//! write-ahead log, the state machine and its disk. Snapshots are real files, of which a crash tears those
+//! that were not synced.
 
 mod clients;
 mod command;
@@ -23,6 +25,7 @@ mod profile;
 mod recovery;
 mod registers;
 mod state;
+mod torn_files;
 mod trace;
 mod world;
 

@@ -1,7 +1,7 @@
 //! The simulated cluster: processes that start and are killed, their disks, the network between them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::judge::Judge;
 use super::life::{Ear, Life, Mouth};
 use super::profile::{Profile, calm};
 use super::state::{SimState, StateDisk};
+use super::torn_files;
 use super::trace::Trace;
 
 /// The one group of a run.
@@ -59,6 +60,7 @@ pub(super) struct World {
 }
 
 struct Inner {
+    seed: u64,
     profile: Profile,
     sabotage: Option<Sabotage>,
     folder: PathBuf,
@@ -81,6 +83,7 @@ impl World {
         let network = SimNetwork::new(seed ^ 0x6E65_7477, calm());
         Self {
             inner: Arc::new(Inner {
+                seed,
                 profile,
                 sabotage,
                 folder,
@@ -242,6 +245,7 @@ impl World {
         if before.exists() && std::fs::rename(&before, &folder).is_err() {
             self.judge(|judge| judge.violated("harness", format!("cannot move {before:?}")));
         }
+        self.tear_unsynced(node, starts, &folder);
         let opened = self.open(node, &log_disk, state_disk, folder).await;
         let mut machines = self.inner.machines.lock();
         let Some(machine) = machines.get_mut(&node) else {
@@ -262,6 +266,22 @@ impl World {
         let running = machine.process.is_some();
         drop(machines);
         self.event(format_args!("start {node} running={running}"));
+    }
+
+    /// Makes of files that were not synced what a power loss may make of them.
+    fn tear_unsynced(&self, node: NodeId, start: u32, folder: &Path) {
+        if !folder.exists() {
+            return;
+        }
+        // Chance of its own: what is torn must not change what else a seed does.
+        let seed = self.inner.seed ^ (node << 32) ^ u64::from(start);
+        match torn_files::tear(folder, &mut StdRng::seed_from_u64(seed)) {
+            Ok(0) => {}
+            Ok(torn) => self.event(format_args!("torn {torn} files")),
+            Err(error) => {
+                self.judge(|judge| judge.violated("harness", format!("cannot tear: {error}")));
+            }
+        }
     }
 
     async fn open(
