@@ -209,10 +209,15 @@ pub(super) fn soak(minutes: u64, seed: u64, time: u64, common: &Common) -> anyho
         }
         let (workload, chosen) = rotation(seed, &workloads, &nemeses);
         let name = format!("{seed:05}-{workload}");
+        let usual = if seed % 4 == 3 { 5 } else { 3 };
+        let needed = chosen
+            .iter()
+            .filter_map(|name| nemesis::by_name(name))
+            .map(|nemesis| nemesis.needs().nodes_min);
         let pair = Pair {
             workload: "",
             nemeses: &[],
-            nodes: if seed % 4 == 3 { 5 } else { 3 },
+            nodes: needed.fold(usual, usize::max),
             time: Duration::from_secs(time),
         };
         let mut options = common.options(&pair, seed, common.out.join(&name))?;

@@ -145,7 +145,11 @@ impl Schedule {
                 match error {
                     NemesisError::Violation(_) => faults.violations.push(what),
                     // The one that is in force already stands in its way.
-                    NemesisError::Cluster(_) if !in_force.is_empty() => faults.notes.push(what),
+                    NemesisError::Cluster(_) | NemesisError::NotAvailable(_)
+                        if !in_force.is_empty() =>
+                    {
+                        faults.notes.push(what);
+                    }
                     _ => faults.doubts.push(what),
                 }
             }

@@ -124,6 +124,11 @@ impl RunOptions {
                     why,
                 })?;
             needs = needs.and(nemesis.needs());
+            if self.nodes < needs.nodes_min {
+                let why = format!("needs at least {} nodes: --nodes", needs.nodes_min);
+                let name = name.clone();
+                return Err(RunError::NotAvailable { name, why });
+            }
         }
         Ok(needs)
     }

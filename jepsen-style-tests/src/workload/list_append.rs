@@ -2,21 +2,17 @@
 //! finds proves the order of all appends before it, so that any anomaly can be shown: the strongest workload there is.
 
 use futures::future::BoxFuture;
-use rand::Rng as _;
 use rand::rngs::StdRng;
 use serde_json::json;
 
-use super::transaction::{COLLECTIONS, carry_out, home};
+use super::transaction::{carry_out, draw, home, make_collections};
 use super::{Place, Step, Workload};
 use crate::access::{Outcome, Session, number};
 use crate::check::{Checker, append};
 use crate::history::Value;
 
-/// Keys that are in use at one time.
-const KEYS: i64 = 5;
 /// Steps until the next keys, so that lists stay short.
 const STEPS_PER_GENERATION: i64 = 150;
-const MICROS_MAX: usize = 4;
 
 /// See the module.
 pub(super) struct ListAppend;
@@ -31,27 +27,11 @@ impl Workload for ListAppend {
     }
 
     fn prepare<'a>(&'a self, session: &'a Session) -> BoxFuture<'a, yunbase_client::Result<()>> {
-        Box::pin(async move {
-            for collection in COLLECTIONS {
-                session.client.create_collection(collection).await?;
-            }
-            Ok(())
-        })
+        Box::pin(make_collections(session))
     }
 
     fn next(&self, rng: &mut StdRng, place: Place) -> Step {
-        let generation = place.progress() / STEPS_PER_GENERATION;
-        let micros = (0..rng.random_range(1..=MICROS_MAX)).map(|at| {
-            let key = Value::Int(generation * KEYS + rng.random_range(0..KEYS));
-            match rng.random_bool(0.5) {
-                true => {
-                    let element = place.unique() * MICROS_MAX as i64 + at as i64;
-                    Value::List(vec![Value::keyword("append"), key, Value::Int(element)])
-                }
-                false => Value::List(vec![Value::keyword("r"), key, Value::Nil]),
-            }
-        });
-        Step::new("txn", Value::List(micros.collect()))
+        draw(rng, place, "append", 0, STEPS_PER_GENERATION)
     }
 
     fn carry_out<'a>(&'a self, session: &'a Session, step: &'a Step) -> BoxFuture<'a, Outcome> {

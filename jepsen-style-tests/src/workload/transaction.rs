@@ -2,16 +2,56 @@
 
 use futures::future::BoxFuture;
 
-use crate::access::{Failed, Http, Outcome, Transaction};
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use super::{Place, Step};
+use crate::access::{Failed, Http, Outcome, Session, Transaction};
 use crate::history::Value;
 
+/// Keys that are in use at one time.
+const KEYS: i64 = 5;
+const MICROS_MAX: usize = 4;
+
 /// Collections over which the keys are spread: a transaction is atomic across them.
-pub(super) const COLLECTIONS: [&str; 3] = ["txn_a", "txn_b", "txn_c"];
+const COLLECTIONS: [&str; 3] = ["txn_a", "txn_b", "txn_c"];
 
 /// Where a key lives.
 pub(super) fn home(key: i64) -> (&'static str, String) {
     let at = usize::try_from(key.rem_euclid(COLLECTIONS.len() as i64)).unwrap_or(0);
     (COLLECTIONS[at], format!("k{key}"))
+}
+
+/// Makes the collections.
+pub(super) async fn make_collections(session: &Session) -> yunbase_client::Result<()> {
+    for collection in COLLECTIONS {
+        session.client.create_collection(collection).await?;
+    }
+    Ok(())
+}
+
+/// A transaction of some micro-operations, half of them reads and half of them `write`s of something unique, on keys
+/// from `keys_from` on, of which there are others after each `steps` steps.
+pub(super) fn draw(
+    rng: &mut StdRng,
+    place: Place,
+    write: &'static str,
+    keys_from: i64,
+    steps: i64,
+) -> Step {
+    let generation = place.progress() / steps;
+    let micros = (0..rng.random_range(1..=MICROS_MAX)).map(|at| {
+        let key = Value::Int(keys_from + generation * KEYS + rng.random_range(0..KEYS));
+        let (f, argument) = match rng.random_bool(0.5) {
+            true => {
+                let unique = place.unique() * MICROS_MAX as i64 + at as i64;
+                (write, Value::Int(unique))
+            }
+            false => ("r", Value::Nil),
+        };
+        Value::List(vec![Value::keyword(f), key, argument])
+    });
+    Step::new("txn", Value::List(micros.collect()))
 }
 
 /// One micro-operation inside an open transaction: `[f k v]` to the same with its result.
