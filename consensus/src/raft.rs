@@ -50,6 +50,10 @@ pub(crate) fn config(
         backoff: REPLICATION_BACKOFF.to_owned(),
         // State is applied without waiting for the disk, so a restarted leader must be elected anew.
         enable_leader_restore: Some(false),
+        // A follower whose log ends before what its leader knows to be there has lost it (see the log
+        // engine's watermark, which does not notice every loss). Without this its leader would go on to
+        // offer it what comes after, until another one leads. What is committed stays so either way.
+        allow_log_reversion: Some(true),
         ..Config::default()
     };
     config
