@@ -201,6 +201,18 @@ impl LogEngine {
         self.engine.poison.check().err()
     }
 
+    /// Returns when the log has failed, and why.
+    pub async fn failed(&self) -> LogError {
+        let poison = &self.engine.poison;
+        loop {
+            let failed = poison.failed.notified();
+            if let Err(error) = poison.check() {
+                return error;
+            }
+            failed.await;
+        }
+    }
+
     /// The counters since the logs were opened.
     pub fn stats(&self) -> LogStats {
         self.engine.counters.read()
