@@ -27,8 +27,8 @@
 //!   anyone anywhere, before the call.
 //! * Everything that waits is bounded, and refused with a typed error beyond its bound.
 //! * A log that has lost what was synced, and so acknowledged, is refused, as far as its watermark
-//!   knows: it is a tenth of a second old at most. What is lost unnoticed the leader sends again; until
-//!   then the entry is on one disk less than was promised.
+//!   knows: after a loss of power it may miss the last tenth of a second. What is lost unnoticed the leader
+//!   sends again; until then it is on one disk less than was promised.
 //! * A peer of another cluster, or one mistaken for another node, is refused before it is heard.
 //! * No type of openraft appears in this interface.
 

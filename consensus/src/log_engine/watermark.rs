@@ -2,13 +2,13 @@
 //! was acknowledged, which RocksDB alone cannot tell from a record that a crash cut short.
 //!
 //! Every batch carries a number of its own, counted up. After a sync the number of the last batch is
-//! published here, and a thread writes it to a small file of two places, in turn, each with a checksum:
-//! a write that a crash tears harms one place, and the other still holds. The file is written at most
-//! once an interval, beside the log's own syncs and never before one that it speaks of, so a loss of
-//! power cannot make it claim too much.
+//! written to a small file, which costs a copy to the page cache; a thread syncs that at most once an
+//! interval, beside the log's own syncs. It is never written before the sync that it speaks of, so a
+//! loss of power cannot make it claim too much. The file has three places with a checksum each: one is
+//! written, one is being synced, and one is left alone, so that a loss of power cannot tear all.
 //!
-//! What it cannot tell: a cut within what was synced after the last time it was written, which is the
-//! last [`WATERMARK_INTERVAL`] before the process ended, and one write.
+//! What it cannot tell: when the machine has lost its power, a cut within what was synced in the last
+//! [`WATERMARK_INTERVAL`] and one sync. When only the process has ended it knows all that was acknowledged.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -24,12 +24,12 @@ use super::error::LogError;
 
 /// Name of the file, in the folder of the log.
 const FILE: &str = "DURABLE";
-/// Least time between two writes of the file: it bounds what of a lost tail goes unnoticed, and costs a
-/// sync of one block each, ten a second beside the thousands of a busy log.
-pub(super) const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
+/// Least time between two syncs of the file: it bounds what of a lost tail goes unnoticed after a loss of
+/// power, and costs a sync of one block each, ten a second beside the thousands of a busy log.
+const WATERMARK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where the two places are: a device never writes both as one block.
-const PLACES: [u64; 2] = [0, 4096];
+/// Where the places are: a device never writes two as one block.
+const PLACES: [u64; 3] = [0, 4096, 8192];
 const MAGIC: [u8; 8] = *b"yunbaseW";
 const CHECKSUM_BYTES: usize = 16;
 const PLACE_BYTES: usize = MAGIC.len() + size_of::<u64>() + CHECKSUM_BYTES;
@@ -41,16 +41,21 @@ pub(super) struct Watermark {
 }
 
 struct Shared {
+    file: File,
     state: Mutex<State>,
     wake: Condvar,
 }
 
 struct State {
-    /// The last batch known to be durable.
-    durable: u64,
-    /// The thread waits for it to grow.
+    /// Which of the places is written until the next sync.
+    place: usize,
+    /// It was written since the last sync.
+    is_dirty: bool,
+    /// The thread waits for that.
     is_idle: bool,
     is_closing: bool,
+    /// The file cannot be written, and is not to be tried again.
+    has_failed: bool,
 }
 
 /// What is known of a log before it is opened.
@@ -58,7 +63,7 @@ struct State {
 pub(super) struct Known {
     /// A batch that was durable; 0 = none.
     pub(super) durable: u64,
-    /// Where the older of the two places is, which is the one to write next.
+    /// The place after the one that says so, which is the one to write next.
     next_place: usize,
 }
 
@@ -81,14 +86,15 @@ impl Known {
                 Err(error) => return Err(error),
             }
         }
-        let durable = found[0]
-            .max(found[1])
-            .ok_or_else(|| LogError::WatermarkDamaged {
-                watermark: path.display().to_string(),
-            })?;
+        let places = found.into_iter().enumerate();
+        let newest = places.max_by_key(|(_, durable)| *durable);
+        let Some((at, Some(durable))) = newest else {
+            let watermark = path.display().to_string();
+            return Err(LogError::WatermarkDamaged { watermark }.into());
+        };
         Ok(Some(Self {
             durable,
-            next_place: usize::from(found[0] > found[1]),
+            next_place: (at + 1) % PLACES.len(),
         }))
     }
 
@@ -111,23 +117,30 @@ impl Watermark {
     /// What was recovered is not known to be synced, so nothing is claimed before the first sync.
     pub(super) fn start(folder: &Path, known: Option<Known>) -> io::Result<Self> {
         let file = match known {
-            Some(_) => OpenOptions::new().write(true).open(folder.join(FILE))?,
+            Some(_) => {
+                let file = OpenOptions::new().write(true).open(folder.join(FILE))?;
+                // A process that was killed may have left some of it in the page cache alone.
+                file.sync_data()?;
+                file
+            }
             None => create(folder)?,
         };
         let shared = Arc::new(Shared {
+            file,
             state: Mutex::new(State {
-                durable: 0,
+                place: known.map_or(0, |known| known.next_place),
+                is_dirty: false,
                 is_idle: false,
                 is_closing: false,
+                has_failed: false,
             }),
             wake: Condvar::new(),
         });
-        let place = known.map_or(0, |known| known.next_place);
         let thread = {
             let shared = shared.clone();
             std::thread::Builder::new()
                 .name("raft-watermark".into())
-                .spawn(move || shared.run(&file, place))?
+                .spawn(move || shared.run())?
         };
         Ok(Self {
             shared,
@@ -138,7 +151,18 @@ impl Watermark {
     /// Everything up to `batch` is durable.
     pub(super) fn publish(&self, batch: u64) {
         let mut state = self.shared.state.lock();
-        state.durable = batch;
+        if state.has_failed {
+            return;
+        }
+        let written = self
+            .shared
+            .file
+            .write_all_at(&encode(batch), PLACES[state.place]);
+        if let Err(error) = written {
+            state.fail(&error);
+            return;
+        }
+        state.is_dirty = true;
         if state.is_idle {
             state.is_idle = false;
             self.shared.wake.notify_one();
@@ -146,8 +170,17 @@ impl Watermark {
     }
 }
 
+impl State {
+    /// Whatever is on the disk after a failure, it claims nothing that is not so; but the disk is not to
+    /// be asked again.
+    fn fail(&mut self, error: &io::Error) {
+        self.has_failed = true;
+        tracing::error!(%error, "the log's watermark cannot be written: after a restart a lost end of the log might go unnoticed");
+    }
+}
+
 impl Drop for Watermark {
-    /// Writes what was published last.
+    /// Syncs what was published last.
     fn drop(&mut self) {
         self.shared.state.lock().is_closing = true;
         self.shared.wake.notify_one();
@@ -160,36 +193,35 @@ impl Drop for Watermark {
 }
 
 impl Shared {
-    fn run(&self, file: &File, mut place: usize) {
-        let mut written = 0;
-        while let Some(durable) = self.next(written) {
+    fn run(&self) {
+        while self.next() {
             let began = Instant::now();
-            // Whatever is on the disk after a failure, it claims nothing that is not so; but the disk is
-            // not to be asked again.
-            if let Err(error) = write(file, PLACES[place], durable) {
-                tracing::error!(%error, "the log's watermark cannot be written: after a restart a lost end of the log might go unnoticed");
+            let synced = self.file.sync_data();
+            let mut state = self.state.lock();
+            if let Err(error) = synced {
+                state.fail(&error);
                 return;
             }
-            written = durable;
-            place = (place + 1) % PLACES.len();
-            let mut state = self.state.lock();
             let until = began + WATERMARK_INTERVAL;
             while !state.is_closing && !self.wake.wait_until(&mut state, until).timed_out() {}
         }
     }
 
-    /// What is to be written next; `None` when that is all.
-    fn next(&self, written: u64) -> Option<u64> {
+    /// Waits for something to sync, and has what comes meanwhile written to the next place; `false` when
+    /// that was all.
+    fn next(&self) -> bool {
         let mut state = self.state.lock();
-        while state.durable <= written {
+        while !state.is_dirty {
             if state.is_closing {
-                return None;
+                return false;
             }
             state.is_idle = true;
             self.wake.wait(&mut state);
         }
         state.is_idle = false;
-        Some(state.durable)
+        state.is_dirty = false;
+        state.place = (state.place + 1) % PLACES.len();
+        !state.has_failed
     }
 }
 
@@ -206,11 +238,6 @@ fn decode(bytes: &[u8; PLACE_BYTES]) -> Option<u64> {
     let number = bytes.get(MAGIC.len()..MAGIC.len() + size_of::<u64>())?;
     let durable = u64::from_be_bytes(number.try_into().ok()?);
     (encode(durable) == *bytes).then_some(durable)
-}
-
-fn write(file: &File, place: u64, durable: u64) -> io::Result<()> {
-    file.write_all_at(&encode(durable), place)?;
-    file.sync_data()
 }
 
 /// The file, durably there and whole before anything is written to the log that it speaks of.
@@ -243,6 +270,8 @@ mod tests {
         assert_eq!(durable(dir.path()), Some(0));
         for batch in 1..=1000 {
             watermark.publish(batch);
+            // Also for a process that is killed now.
+            assert_eq!(durable(dir.path()), Some(batch));
         }
         drop(watermark);
         assert_eq!(durable(dir.path()), Some(1000));
@@ -263,15 +292,15 @@ mod tests {
     }
 
     #[test]
-    fn one_torn_place_is_harmless_and_two_are_damage() {
+    fn a_torn_place_is_harmless_and_all_are_damage() {
         let dir = tempfile::tempdir().unwrap();
         let file = create(dir.path()).unwrap();
-        write(&file, PLACES[0], 7).unwrap();
+        file.write_all_at(&encode(7), PLACES[0]).unwrap();
         let known = Known::read(dir.path()).unwrap().unwrap();
         assert_eq!((known.durable, known.next_place), (7, 1));
-        write(&file, PLACES[1], 8).unwrap();
+        file.write_all_at(&encode(8), PLACES[1]).unwrap();
         let known = Known::read(dir.path()).unwrap().unwrap();
-        assert_eq!((known.durable, known.next_place), (8, 0));
+        assert_eq!((known.durable, known.next_place), (8, 2));
         file.write_all_at(b"torn", PLACES[1] + 9).unwrap();
         assert_eq!(durable(dir.path()), Some(7));
         file.set_len(20).unwrap();

@@ -8,7 +8,6 @@ use openraft::{RaftLogReader, Vote};
 
 use super::*;
 use crate::LogError;
-use crate::log_engine::watermark::WATERMARK_INTERVAL;
 
 /// Copies a running database as a crash would leave it: WAL and all, without a shutdown.
 fn copy(from: &Path, to: &Path) {
@@ -63,12 +62,6 @@ fn is_tail_lost(error: &std::io::Error) -> bool {
     matches!(inner, Some(LogError::TailLost { .. }))
 }
 
-/// Waits until the watermark of `dir` says what it will say while nothing is written.
-fn await_watermark(dir: &Path) {
-    std::thread::sleep(3 * WATERMARK_INTERVAL);
-    assert!(dir.join("DURABLE").exists());
-}
-
 #[tokio::test]
 async fn a_log_cut_below_what_was_durable_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -78,7 +71,6 @@ async fn a_log_cut_below_what_was_durable_is_refused() {
     for index in 0..20 {
         append(&mut log, 4, [index]).await;
     }
-    await_watermark(&running);
     for bytes in [1, 30, 300] {
         let short = dir.path().join(format!("short-{bytes}"));
         copy(&running, &short);
@@ -115,7 +107,6 @@ async fn a_cut_after_a_restart_is_refused() {
     }
     let engine = open(&running);
     append(&mut engine.group(G1), 4, [20]).await;
-    await_watermark(&running);
     let short = dir.path().join("short");
     copy(&running, &short);
     cut(&write_ahead_log(&short), 1);
@@ -143,12 +134,10 @@ async fn a_log_that_lost_only_what_was_not_synced_is_taken() {
     };
     disk.write(&vote(1)).unwrap();
     disk.sync().unwrap();
-    await_watermark(&running);
     let synced = fs::metadata(write_ahead_log(&running)).unwrap().len();
     for term in 2..10 {
         disk.write(&vote(term)).unwrap();
     }
-    await_watermark(&running);
     let crashed = dir.path().join("crashed");
     copy(&running, &crashed);
     let log = write_ahead_log(&crashed);
