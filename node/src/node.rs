@@ -103,7 +103,7 @@ impl Node {
     ) -> anyhow::Result<Option<Self>> {
         let mut opened = None;
         let outcome = tokio::select! {
-            started = Self::try_start(config, &mut opened) => started.map(Some),
+            started = Box::pin(Self::try_start(config, &mut opened)) => started.map(Some),
             () = cancelled => Ok(None),
         };
         match (outcome, opened) {
