@@ -39,6 +39,10 @@ pub enum ProposeError {
         /// Bytes of commands under way.
         bytes: usize,
     },
+    /// The disk of this node, which leads, is nearly full. Nothing happened; another node may lead soon,
+    /// or there is room again.
+    #[error("the disk of the leader is nearly full")]
+    DiskFull,
     /// The command exceeds the limit. Nothing happened, and never will.
     #[error("a command of {bytes} bytes exceeds the limit of {max_bytes} bytes")]
     TooLarge {

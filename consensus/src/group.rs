@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::commit_hold::CommitWanted;
+use crate::disk_room::{DiskRoom, SharedRoom};
 use crate::error::{MembershipError, ProposeError, ReadError};
 use crate::log_engine::GroupLog;
 use crate::membership::{self, Members, MembershipChange, MembershipVersion};
@@ -46,6 +47,7 @@ pub(crate) struct GroupParts {
     pub(crate) peers: Arc<PeerContext>,
     pub(crate) counters: Arc<GroupCounters>,
     pub(crate) commit_wanted: CommitWanted,
+    pub(crate) room: Arc<SharedRoom>,
 }
 
 pub(crate) struct GroupInner {
@@ -56,6 +58,7 @@ pub(crate) struct GroupInner {
     pub(crate) counters: Arc<GroupCounters>,
     pub(crate) transfer: TransferOptions,
     pub(crate) receiver: SnapshotReceiver,
+    pub(crate) room: Arc<SharedRoom>,
     proposer: Proposer,
     reads: ReadIndex,
     leadership: watch::Receiver<Leadership>,
@@ -72,6 +75,7 @@ impl Group {
             peers,
             counters,
             commit_wanted,
+            room,
         } = parts;
         let transfer = peers.transfer.clone();
         let proposer = Proposer::new(raft.clone(), proposals, counters.clone(), runtime.clone());
@@ -92,6 +96,7 @@ impl Group {
             counters,
             transfer,
             receiver,
+            room,
             proposer,
             reads,
             leadership,
@@ -122,6 +127,9 @@ impl Group {
                 return Err(ProposeError::NotLeader {
                     leader: leadership.leader.clone(),
                 });
+            }
+            if leadership.here && self.inner.room.get() != DiskRoom::Enough {
+                return Err(ProposeError::DiskFull);
             }
         }
         self.inner.proposer.propose(payload, deadline).await

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::blocking_thread::run_blocking;
 use crate::commit_hold::CommitWanted;
 use crate::compaction;
+use crate::disk_room::{DiskRoom, SharedRoom};
 use crate::error::HostError;
 use crate::group::{Group, GroupParts};
 use crate::log_engine::LogEngine;
@@ -46,6 +47,7 @@ pub(crate) struct HostInner {
     peers: Arc<PeerContext>,
     log: LogEngine,
     groups: RwLock<BTreeMap<GroupId, Group>>,
+    room: Arc<SharedRoom>,
     /// Serialises opening and closing of groups.
     opening: tokio::sync::Mutex<()>,
     stopped: AtomicBool,
@@ -91,6 +93,7 @@ impl Host {
             peers,
             log,
             groups: RwLock::default(),
+            room: Arc::default(),
             opening: tokio::sync::Mutex::new(()),
             stopped: AtomicBool::new(false),
             own_runtime: Mutex::new(own_runtime),
@@ -130,6 +133,23 @@ impl Host {
     /// Overrides the address that memberships give for a node.
     pub fn set_address(&self, node: NodeId, address: String) {
         self.inner.peers.addresses.write().insert(node, address);
+    }
+
+    /// What the disk has room for, as of the last [`Self::set_disk_room`].
+    pub fn disk_room(&self) -> DiskRoom {
+        self.inner.room.get()
+    }
+
+    /// Tells all groups what the disk has room for. What to do about it is theirs, but the leadership,
+    /// see [`Self::hand_over`].
+    pub fn set_disk_room(&self, room: DiskRoom) {
+        self.inner.room.set(room);
+    }
+
+    /// Lets the most caught-up voter lead each of `groups` that this node leads, as far as that goes.
+    pub async fn hand_over(&self, groups: &[GroupId]) {
+        let groups: Vec<Group> = groups.iter().filter_map(|id| self.group(*id)).collect();
+        futures::future::join_all(groups.iter().map(hand_over)).await;
     }
 
     /// Opens a replica: an empty one that waits for its first leader or a bootstrap, or the one that
@@ -175,6 +195,19 @@ impl Host {
         }
     }
 
+    /// Stops all groups as they are, without hand-over or flush: what is acknowledged is in the log.
+    pub async fn abandon(&self) {
+        let _opening = self.inner.opening.lock().await;
+        self.inner.stopped.store(true, Ordering::Release);
+        let groups = std::mem::take(&mut *self.inner.groups.write());
+        for group in groups.values() {
+            drop(group.inner.raft.shutdown().await);
+        }
+        if let Err(error) = self.inner.log.close().await {
+            tracing::debug!(%error, "close the log");
+        }
+    }
+
     /// Hands leadership over, stops all groups and flushes what they hold.
     pub async fn shutdown(&self) -> Result<(), HostError> {
         let _opening = self.inner.opening.lock().await;
@@ -211,7 +244,7 @@ async fn hand_over(group: &Group) {
     if let Some((successor, _)) = successor {
         let deadline = Instant::now() + HANDOVER_TIMEOUT;
         if let Err(error) = group.transfer_leader(*successor, deadline).await {
-            tracing::info!(group = %group.id(), successor, %error, "stopping without a hand-over");
+            tracing::info!(group = %group.id(), successor, %error, "leadership could not be handed over");
         }
     }
 }
@@ -261,6 +294,7 @@ impl HostInner {
             peers: self.peers.clone(),
             counters,
             commit_wanted,
+            room: self.room.clone(),
         };
         Ok(Group::start(
             parts,

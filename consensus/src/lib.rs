@@ -6,7 +6,8 @@
 //!   members. `options` has every limit and timing, `error` what callers are told, `status` and
 //!   `metrics` what operators see.
 //! * **Writing**: `proposer` gathers commands into entries; `log_engine` syncs the entries of all groups
-//!   with one writer; `state_machine_store` applies them to a [`StateMachine`].
+//!   with one writer; `state_machine_store` applies them to a [`StateMachine`]. `disk_room` is what
+//!   happens before the disk is full.
 //! * **Reading**: `read_index` confirms the leader once for all reads that wait, on any member.
 //! * **Peers**: `peer_network` is the seam; `grpc_network` and `peer_service` are the two halves of the
 //!   transport, `sim_network` replaces both; `wire` converts and checks messages; `raft_network` is
@@ -25,6 +26,9 @@
 //! * After [`Group::read_barrier`] the local state reflects every command that was acknowledged, to
 //!   anyone anywhere, before the call.
 //! * Everything that waits is bounded, and refused with a typed error beyond its bound.
+//! * A log that has lost what was synced, and so acknowledged, is refused, as far as its watermark
+//!   knows: after a loss of power it may miss the last tenth of a second. What is lost unnoticed the leader
+//!   sends again; until then it is on one disk less than was promised.
 //! * A peer of another cluster, or one mistaken for another node, is refused before it is heard.
 //! * No type of openraft appears in this interface.
 
@@ -36,6 +40,7 @@ mod commit_hold;
 mod compaction;
 mod crash_point;
 mod determinism;
+mod disk_room;
 mod error;
 mod executor;
 mod group;
@@ -73,6 +78,7 @@ mod storage_suite_test;
 mod test_state_machine;
 
 pub use determinism::Determinism;
+pub use disk_room::DiskRoom;
 pub use error::{HostError, LeaderHint, MembershipError, ProposeError, ReadError, UnknownReason};
 pub use group::Group;
 pub use grpc_network::{EndpointFactory, GrpcNetwork, plain_endpoints};

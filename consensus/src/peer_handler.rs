@@ -2,6 +2,7 @@
 
 use openraft::errors::RaftError;
 
+use crate::disk_room::DiskRoom;
 use crate::group::Group;
 use crate::types::{NodeId, TypeConfig};
 use crate::wire::{self, Malformed, Reason, RequestBody, ResponseBody, proto, refused};
@@ -16,6 +17,9 @@ pub(crate) async fn answer(group: &Group, from: NodeId, body: Option<RequestBody
             Ok(group.reads().index_for_follower(read.lease).await)
         }
         Some(RequestBody::TransferLeader(transfer)) => transfer_leader(group, &transfer).await,
+        Some(RequestBody::SnapshotOffer(_)) if group.inner.room.get() != DiskRoom::Enough => {
+            Err(no_room())
+        }
         Some(RequestBody::SnapshotOffer(offer)) => {
             group.inner.receiver.offered(group, from, offer).await
         }
@@ -58,8 +62,19 @@ pub(crate) type Answer = Result<ResponseBody, Refusal>;
 
 async fn append_entries(group: &Group, append: proto::Append) -> Answer {
     let request = wire::append_from_wire(append)?;
+    // A heartbeat has no entries, and goes on to tell who leads.
+    if !request.entries.is_empty() && group.inner.room.get() == DiskRoom::Full {
+        return Err(no_room());
+    }
     let response = group.inner.raft.append_entries(request).await?;
     Ok(ResponseBody::Append(wire::append_reply_to_wire(&response)))
+}
+
+fn no_room() -> Refusal {
+    Refusal {
+        reason: Reason::Storage,
+        detail: "the disk of this node is nearly full".to_owned(),
+    }
 }
 
 async fn vote(group: &Group, vote: &proto::Vote, only_asking: bool) -> Answer {

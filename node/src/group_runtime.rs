@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bson::{RawBsonRef, RawDocument};
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use yunbase_consensus::{
     Barrier, Group, GroupId, GroupStatus, Leadership, NodeId, ProposeError, ReadError,
 };
@@ -27,6 +27,12 @@ const SCANS_MAX: usize = 4;
 
 /// Pause between attempts at a barrier while there is no leader; a new one cuts it short.
 const BARRIER_PAUSE: Duration = Duration::from_millis(100);
+
+/// Code of what ended for want of time.
+const TIMEOUT: &str = "SERVER_TIMEOUT";
+
+/// Code of a write that the disk has no room for.
+pub const RESOURCE_INSUFFICIENT: &str = "RESOURCE_INSUFFICIENT";
 
 /// What came of one attempt at a call.
 #[derive(Debug)]
@@ -59,7 +65,7 @@ pub struct GroupRuntime {
     applied: watch::Receiver<u64>,
     scans: Arc<Semaphore>,
     /// One at a time.
-    pattern_writes: Semaphore,
+    pattern_writes: Arc<Semaphore>,
     scan_threads: ScanThreads,
     spill: SpillFolder,
     now_ms: fn() -> i64,
@@ -83,7 +89,7 @@ impl GroupRuntime {
             leadership,
             applied,
             scans: Arc::new(Semaphore::new(SCANS_MAX)),
-            pattern_writes: Semaphore::new(1),
+            pattern_writes: Arc::new(Semaphore::new(1)),
             scan_threads,
             spill,
             now_ms,
@@ -139,7 +145,7 @@ impl GroupRuntime {
             }
             if Instant::now() >= deadline {
                 return Err(Failure::new(
-                    "SERVER_TIMEOUT",
+                    TIMEOUT,
                     format!("group {} had no leader in time; try again", self.id()),
                     Retry::Safe,
                 ));
@@ -213,8 +219,9 @@ impl GroupRuntime {
                 .read(env, &op, &Budget::new(&|| false), now_ms);
             return Attempt::Done(outcome.map_err(Failure::from));
         }
-        let Ok(permit) = self.scans.clone().acquire_owned().await else {
-            return Attempt::Done(Err(stopped(self.id())));
+        let permit = match self.scan_turn(deadline).await {
+            Ok(permit) => permit,
+            Err(failure) => return Attempt::Done(Err(failure)),
         };
         let (database, env) = (self.database.clone(), env.to_owned());
         let (spill, threads) = (self.spill.clone(), self.scan_threads.clone());
@@ -263,10 +270,16 @@ impl GroupRuntime {
                 return self.no_barrier(error);
             }
         }
+        // Once a step was proposed, a failure for want of time must not read as "nothing happened".
+        let mut has_begun = false;
+        let late = |failure: Failure, has_begun: bool| match has_begun {
+            true if failure.code == TIMEOUT => Attempt::Unknown(failure.message),
+            _ => Attempt::Done(Err(failure)),
+        };
         loop {
             let step = match self.next_step(&mut plan, cheap, request.deadline).await {
                 Ok(step) => step,
-                Err(failure) => return Attempt::Done(Err(failure)),
+                Err(failure) => return late(failure, has_begun),
             };
             let command = match step {
                 Step::Done(reply) => return Attempt::Done(Ok(reply)),
@@ -274,9 +287,16 @@ impl GroupRuntime {
             };
             // Those of others find at most one of these before them in the log.
             let turn = match has_patterns {
-                true => self.pattern_writes.acquire().await.ok(),
+                true => match turn(self.pattern_writes.clone(), request.deadline).await {
+                    Some(turn) => Some(turn),
+                    None => {
+                        let failure = too_late(self.id(), "writes with regular expressions");
+                        return late(failure, has_begun);
+                    }
+                },
                 false => None,
             };
+            has_begun = true;
             let proposed = self.propose(command.into(), request.deadline).await;
             drop(turn);
             let reply = match proposed {
@@ -289,6 +309,13 @@ impl GroupRuntime {
                 return Attempt::Done(Err(error.into()));
             }
         }
+    }
+
+    /// A place among the scans of this group, if one is free before the deadline.
+    async fn scan_turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Failure> {
+        turn(self.scans.clone(), deadline)
+            .await
+            .ok_or_else(|| too_late(self.id(), "queries"))
     }
 
     /// The plan's next command. Finding documents may scan, which is not for the threads that serve everybody.
@@ -307,9 +334,7 @@ impl GroupRuntime {
             *plan = Some(moved);
             return step;
         }
-        let Ok(permit) = self.scans.clone().acquire_owned().await else {
-            return Err(stopped(self.id()));
-        };
+        let permit = self.scan_turn(deadline).await?;
         let (database, threads) = (self.database.clone(), self.scan_threads.clone());
         let scan = self.scan_threads.run(move || {
             let _permit = permit;
@@ -364,6 +389,7 @@ impl GroupRuntime {
                 error.to_string(),
                 Retry::Never,
             ))),
+            Err(ProposeError::DiskFull) => Attempt::Done(Err(disk_full())),
             Err(ProposeError::Stopped) => Attempt::Done(Err(stopped(self.id()))),
         }
     }
@@ -436,10 +462,36 @@ impl From<ScanError> for Failure {
     }
 }
 
+/// A place behind `semaphore`, if one is free before the deadline.
+async fn turn(semaphore: Arc<Semaphore>, deadline: Instant) -> Option<OwnedSemaphorePermit> {
+    // None of them is ever closed, so that only time can run out.
+    tokio::time::timeout_at(deadline.into(), semaphore.acquire_owned())
+        .await
+        .ok()?
+        .ok()
+}
+
+fn too_late(group: GroupId, others: &str) -> Failure {
+    Failure::new(
+        TIMEOUT,
+        format!("too many {others} were before this one in group {group}; try again after a pause"),
+        Retry::Safe,
+    )
+}
+
 fn overloaded(reason: &str) -> Failure {
     Failure::new(
         "EXCEED_CONCURRENT_REQUEST_LIMIT",
         format!("{reason}; try again after a pause"),
+        Retry::Safe,
+    )
+}
+
+/// Nothing happened, and reads go on; whether a retry helps is for the operator.
+fn disk_full() -> Failure {
+    Failure::new(
+        RESOURCE_INSUFFICIENT,
+        "the disk of the node that leads is nearly full, and writes are refused until there is space: free some, or set a smaller `disk_reserve_mib`; reads go on",
         Retry::Safe,
     )
 }
@@ -456,6 +508,25 @@ fn stopped(group: GroupId) -> Failure {
 mod tests {
     use super::*;
     use bson::rawdoc;
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_turn_beyond_the_deadline() {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let soon = || Instant::now() + Duration::from_millis(20);
+        let held = turn(semaphore.clone(), soon()).await;
+        assert!(held.is_some());
+        let began = Instant::now();
+        assert!(turn(semaphore.clone(), soon()).await.is_none());
+        assert!(began.elapsed() >= Duration::from_millis(20));
+        drop(held);
+        // Also one whose time is over has a turn that is free.
+        assert!(turn(semaphore, Instant::now()).await.is_some());
+        let failure = too_late(GroupId(3), "queries");
+        assert_eq!(
+            (failure.code.as_ref(), failure.retry),
+            (TIMEOUT, Retry::Safe)
+        );
+    }
 
     #[test]
     fn only_what_names_its_document_is_cheap() {

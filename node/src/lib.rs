@@ -4,6 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `config`, `identity`, `durable_file`, `direct_io` | what a node is told, who it is, small files that survive a crash, what the file system can do |
+//! | `disk_space` | no writes before the disk is full |
 //! | `tls` | the cluster's certificate authority and mutual TLS between nodes |
 //! | `call` | one request as everything behind the doors sees it |
 //! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`) |
@@ -38,6 +39,7 @@ pub mod cluster;
 pub mod config;
 pub mod data_service;
 pub mod direct_io;
+pub mod disk_space;
 pub mod durable_file;
 pub mod forward;
 pub mod gateway;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use yunbase_consensus::Role;
+use yunbase_consensus::{LogEngine, Role};
 
 use crate::group_runtime::{Attempt, GroupRuntime};
 use crate::router::Router;
@@ -55,6 +55,12 @@ pub async fn run(
             _ = stop.wait_for(|stopping| *stopping) => return,
         }
     }
+}
+
+/// Reports a log that cannot go on through `failed`, at once.
+pub async fn watch_log(log: LogEngine, failed: watch::Sender<Option<String>>) {
+    let error = log.failed().await;
+    failed.send_replace(Some(error.to_string()));
 }
 
 fn broken(group: &GroupRuntime) -> Option<String> {

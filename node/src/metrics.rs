@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use yunbase_consensus::{LogEngine, NodeId};
+use yunbase_consensus::{DiskRoom, Host, LogEngine, NodeId};
 
 use crate::cluster::map::SharedMap;
 use crate::realtime::metrics::Counters;
@@ -22,6 +22,7 @@ pub struct NodeHealth {
     node_id: NodeId,
     router: Arc<Router>,
     map: SharedMap,
+    host: Host,
     log: LogEngine,
     realtime: Arc<Counters>,
     wanted: Wanted,
@@ -50,6 +51,7 @@ impl NodeHealth {
         node_id: NodeId,
         router: Arc<Router>,
         map: SharedMap,
+        host: Host,
         log: LogEngine,
         realtime: Arc<Counters>,
         wanted: Wanted,
@@ -58,6 +60,7 @@ impl NodeHealth {
             node_id,
             router,
             map,
+            host,
             log,
             realtime,
             wanted,
@@ -115,6 +118,17 @@ impl Health for NodeHealth {
             "Resident memory of the process",
             Unit::Bytes,
             process,
+        );
+        let room: Gauge<i64, AtomicI64> = Gauge::default();
+        room.set(match self.host.disk_room() {
+            DiskRoom::Enough => 0,
+            DiskRoom::Low => 1,
+            DiskRoom::Full => 2,
+        });
+        registry.register(
+            "disk_shortage",
+            "0 = enough free space, 1 = writes are refused, 2 = nothing is stored",
+            room,
         );
         let ready: Gauge<i64, AtomicI64> = Gauge::default();
         ready.set(i64::from(self.ready().is_ok()));

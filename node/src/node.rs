@@ -31,6 +31,7 @@ use crate::cluster::store::ClusterStore;
 use crate::cluster::{founding, join, reconcile, refresh, service::ClusterService};
 use crate::config::Config;
 use crate::data_service::DataService;
+use crate::disk_space::Reserve;
 use crate::forward::{ForwardPool, ForwardServer};
 use crate::gateway;
 use crate::group_runtime::GroupRuntime;
@@ -49,8 +50,10 @@ use crate::state_bridge::DatabaseState;
 use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
 use crate::surface::{cors, health, http};
 use crate::tls::{Authority, NewKey, NodeCertificates};
-use crate::{audit, direct_io, durable_file, maintenance, operators, threads};
+use crate::{audit, direct_io, disk_space, durable_file, maintenance, operators, threads};
 
+/// Longest wait for groups to stop as they are: a disk that does not answer must not keep the node.
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for the last user of a database to let go of it at a stop.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 const RELEASE_POLL: Duration = Duration::from_millis(5);
@@ -61,18 +64,27 @@ const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// A running node.
 pub struct Node {
+    opened: Opened,
+    failure: Failed,
+    http: JoinHandle<()>,
+    drain_timeout: Duration,
+}
+
+/// What has to be closed in good order before the process ends, also when a start was refused or cut off half way.
+struct Opened {
     host: Host,
-    log: LogEngine,
     router: Arc<Router>,
     stop: watch::Sender<bool>,
     stop_peers: watch::Sender<bool>,
-    failure: watch::Receiver<Option<String>>,
-    http: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
     scan_threads: ScanThreads,
-    drain_timeout: Duration,
+    shared: RocksShared,
+    log: LogEngine,
     _lock: DirLock,
 }
+
+/// Tells why a node cannot go on, should that come to pass.
+type Failed = watch::Receiver<Option<String>>;
 
 /// Milliseconds since 1970: the clock that commands are stamped with.
 pub fn now_ms() -> i64 {
@@ -84,8 +96,37 @@ pub fn now_ms() -> i64 {
 }
 
 impl Node {
-    /// Starts a node and returns once its ports are open; it becomes ready by and by.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    /// Starts a node and returns once its ports are open; it becomes ready by and by. `None` when `cancelled` came first.
+    pub async fn start(
+        config: Config,
+        cancelled: impl Future<Output = ()>,
+    ) -> anyhow::Result<Option<Self>> {
+        let mut opened = None;
+        let outcome = tokio::select! {
+            started = Box::pin(Self::try_start(config, &mut opened)) => started.map(Some),
+            () = cancelled => Ok(None),
+        };
+        match (outcome, opened) {
+            (Ok(Some((failure, http, drain_timeout))), Some(opened)) => Ok(Some(Self {
+                opened,
+                failure,
+                http,
+                drain_timeout,
+            })),
+            (outcome, opened) => {
+                if let Some(opened) = opened {
+                    opened.abandon().await;
+                }
+                outcome.map(|_| None)
+            }
+        }
+    }
+
+    /// Puts into `opened` what must be closed, as soon as there is anything.
+    async fn try_start(
+        config: Config,
+        opened: &mut Option<Opened>,
+    ) -> anyhow::Result<(Failed, JoinHandle<()>, Duration)> {
         let began = Instant::now();
         let data = DataDir::open(&config.data_dir)?;
         let lock = data.lock().await?;
@@ -96,6 +137,10 @@ impl Node {
         let peer_listener = TcpListener::bind(&config.peer_address)
             .await
             .with_context(|| format!("listen on peer_address {}", config.peer_address))?;
+        let reserve = Reserve(config.disk_reserve_bytes);
+        disk_space::wait_for_room(&config.data_dir, reserve)
+            .await
+            .with_context(|| format!("look at the free space of {}", config.data_dir.display()))?;
         let identity = match data.identity()? {
             Some(identity) => identity,
             None if config.bootstrap => found(&config, &data)?,
@@ -125,6 +170,22 @@ impl Node {
             let pool = ForwardPool::new(Arc::new(move |node| addresses.endpoint(node, None)));
             Router::new(identity.node_id, map.clone(), pool, config.request_timeout)
         };
+        let (stop, stopping) = watch::channel(false);
+        // Of its own: handing leadership over needs the peer port until the end.
+        let (stop_peers, mut peer_stopping) = watch::channel(false);
+        let opened = opened.insert(Opened {
+            host: host.clone(),
+            router: router.clone(),
+            stop,
+            stop_peers,
+            tasks: Vec::new(),
+            scan_threads: ScanThreads::new(),
+            shared: RocksShared::new(config.block_cache_bytes, config.write_buffer_bytes)
+                .with_direct_writes(direct_io::is_supported(&config.data_dir)),
+            log: log.clone(),
+            _lock: lock,
+        });
+        let (tasks, scan_threads) = (&mut opened.tasks, opened.scan_threads.clone());
         let handle = RouterHandle(router.clone());
         let execute: Arc<dyn Execute> = Arc::new(handle.clone());
         let store = ClusterStore::new(execute.clone(), config.request_timeout);
@@ -153,14 +214,10 @@ impl Node {
             OperatorLimits::default(),
             config.request_timeout,
         ));
-        let (stop, stopping) = watch::channel(false);
-        // Of its own: handing leadership over needs the peer port until the end.
-        let (stop_peers, mut peer_stopping) = watch::channel(false);
         // tonic sets no options on connections that it did not accept itself; without this one, small messages
         // wait for acknowledgements that the other side delays.
         let incoming = TcpIncoming::from(peer_listener).with_nodelay(Some(true));
         let (failed, failure) = watch::channel(None);
-        let mut tasks = Vec::new();
 
         // Open to peers before the groups are: a group that opens may need them to elect a leader.
         let peer_server = {
@@ -198,21 +255,26 @@ impl Node {
             }
         }));
 
-        let scan_threads = ScanThreads::new();
         open_groups(
-            &config,
             &data,
             &identity,
             &host,
             &router,
             &map,
             &scan_threads,
-            &mut tasks,
+            &opened.shared,
+            tasks,
             &stopping,
         )
         .await?;
         found_groups(&config, &data, &identity, &router).await?;
 
+        tasks.push(tokio::spawn(disk_space::run(
+            config.data_dir.clone(),
+            reserve,
+            host.clone(),
+            stopping.clone(),
+        )));
         tasks.push(tokio::spawn(reconcile::run(
             router.clone(),
             map.clone(),
@@ -220,9 +282,10 @@ impl Node {
         )));
         tasks.push(tokio::spawn(maintenance::run(
             router.clone(),
-            failed,
+            failed.clone(),
             stopping.clone(),
         )));
+        tasks.push(tokio::spawn(maintenance::watch_log(log.clone(), failed)));
         tasks.push(tokio::spawn(sweep::run(
             auth.clone(),
             router.clone(),
@@ -295,6 +358,7 @@ impl Node {
             identity.node_id,
             router.clone(),
             map.clone(),
+            host.clone(),
             log.clone(),
             realtime.counters(),
             Wanted {
@@ -353,19 +417,7 @@ impl Node {
             took_ms = began.elapsed().as_millis() as u64,
             "started"
         );
-        Ok(Self {
-            host,
-            log,
-            router,
-            stop,
-            stop_peers,
-            failure,
-            http,
-            tasks,
-            scan_threads,
-            drain_timeout: config.drain_timeout,
-            _lock: lock,
-        })
+        Ok((failure, http, config.drain_timeout))
     }
 
     /// Returns why the node cannot go on, should that come to pass.
@@ -380,40 +432,66 @@ impl Node {
 
     /// Takes no new requests, lets those in progress finish, hands leadership over, and flushes.
     pub async fn stop(self) {
-        self.stop.send_replace(true);
-        if tokio::time::timeout(self.drain_timeout, self.http)
+        let opened = self.opened;
+        opened.stop.send_replace(true);
+        let mut http = self.http;
+        if tokio::time::timeout(self.drain_timeout, &mut http)
             .await
             .is_err()
         {
+            http.abort();
             tracing::info!("requests were cut off at the end of the drain time");
         }
-        self.scan_threads.stop();
-        if let Err(error) = self.host.shutdown().await {
+        opened.scan_threads.stop();
+        if let Err(error) = opened.host.shutdown().await {
             tracing::warn!(%error, "stop consensus");
         }
-        self.stop_peers.send_replace(true);
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await;
-        }
-        let mut databases = Vec::new();
-        for group in self.router.groups() {
+        for group in opened.router.groups() {
             let database = group.database().clone();
-            databases.push(Arc::downgrade(&database));
             let flushed = tokio::task::spawn_blocking(move || database.flush()).await;
             if let Ok(Err(error)) = flushed {
                 tracing::warn!(group = %group.id(), %error, "flush the state");
             }
         }
+        opened.release().await;
+    }
+}
+
+impl Opened {
+    /// Stops everything as it is.
+    async fn abandon(self) {
+        self.stop.send_replace(true);
+        self.scan_threads.stop();
+        if tokio::time::timeout(ABANDON_TIMEOUT, self.host.abandon())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the groups were not stopped in time");
+        }
+        self.release().await;
+    }
+
+    /// Lets go of everything and returns when the databases are closed: RocksDB's own threads must be gone before the
+    /// process ends, or they meet its globals half destroyed.
+    async fn release(self) {
+        self.stop_peers.send_replace(true);
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
+        }
         self.router.close();
         drop(self.router);
         drop(self.host);
-        // RocksDB's own threads must be gone before the process ends, or they meet its globals half destroyed.
         let given_up = Instant::now() + RELEASE_TIMEOUT;
-        while (databases.iter().any(|database| database.strong_count() > 0)
-            || self.log.holders() > 1)
-            && Instant::now() < given_up
-        {
+        while self.shared.holders() > 1 || self.log.holders() > 1 {
+            if Instant::now() >= given_up {
+                tracing::warn!(
+                    states = self.shared.holders() - 1,
+                    logs = self.log.holders() - 1,
+                    "some databases are still in use at the end"
+                );
+                return;
+            }
             tokio::time::sleep(RELEASE_POLL).await;
         }
     }
@@ -477,18 +555,16 @@ fn start_host(
 /// Opens all groups, group 0 first, since the map of everything else comes from it.
 #[allow(clippy::too_many_arguments)] // Called once; a struct would only rename the arguments.
 async fn open_groups(
-    config: &Config,
     data: &DataDir,
     identity: &Identity,
     host: &Host,
     router: &Arc<Router>,
     map: &SharedMap,
     scan_threads: &ScanThreads,
+    shared: &RocksShared,
     tasks: &mut Vec<JoinHandle<()>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let shared = RocksShared::new(config.block_cache_bytes, config.write_buffer_bytes)
-        .with_direct_writes(direct_io::is_supported(&config.data_dir));
     let spill = SpillFolder::open(data.spill())
         .with_context(|| format!("make the folder {}", data.spill().display()))?;
     for id in 0..identity.groups {

@@ -54,6 +54,36 @@ pub enum LogError {
         /// What the record says.
         recorded: String,
     },
+    /// The log ends before what was synced and acknowledged: its end was cut off or replaced.
+    #[error(
+        "the log ends at batch {last}, but {watermark} says that batch {durable} was durable: entries that this node has acknowledged are lost, so it must not vote or lead with what is left. Give the node an empty data folder and let it join again, or restore the folder of the log from a copy that is not older. Only if no other node has a copy: remove {watermark} to start with what is left"
+    )]
+    TailLost {
+        /// Number of the last batch found.
+        last: u64,
+        /// Number of a batch that was durable.
+        durable: u64,
+        /// The file that says so.
+        watermark: String,
+    },
+    /// The record of how far the log was durable cannot be read.
+    #[error(
+        "{watermark} is damaged, so whether the log has lost its end cannot be told. Restore the file from a copy, or give the node an empty data folder and let it join again. Only if no other node has a copy: remove the file to start without it"
+    )]
+    WatermarkDamaged {
+        /// The file.
+        watermark: String,
+    },
+}
+
+impl LogError {
+    /// Whether a node must not start on this log, because it would break a promise that it has made.
+    pub fn forbids_start(&self) -> bool {
+        matches!(
+            self,
+            Self::TailLost { .. } | Self::WatermarkDamaged { .. } | Self::Inconsistent { .. }
+        )
+    }
 }
 
 impl From<LogError> for io::Error {

@@ -3,7 +3,8 @@
 //! One thread takes everything that waits, of every group, writes it as one batch, syncs once and then
 //! completes the callbacks in the order of submission: the cost of a sync is shared by all who wait,
 //! and vote and log of a group are never reordered. Nothing acknowledged is lost by a crash; a torn
-//! tail, which was never acknowledged, is cut. After the first failed write or sync the engine refuses
+//! tail, which was never acknowledged, is cut, while a log that ends before what was synced is refused
+//! (`watermark`, which says how sure that is). After the first failed write or sync the engine refuses
 //! everything until the process restarts. It knows log entries only as opaque bytes with a log id.
 
 mod disk;
@@ -19,6 +20,7 @@ mod queue;
 mod rocks;
 mod stats;
 mod tail;
+mod watermark;
 mod writer;
 
 #[cfg(test)]
@@ -197,6 +199,18 @@ impl LogEngine {
     /// Why the log refuses everything, if it does: the node must be restarted.
     pub fn failure(&self) -> Option<LogError> {
         self.engine.poison.check().err()
+    }
+
+    /// Returns when the log has failed, and why.
+    pub async fn failed(&self) -> LogError {
+        let poison = &self.engine.poison;
+        loop {
+            let failed = poison.failed.notified();
+            if let Err(error) = poison.check() {
+                return error;
+            }
+            failed.await;
+        }
     }
 
     /// The counters since the logs were opened.

@@ -21,6 +21,8 @@ use crate::{mutant, records};
 #[derive(Debug, Default)]
 pub(crate) struct Poison {
     reason: OnceLock<String>,
+    /// Tells those who wait for it.
+    pub(crate) failed: Notify,
 }
 
 impl Poison {
@@ -37,6 +39,7 @@ impl Poison {
     fn set(&self, error: &io::Error) {
         if self.reason.set(error.to_string()).is_ok() {
             tracing::error!(%error, "log storage failed: this node stops writing its log and must be restarted");
+            self.failed.notify_waiters();
         }
     }
 }

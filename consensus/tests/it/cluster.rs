@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +92,21 @@ impl Cluster {
 
     fn node_dir(&self, node: NodeId) -> PathBuf {
         self.dir.path().join(format!("node{node}"))
+    }
+
+    /// Keeps a copy of what a dead node has on disk.
+    pub fn back_up(&self, node: NodeId) {
+        copy_folder(&self.node_dir(node), &self.backup_dir(node));
+    }
+
+    /// Puts that copy in the place of what a dead node has on disk.
+    pub fn restore(&self, node: NodeId) {
+        std::fs::remove_dir_all(self.node_dir(node)).unwrap();
+        copy_folder(&self.backup_dir(node), &self.node_dir(node));
+    }
+
+    fn backup_dir(&self, node: NodeId) -> PathBuf {
+        self.dir.path().join(format!("backup{node}"))
     }
 
     /// Starts a node, or starts it again on what it had on disk.
@@ -217,7 +232,7 @@ impl Cluster {
 }
 
 /// The database of a killed node stays locked until its last task is gone.
-async fn open_log(dir: &std::path::Path) -> LogEngine {
+async fn open_log(dir: &Path) -> LogEngine {
     let deadline = soon();
     loop {
         let path = dir.to_owned();
@@ -230,5 +245,18 @@ async fn open_log(dir: &std::path::Path) -> LogEngine {
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let to = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy_folder(&item.path(), &to);
+        } else {
+            std::fs::copy(item.path(), to).unwrap();
+        }
     }
 }

@@ -26,6 +26,35 @@ async fn a_follower_catches_up_from_the_log() {
     );
 }
 
+/// A follower that comes back with an older log than its leader knows it to have had is sent what it
+/// lacks, by the same leader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_log_went_back_catches_up_again() {
+    let mut cluster = Cluster::start(3, 1).await;
+    let group = GroupId(0);
+    cluster.put(group, "before=1").await;
+    let leader = cluster.leader(group).await;
+    let follower = 1 + leader % 3;
+    cluster.kill(follower).await;
+    cluster.back_up(follower);
+    cluster.start_node(follower).await;
+    for number in 0..100 {
+        cluster.put(group, &format!("k{number}={number}")).await;
+    }
+    assert_eq!(cluster.converge(group).await.len(), 101);
+    let leading = cluster.group(leader, group);
+    let last = leading.status().last_log;
+    until(|| leading.status().followers[&follower].matched == last).await;
+
+    cluster.kill(follower).await;
+    cluster.restore(follower);
+    cluster.start_node(follower).await;
+    assert_eq!(cluster.converge(group).await.len(), 101);
+    cluster.put(group, "after=1").await;
+    assert_eq!(cluster.converge(group).await.len(), 102);
+    assert_eq!(cluster.leader(group).await, leader);
+}
+
 /// When the log it lacks is purged, it gets a snapshot and goes on from there; a restart after that
 /// keeps what it got.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

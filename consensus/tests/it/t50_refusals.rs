@@ -1,4 +1,4 @@
-//! What a group refuses: too much at once, and strangers.
+//! What a group refuses: too much at once, what the disk has no room for, and strangers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,9 +8,9 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 use yunbase_consensus::{
-    ClusterId, Group, GroupId, GrpcNetwork, Host, HostOptions, Lane, LogEngine, LogOptions,
-    Parties, Peer, PeerError, PeerNetwork, PeerRequest, PeerResponse, ProposeError, ReadError,
-    UnknownReason, plain_endpoints,
+    ClusterId, DiskRoom, Group, GroupId, GrpcNetwork, Host, HostOptions, Lane, LogEngine,
+    LogOptions, Parties, Peer, PeerError, PeerNetwork, PeerRequest, PeerResponse, ProposeError,
+    ReadError, UnknownReason, plain_endpoints,
 };
 
 use crate::cluster::{CLUSTER, Cluster, soon};
@@ -56,6 +56,60 @@ async fn overload_is_refused_at_once() {
         })
     );
     settled(&leading).await;
+}
+
+/// A leader without room refuses commands, serves reads, and hands over when asked; with room it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_is_nearly_full_refuses_commands() {
+    let cluster = Cluster::start(3, 1).await;
+    let group = GroupId(0);
+    cluster.put(group, "a=1").await;
+    let leader = cluster.leader(group).await;
+    let host = &cluster.nodes[&leader].host;
+    let leading = cluster.group(leader, group);
+    for room in [DiskRoom::Low, DiskRoom::Full] {
+        host.set_disk_room(room);
+        let refused = leading.propose(Bytes::from_static(b"b=1"), soon()).await;
+        assert_eq!(refused, Err(ProposeError::DiskFull));
+        leading.read_barrier(soon()).await.unwrap();
+    }
+    host.set_disk_room(DiskRoom::Enough);
+    let done = leading.propose(Bytes::from_static(b"b=1"), soon()).await;
+    assert!(done.is_ok());
+    host.set_disk_room(DiskRoom::Low);
+    host.hand_over(&[group]).await;
+    let next = cluster.leader(group).await;
+    assert_ne!(next, leader);
+    cluster.put(group, "c=1").await;
+    // It follows, and has what the others have.
+    assert_eq!(cluster.converge(group).await.len(), 3);
+}
+
+/// A follower whose disk is full stores nothing, deposes nobody, and catches up when there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_disk_is_full_waits_for_room() {
+    let cluster = Cluster::start(3, 1).await;
+    let group = GroupId(0);
+    cluster.put(group, "a=1").await;
+    cluster.converge(group).await;
+    let leader = cluster.leader(group).await;
+    let term = cluster.group(leader, group).status().leadership.term;
+    let follower = 1 + leader % 3;
+    let host = &cluster.nodes[&follower].host;
+    host.set_disk_room(DiskRoom::Full);
+    let following = cluster.group(follower, group);
+    let before = following.status().last_log;
+    for number in 0..20 {
+        cluster.put(group, &format!("k{number}=1")).await;
+    }
+    // Longer than an election takes.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(following.status().last_log, before);
+    let leading = cluster.group(leader, group);
+    assert_eq!(leading.status().leadership.term, term);
+    host.set_disk_room(DiskRoom::Enough);
+    assert_eq!(cluster.converge(group).await.len(), 21);
+    assert_eq!(leading.status().leadership.term, term);
 }
 
 /// Waits until nothing is under way: a proposal's place is given back a moment after its answer.

@@ -196,9 +196,9 @@ impl Cluster {
         disk(&node)?.restore_power()
     }
 
-    /// Fills the disk of node `k` to the last block; returns how many bytes that took.
-    pub fn fill_disk(&self, k: usize) -> Result<u64, ClusterError> {
-        disk(&*self.node(k)?)?.fill()
+    /// Fills the disk of node `k` to the last `left` bytes; returns how many bytes are taken then.
+    pub fn fill_disk(&self, k: usize, left: u64) -> Result<u64, ClusterError> {
+        disk(&*self.node(k)?)?.fill(left)
     }
 
     /// Whether the disk of node `k` refuses a block more.

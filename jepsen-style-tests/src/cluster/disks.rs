@@ -1,6 +1,6 @@
 //! One ext4 image a node, mounted by a loop device: a disk that can lose its power, fill up, and get stuck.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -87,11 +87,28 @@ impl Disk {
         Ok(was_lost)
     }
 
-    /// Takes all free space; returns how many bytes that were.
-    pub(super) fn fill(&self) -> Result<u64, ClusterError> {
+    /// Takes all free space but `left` bytes; returns how many bytes it has taken in all.
+    pub(super) fn fill(&self, left: u64) -> Result<u64, ClusterError> {
         let path = self.mount.join(FILL);
-        let file = File::create(&path).during(|| format!("create {}", path.display()))?;
-        let mut length = 0;
+        let during = || format!("fill {}", path.display());
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .during(during)?;
+        let mut length = file.metadata().during(during)?.len().cast_signed();
+        let free = || -> io::Result<u64> {
+            let found = nix::sys::statvfs::statvfs(&self.mount)?;
+            Ok(found.blocks_available() * found.fragment_size())
+        };
+        if left > 0 {
+            let taken = free().during(during)?.saturating_sub(left).cast_signed();
+            nix::fcntl::posix_fallocate(&file, length, taken.max(1))
+                .map_err(io::Error::from)
+                .during(during)?;
+            return Ok((length + taken).cast_unsigned());
+        }
         for step in FILL_STEPS {
             while nix::fcntl::posix_fallocate(&file, length, step).is_ok() {
                 length += step;

@@ -1,12 +1,20 @@
-//! A disk without a free block. A node that stops itself for it is started again once there is space.
+//! A disk that fills up to the last block, in steps as disks do: below the node's reserve, where it must stop to write
+//! and go on to read, and then, once it has noticed, all of it. It must live through that and go on by itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 
 use super::{Fault, Needs, Nemesis, NemesisError, Proof, not_started, prove, targets};
 use crate::cluster::Cluster;
+
+/// What is left at first: less than half of the node's reserve (`disk_reserve_mib`, 256 by default), below which it
+/// stores nothing.
+const LEFT_BYTES: u64 = 96 << 20;
+/// How long the node has to notice: it looks every second, and hands over what it leads.
+const NOTICE: Duration = Duration::from_secs(4);
 
 /// Fills the disk of one node.
 #[derive(Default)]
@@ -24,7 +32,7 @@ impl Nemesis for DiskFull {
     }
 
     fn about(&self) -> &'static str {
-        "the disk of one node is full to the last block"
+        "the disk of one node fills up to the last block"
     }
 
     fn needs(&self) -> Needs {
@@ -42,7 +50,9 @@ impl Nemesis for DiskFull {
         Box::pin(async move {
             let target = targets::leader_or_any(cluster, rng).await?;
             self.full = Some((target, 0, false));
-            let bytes = cluster.fill_disk(target)?;
+            cluster.fill_disk(target, LEFT_BYTES)?;
+            tokio::time::sleep(NOTICE).await;
+            let bytes = cluster.fill_disk(target, 0)?;
             self.full = Some((target, bytes, cluster.is_disk_full(target)?));
             Ok(Fault::new(
                 [target],
@@ -68,7 +78,11 @@ impl Nemesis for DiskFull {
                 "{} MiB were taken, and a write was refused with ENOSPC",
                 bytes >> 20
             )];
-            facts.extend(ended.map(|status| format!("node {target} stopped itself ({status})")));
+            if let Some(status) = ended {
+                let what = format!("node {target} ended for want of space ({status})");
+                return Err(NemesisError::Violation(what));
+            }
+            facts.push(format!("node {target} lived through it"));
             Ok(Proof { facts })
         })
     }

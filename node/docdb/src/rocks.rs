@@ -26,10 +26,11 @@ const FOLDER_PREFIX: &str = "state-";
 /// A store in RocksDB.
 pub struct RocksStore {
     root: PathBuf,
-    shared: RocksShared,
     // Readers and writers share the lock, only a restore takes it alone. Always `read_recursive`: code
     // under a view may come back for a point read while a restore waits.
     open: RwLock<Open>,
+    // After the database, so that whoever counts the holders knows that it is closed.
+    shared: RocksShared,
 }
 
 struct Open {

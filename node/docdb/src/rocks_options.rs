@@ -4,6 +4,8 @@
 //! A node runs one database for each Raft group, nine by default, so what a single one takes when idle
 //! counts nine times; the shared cache and write buffer bound the sum under load.
 
+use std::sync::Arc;
+
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options,
     ReadOptions, WriteBufferManager, WriteOptions,
@@ -17,6 +19,7 @@ pub struct RocksShared {
     cache: Cache,
     write_buffers: WriteBufferManager,
     direct_writes: bool,
+    holders: Arc<()>,
 }
 
 impl RocksShared {
@@ -29,7 +32,13 @@ impl RocksShared {
             // kept by flushing early.
             write_buffers: WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false),
             direct_writes: false,
+            holders: Arc::default(),
         }
+    }
+
+    /// How many hold this: clones of it, and databases that are not closed.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.holders)
     }
 
     /// Lets flushes and compactions bypass the page cache, which saves them a copy and keeps there what is read.

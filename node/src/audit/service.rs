@@ -45,7 +45,9 @@ impl AuditService {
 fn status_of(failure: Failure) -> Status {
     let text = failure.to_string();
     match failure.code.as_ref() {
-        "SERVER_TIMEOUT" | "RESOURCE_NOT_INITIAL" => Status::unavailable(text),
+        "SERVER_TIMEOUT" | "RESOURCE_NOT_INITIAL" | "RESOURCE_INSUFFICIENT" => {
+            Status::unavailable(text)
+        }
         "EXCEED_REQUEST_LIMIT" => Status::resource_exhausted(text),
         _ => Status::internal(text),
     }

@@ -181,9 +181,10 @@ impl AuthError {
 impl From<Failure> for AuthError {
     fn from(failure: Failure) -> Self {
         match failure.code.as_ref() {
-            "SERVER_TIMEOUT" | "RESOURCE_NOT_INITIAL" | "EXCEED_CONCURRENT_REQUEST_LIMIT" => {
-                Self::new(Reason::Unavailable, failure.message)
-            }
+            "SERVER_TIMEOUT"
+            | "RESOURCE_NOT_INITIAL"
+            | "RESOURCE_INSUFFICIENT"
+            | "EXCEED_CONCURRENT_REQUEST_LIMIT" => Self::new(Reason::Unavailable, failure.message),
             "EXCEED_REQUEST_SIZE_LIMIT" | "INVALID_PARAM" | "INVALID_ENV" => {
                 Self::argument(failure.message)
             }

@@ -44,7 +44,8 @@ impl Exit {
                 Self::NotFound
             }
             "DATABASE_COLLECTION_ALREADY_EXIST" | "DATABASE_DUPLICATE_WRITE" => Self::Conflict,
-            "EXCEED_REQUEST_LIMIT"
+            "RESOURCE_INSUFFICIENT"
+            | "EXCEED_REQUEST_LIMIT"
             | "EXCEED_REQUEST_SIZE_LIMIT"
             | "EXCEED_CONCURRENT_REQUEST_LIMIT"
             | "DATABASE_COLLECTION_EXCEED_LIMIT" => Self::Limit,

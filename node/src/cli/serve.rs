@@ -1,10 +1,14 @@
 //! `yunbase serve`: runs one node until it is told to stop.
 
 use std::io::{ErrorKind, IsTerminal as _};
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use yunbase_consensus::LogError;
 
 use super::config;
 use super::exit::Exit;
@@ -13,6 +17,9 @@ use crate::config::{Config, LogFormat};
 use crate::node::Node;
 use crate::threads;
 use crate::tls::TlsError;
+
+/// How long the end of the process may wait for threads of RocksDB, which may wait for a disk that does not answer.
+const EXIT_MAX: Duration = Duration::from_millis(500);
 
 /// The `serve` command.
 pub fn command() -> Command {
@@ -35,7 +42,7 @@ pub fn run(matches: &ArgMatches) -> Exit {
         }
     };
     if matches.get_flag("exit-with-parent")
-        && let Err(error) = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
+        && let Err(error) = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)
     {
         eprintln!("error: follow the parent process: {error}");
         return Exit::Failed;
@@ -72,10 +79,14 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     if matches!(error.downcast_ref(), Some(TlsError::Token(_))) {
         return Exit::Usage;
     }
-    match error
-        .downcast_ref::<std::io::Error>()
-        .map(std::io::Error::kind)
-    {
+    let io_error = error.downcast_ref::<std::io::Error>();
+    let log_error = io_error
+        .and_then(|error| error.get_ref())
+        .and_then(|inner| inner.downcast_ref::<LogError>());
+    if log_error.is_some_and(LogError::forbids_start) {
+        return Exit::Unsafe;
+    }
+    match io_error.map(std::io::Error::kind) {
         Some(ErrorKind::ResourceBusy | ErrorKind::AddrInUse) => Exit::Conflict,
         _ => Exit::Failed,
     }
@@ -85,23 +96,38 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Listened for before the start, so that a stop during a long start is not lost.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let node = tokio::select! {
-        node = Node::start(config) => node?,
-        _ = interrupt.recv() => return Ok(()),
-        _ = terminate.recv() => return Ok(()),
+    let cancelled = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let Some(node) = Node::start(config, cancelled).await? else {
+        return Ok(());
     };
     let reason = tokio::select! {
         _ = interrupt.recv() => "interrupt",
         _ = terminate.recv() => "terminate",
         failure = node.failed() => {
-            node.stop().await;
-            anyhow::bail!(failure);
+            tracing::error!(failure, "the node ends: its storage has failed; what it has acknowledged is in the logs of a majority");
+            end_as_it_is();
         }
     };
     tracing::info!(reason, "stopping");
     node.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Ends the process without closing anything: a database that is closed flushes what it holds, and on a disk that has
+/// failed RocksDB tries that again every second. Nothing is lost with it that the logs do not have.
+fn end_as_it_is() -> ! {
+    std::thread::spawn(|| {
+        std::thread::sleep(EXIT_MAX);
+        // Nothing is left to do if even that fails.
+        let _ = kill(Pid::this(), Signal::SIGKILL);
+    });
+    std::process::exit(Exit::Failed as i32)
 }
 
 fn start_logging(config: &Config) {

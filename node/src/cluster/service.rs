@@ -143,7 +143,9 @@ fn status_of(failure: Failure) -> Status {
     let text = failure.to_string();
     match failure.code.as_ref() {
         "INVALID_PARAM" => Status::invalid_argument(text),
-        "SERVER_TIMEOUT" | "RESOURCE_NOT_INITIAL" => Status::unavailable(text),
+        "SERVER_TIMEOUT" | "RESOURCE_NOT_INITIAL" | "RESOURCE_INSUFFICIENT" => {
+            Status::unavailable(text)
+        }
         _ => Status::internal(text),
     }
 }

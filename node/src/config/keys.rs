@@ -139,6 +139,12 @@ pub const KEYS: &[Key] = &[
         "64",
         "bound on database write buffers, shared by all groups",
     ),
+    // Above what the log may take within the second between two looks, and twice what is in memory and must be flushed.
+    key(
+        "disk_reserve_mib",
+        "256",
+        "free space of the data folder's disk below which writes are refused, until there is more; 0 = never",
+    ),
     key(
         "concurrent_requests_max",
         "4096",

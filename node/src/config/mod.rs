@@ -300,6 +300,8 @@ pub struct Config {
     pub block_cache_bytes: usize,
     /// Bound on RocksDB write buffers of all groups, in bytes.
     pub write_buffer_bytes: usize,
+    /// Free space below which writes are refused, in bytes.
+    pub disk_reserve_bytes: u64,
     /// Most requests in progress on the HTTP surface.
     pub concurrent_requests_max: usize,
     /// Most open connections on the HTTP surface.
@@ -355,6 +357,7 @@ impl Config {
             log_format: layers.parse("log_format")?,
             block_cache_bytes: mebibytes("block_cache_mib")?,
             write_buffer_bytes: mebibytes("write_buffer_mib")?,
+            disk_reserve_bytes: u64::from(layers.parse::<u32>("disk_reserve_mib")?) << 20,
             concurrent_requests_max: layers.parse("concurrent_requests_max")?,
             connections_max: layers.parse("connections_max")?,
             trusted_proxies: TrustedProxies::parse(&layers.list("trusted_proxies")).map_err(

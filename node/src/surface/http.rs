@@ -14,6 +14,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use super::client_address::TrustedProxies;
@@ -63,15 +64,19 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let connections = Arc::new(Semaphore::new(limits.connections_max));
+    // They end with this future, whichever way it ends: what they hold must be free before the process ends.
+    let mut serving = JoinSet::new();
     let graceful = GracefulShutdown::new();
     let builder = builder(limits);
     loop {
         let permit = tokio::select! {
             permit = connections.clone().acquire_owned() => permit,
+            Some(_) = serving.join_next() => continue,
             () = stopped(&mut stop) => break,
         };
         let Ok(permit) = permit else { break };
         let (stream, peer) = tokio::select! {
+            Some(_) = serving.join_next() => continue,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -98,7 +103,7 @@ pub async fn serve(
             .serve_connection_with_upgrades(TokioIo::new(stream), service)
             .into_owned();
         let watched = graceful.watch(connection);
-        tokio::spawn(async move {
+        serving.spawn(async move {
             if let Err(error) = watched.await {
                 tracing::debug!(%error, "client connection ended");
             }

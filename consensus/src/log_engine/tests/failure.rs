@@ -25,6 +25,13 @@ async fn a_failed_sync_poisons_the_engine() {
     engine.pump();
     first.await.unwrap().unwrap();
 
+    let waiting = {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.failed().await })
+    };
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+
     disk.fail_sync_after(0);
     let in_failing_batch = [
         submit(&mut log, 1, [1]).await,
@@ -42,6 +49,9 @@ async fn a_failed_sync_poisons_the_engine() {
         "nothing is written after the failure"
     );
     assert!(matches!(engine.failure(), Some(LogError::Poisoned { .. })));
+    // Who waited before and who asks afterwards are told.
+    assert!(matches!(waiting.await.unwrap(), LogError::Poisoned { .. }));
+    assert!(matches!(engine.failed().await, LogError::Poisoned { .. }));
 
     assert!(is_poisoned(
         &log.append([entry(1, 3, 1)], IOFlushed::noop())

@@ -7,6 +7,7 @@ use openraft::storage::RaftLogStorage;
 use openraft::{RaftLogReader, Vote};
 
 use super::*;
+use crate::LogError;
 
 /// Copies a running database as a crash would leave it: WAL and all, without a shutdown.
 fn copy(from: &Path, to: &Path) {
@@ -50,26 +51,122 @@ async fn everything_acknowledged_survives_a_crash() {
     assert_eq!(last(&mut log).await, Some(log_id(4, 19)));
 }
 
+fn cut(path: &Path, bytes: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    let length = file.metadata().unwrap().len();
+    file.set_len(length - bytes).unwrap();
+}
+
+fn is_tail_lost(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(LogError::TailLost { .. }))
+}
+
+#[tokio::test]
+async fn a_log_cut_below_what_was_durable_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = dir.path().join("running");
+    let engine = open(&running);
+    let mut log = engine.group(G1);
+    for index in 0..20 {
+        append(&mut log, 4, [index]).await;
+    }
+    for bytes in [1, 30, 300] {
+        let short = dir.path().join(format!("short-{bytes}"));
+        copy(&running, &short);
+        cut(&write_ahead_log(&short), bytes);
+        let error = LogEngine::open(&short, LogOptions::default())
+            .err()
+            .unwrap();
+        assert!(is_tail_lost(&error), "cut {bytes}: {error}");
+        // Nothing is changed by the attempt: it is said again, and the file may be put back.
+        assert!(LogEngine::open(&short, LogOptions::default()).is_err());
+        let restored = dir.path().join(format!("restored-{bytes}"));
+        copy(&short, &restored);
+        fs::copy(write_ahead_log(&running), write_ahead_log(&restored)).unwrap();
+        assert_eq!(
+            last(&mut open(&restored).group(G1)).await,
+            Some(log_id(4, 19))
+        );
+        // An operator whose only copy this is may say so.
+        fs::remove_file(short.join("DURABLE")).unwrap();
+        let engine = open(&short);
+        assert!(last(&mut engine.group(G1)).await.unwrap().index < 19);
+    }
+}
+
+/// Also when what is left of the log was flushed into tables meanwhile, and after a restart.
+#[tokio::test]
+async fn a_cut_after_a_restart_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = dir.path().join("running");
+    {
+        let engine = open(&running);
+        append(&mut engine.group(G1), 4, 0..20).await;
+        engine.close().await.unwrap();
+    }
+    let engine = open(&running);
+    append(&mut engine.group(G1), 4, [20]).await;
+    let short = dir.path().join("short");
+    copy(&running, &short);
+    cut(&write_ahead_log(&short), 1);
+    let error = LogEngine::open(&short, LogOptions::default())
+        .err()
+        .unwrap();
+    assert!(is_tail_lost(&error), "{error}");
+}
+
+/// What was written and not synced may vanish with the power: nobody was promised it.
+#[tokio::test]
+async fn a_log_that_lost_only_what_was_not_synced_is_taken() {
+    use crate::log_engine::disk::{DiskWrite, LogDisk};
+    use crate::log_engine::keys::{HardKey, HardKind};
+    use crate::log_engine::rocks::RocksDisk;
+    let dir = tempfile::tempdir().unwrap();
+    let running = dir.path().join("running");
+    let disk = RocksDisk::open(&running, &LogOptions::default()).unwrap();
+    let vote = |term: u64| {
+        let key = HardKey {
+            group: G1,
+            kind: HardKind::Vote,
+        };
+        [DiskWrite::PutHard(key, term.to_be_bytes().to_vec())]
+    };
+    disk.write(&vote(1)).unwrap();
+    disk.sync().unwrap();
+    let synced = fs::metadata(write_ahead_log(&running)).unwrap().len();
+    for term in 2..10 {
+        disk.write(&vote(term)).unwrap();
+    }
+    let crashed = dir.path().join("crashed");
+    copy(&running, &crashed);
+    let log = write_ahead_log(&crashed);
+    let written = fs::metadata(&log).unwrap().len();
+    assert!(written > synced);
+    cut(&log, written - synced);
+    let found = RocksDisk::open(&crashed, &LogOptions::default()).unwrap();
+    assert_eq!(found.read_hard().unwrap().len(), 1);
+    assert_eq!(found.read_hard().unwrap()[0].1, 1_u64.to_be_bytes());
+}
+
 #[tokio::test]
 async fn a_torn_tail_is_cut_at_a_whole_batch() {
     let dir = tempfile::tempdir().unwrap();
     let crashed = crashed(dir.path()).await;
+    // As if the twenty batches had not been synced: what a loss of power may leave.
+    fs::remove_file(crashed.join("DURABLE")).unwrap();
     let length = fs::metadata(write_ahead_log(&crashed)).unwrap().len();
-    for cut in [1, 2, 7, 30, 61, 100, 250] {
-        let torn = dir.path().join(format!("torn-{cut}"));
+    for bytes in [1, 2, 7, 30, 61, 100, 250] {
+        assert!(bytes < length);
+        let torn = dir.path().join(format!("torn-{bytes}"));
         copy(&crashed, &torn);
-        fs::OpenOptions::new()
-            .write(true)
-            .open(write_ahead_log(&torn))
-            .unwrap()
-            .set_len(length - cut)
-            .unwrap();
+        cut(&write_ahead_log(&torn), bytes);
         let engine = open(&torn);
         let mut log = engine.group(G1);
         let found = indexes(&mut log).await;
         assert!(
             !found.is_empty() && found.len() < 20,
-            "cut {cut}: {found:?}"
+            "cut {bytes}: {found:?}"
         );
         assert_eq!(found, (0..found.len() as u64).collect::<Vec<_>>());
         assert_eq!(

@@ -6,6 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::call::Failure;
 use crate::gateway::codes;
 use crate::gateway::envelope::{Answer, body_of_failure};
+use crate::group_runtime::RESOURCE_INSUFFICIENT;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -72,6 +73,7 @@ fn status_of(code: &str) -> StatusCode {
         codes::SYS_ERR => StatusCode::INTERNAL_SERVER_ERROR,
         codes::INVALID_ACTION => StatusCode::NOT_IMPLEMENTED,
         "RESOURCE_NOT_INITIAL" => StatusCode::SERVICE_UNAVAILABLE,
+        RESOURCE_INSUFFICIENT => StatusCode::INSUFFICIENT_STORAGE,
         codes::SERVER_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_REQUEST,
     }
@@ -99,6 +101,7 @@ mod tests {
             ("EXCEED_CONCURRENT_REQUEST_LIMIT", 429),
             ("SYS_ERR", 500),
             ("SERVER_TIMEOUT", 504),
+            ("RESOURCE_INSUFFICIENT", 507),
         ] {
             assert_eq!(status_of(code).as_u16(), status, "{code}");
         }
