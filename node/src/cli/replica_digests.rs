@@ -104,6 +104,10 @@ pub(super) async fn compare(
             status.groups.iter().map(|group| group.id).collect()
         }
     };
+    if groups.is_empty() {
+        let message = "no node tells of any group: nothing could be compared";
+        return Err(CliError::new(Exit::Unavailable, message));
+    }
     let (mut rows, mut verdicts) = (Vec::new(), BTreeMap::new());
     for group in groups {
         let mut comparison = Comparison {
