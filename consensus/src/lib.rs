@@ -100,6 +100,7 @@ pub use peer_service::{PeerEndpoint, PeerService};
 pub use pending_answers::{PendingAnswer, PendingAnswers};
 pub use proposer::Proposed;
 pub use read_index::Barrier;
+pub use records::applied_index;
 pub use sim_network::{SimFaults, SimNetwork};
 pub use snapshot::SnapshotOptions;
 pub use state_machine::{Command, StateMachine};

@@ -87,7 +87,42 @@ pub(crate) async fn change(
     deadline: Instant,
 ) -> Result<Members, MembershipError> {
     let members = Members::of(&raft.metrics().borrow_watched().membership_config);
-    let (change, retain) = match change {
+    let (change, retain) = translate(&members, change, expected)?;
+    let precondition = Precondition::LastMembershipLogId {
+        last_membership_log_id: expected.0,
+    };
+    let written = raft.change_membership_if(change, retain, [precondition]);
+    match tokio::time::timeout_at(deadline, written).await {
+        Ok(Ok(_)) => Ok(Members::of(
+            &raft.metrics().borrow_watched().membership_config,
+        )),
+        Ok(Err(RaftError::APIError(error))) => Err(refused(error, expected)),
+        Ok(Err(RaftError::Fatal(_))) => Err(MembershipError::Stopped),
+        Err(_) => Err(MembershipError::Unknown {
+            reason: UnknownReason::Deadline,
+        }),
+    }
+}
+
+/// A change as openraft takes it, and whether voters that it takes the vote from stay as learners.
+///
+/// Refused while another is half done: its voters are those of both sides, and what is taken away then is taken from
+/// the side that stays. So is one that was made for a membership other than `members`, by which it is translated.
+fn translate(
+    members: &Members,
+    change: MembershipChange,
+    expected: MembershipVersion,
+) -> Result<(ChangeMembers<NodeId, Peer>, bool), MembershipError> {
+    if members.version != expected {
+        return Err(MembershipError::Conflict {
+            expected,
+            found: members.version,
+        });
+    }
+    if members.changing {
+        return Err(MembershipError::InProgress);
+    }
+    Ok(match change {
         MembershipChange::AddLearner(node, peer) => {
             (ChangeMembers::AddNodes([(node, peer)].into()), true)
         }
@@ -109,21 +144,7 @@ pub(crate) async fn change(
         MembershipChange::Readdress(node, peer) => {
             (ChangeMembers::SetNodes([(node, peer)].into()), true)
         }
-    };
-    let precondition = Precondition::LastMembershipLogId {
-        last_membership_log_id: expected.0,
-    };
-    let written = raft.change_membership_if(change, retain, [precondition]);
-    match tokio::time::timeout_at(deadline, written).await {
-        Ok(Ok(_)) => Ok(Members::of(
-            &raft.metrics().borrow_watched().membership_config,
-        )),
-        Ok(Err(RaftError::APIError(error))) => Err(refused(error, expected)),
-        Ok(Err(RaftError::Fatal(_))) => Err(MembershipError::Stopped),
-        Err(_) => Err(MembershipError::Unknown {
-            reason: UnknownReason::Deadline,
-        }),
-    }
+    })
 }
 
 /// Leads a half-done change of voters to its end.
@@ -183,5 +204,63 @@ pub(crate) async fn bootstrap(
             })
         }
         Err(RaftError::Fatal(_)) => Err(MembershipError::Stopped),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(index: u64) -> MembershipVersion {
+        let leader_id = crate::types::LeaderId {
+            term: 1,
+            node_id: 1,
+        };
+        MembershipVersion(Some(LogId::new(leader_id, index)))
+    }
+
+    fn changes() -> Vec<MembershipChange> {
+        vec![
+            MembershipChange::AddLearner(5, Peer::default()),
+            MembershipChange::Promote([4].into()),
+            MembershipChange::Remove([1].into()),
+            MembershipChange::ReplaceVoters([1, 2, 4].into()),
+            MembershipChange::Readdress(1, Peer::default()),
+        ]
+    }
+
+    /// On its way from voters 1, 2, 3 to 2, 3, 4, which show as all four: without 2 and 3 it would end with one.
+    #[test]
+    fn nothing_is_changed_while_a_change_is_half_done() {
+        let mut members = Members {
+            version: at(7),
+            voters: [1, 2, 3, 4].into(),
+            peers: (1..=4).map(|node| (node, Peer::default())).collect(),
+            changing: true,
+            ..Members::default()
+        };
+        for change in changes() {
+            let refused = translate(&members, change, at(7));
+            assert_eq!(refused.map(drop), Err(MembershipError::InProgress));
+        }
+        members.changing = false;
+        for change in changes() {
+            assert!(translate(&members, change, at(7)).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_change_is_translated_by_the_membership_it_was_made_for() {
+        let members = Members {
+            version: at(7),
+            voters: [1, 2, 3].into(),
+            ..Members::default()
+        };
+        let refused = translate(&members, MembershipChange::Remove([1].into()), at(6));
+        let conflict = MembershipError::Conflict {
+            expected: at(6),
+            found: at(7),
+        };
+        assert_eq!(refused.map(drop), Err(conflict));
     }
 }

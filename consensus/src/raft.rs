@@ -53,8 +53,8 @@ pub(crate) fn config(
         // Otherwise a refusal that is older than the agreement it arrives after (the network may change
         // their order) leaves openraft with a follower whose log it takes to end before where it knows it
         // to match: it sends the same snapshot for ever (simulation, seed 1174). And a follower whose log
-        // lost its end (see the log engine's watermark) would be offered what comes after it until another node leads. What is committed
-        // stays so either way.
+        // lost its end (see the log engine's watermark) would be offered what comes after it until another
+        // node leads. What is committed stays so either way.
         allow_log_reversion: Some(true),
         ..Config::default()
     };

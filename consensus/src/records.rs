@@ -251,6 +251,11 @@ impl Progress {
     }
 }
 
+/// The log index that a state machine's `progress` names as the last one that its state reflects.
+pub fn applied_index(progress: Option<&[u8]>) -> io::Result<Option<u64>> {
+    Ok(Progress::decode(progress)?.last_applied.map(|id| id.index))
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -378,5 +383,12 @@ mod tests {
             );
         }
         assert_eq!(Progress::decode(None).unwrap(), Progress::default());
+        assert_eq!(applied_index(None).unwrap(), None);
+        let progress = Progress {
+            last_applied: Some(log_id(2, 1, 5)),
+            ..Progress::default()
+        };
+        let encoded = progress.encode().unwrap();
+        assert_eq!(applied_index(Some(&encoded)).unwrap(), Some(5));
     }
 }

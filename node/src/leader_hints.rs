@@ -52,6 +52,7 @@ mod tests {
             http_address: String::new(),
             zone: String::new(),
             joined_at_ms: 0,
+            leaving_since_ms: None,
         };
         let settings = SettingsRecord {
             id: "cluster".into(),

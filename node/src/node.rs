@@ -27,8 +27,11 @@ use crate::call::{Execute, KeyDirectory};
 use crate::cluster::directory::Directory;
 use crate::cluster::map::SharedMap;
 use crate::cluster::records::NODES;
+use crate::cluster::standing::WasRemoved;
 use crate::cluster::store::ClusterStore;
-use crate::cluster::{founding, join, reconcile, refresh, service::ClusterService};
+use crate::cluster::{
+    founding, join, reconcile, refresh, removal, service::ClusterService, standing,
+};
 use crate::config::Config;
 use crate::data_service::DataService;
 use crate::disk_space::Reserve;
@@ -47,7 +50,7 @@ use crate::router::{Router, RouterHandle};
 use crate::scan_threads::ScanThreads;
 use crate::spill::SpillFolder;
 use crate::state_bridge::DatabaseState;
-use crate::surface::peer::{PeerAddresses, PeerCalls, require_member};
+use crate::surface::peer::{MemberDoor, PeerAddresses, PeerCalls};
 use crate::surface::{cors, health, http};
 use crate::tls::{Authority, NewKey, NodeCertificates};
 use crate::{audit, direct_io, disk_space, durable_file, maintenance, operators, threads};
@@ -130,6 +133,9 @@ impl Node {
         let began = Instant::now();
         let data = DataDir::open(&config.data_dir)?;
         let lock = data.lock().await?;
+        if let Some(node) = data.removed()? {
+            return Err(WasRemoved(node).into());
+        }
         // Bound first: a port in use must be known before anything is written.
         let http_listener = TcpListener::bind(&config.http_address)
             .await
@@ -142,7 +148,10 @@ impl Node {
             .await
             .with_context(|| format!("look at the free space of {}", config.data_dir.display()))?;
         let identity = match data.identity()? {
-            Some(identity) => identity,
+            Some(identity) => {
+                data.claim_log(Some(&identity.disk_id))?;
+                identity
+            }
             None if config.bootstrap => found(&config, &data)?,
             None if !config.join.is_empty() => join::join(&config, &data).await?,
             None => anyhow::bail!(
@@ -221,13 +230,14 @@ impl Node {
 
         // Open to peers before the groups are: a group that opens may need them to elect a leader.
         let peer_server = {
+            let door = MemberDoor::new(map.clone());
             let forward = InterceptedService::new(
                 forward_server::ForwardServer::new(ForwardServer::new(Arc::new(handle.clone())))
                     .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
-                require_member,
+                door.clone(),
             );
-            let raft = InterceptedService::new(host.peer_service(), require_member);
+            let raft = InterceptedService::new(host.peer_service(), door);
             let membership =
                 membership_server::MembershipServer::new(join::MembershipService::new(
                     store.clone(),
@@ -278,6 +288,23 @@ impl Node {
         tasks.push(tokio::spawn(reconcile::run(
             router.clone(),
             map.clone(),
+            stopping.clone(),
+        )));
+        tasks.push(tokio::spawn(removal::run(
+            router.clone(),
+            map.clone(),
+            peers.clone(),
+            store.clone(),
+            now_ms,
+            stopping.clone(),
+        )));
+        tasks.push(tokio::spawn(standing::run(
+            identity.node_id,
+            data.clone(),
+            map.clone(),
+            router.clone(),
+            peers.clone(),
+            failed.clone(),
             stopping.clone(),
         )));
         tasks.push(tokio::spawn(maintenance::run(
@@ -500,6 +527,7 @@ impl Opened {
 /// Makes the first node of a new cluster: identity, authority and certificate, durable in an order in which a
 /// crash leaves either nothing that matters or all of it.
 fn found(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
+    let disk_id = data.claim_new_log()?;
     let cluster_id = random_id();
     let authority = Authority::create(&cluster_id)?;
     let key = NewKey::generate()?;
@@ -514,7 +542,7 @@ fn found(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
     let identity = Identity {
         cluster_id,
         node_id: 1,
-        disk_id: random_id(),
+        disk_id,
         groups: config.groups + 1,
     };
     data.set_identity(&identity)?;

@@ -100,6 +100,14 @@ pub fn server_name(cluster_id: &str, node_id: u64) -> String {
     format!("node-{node_id}.{cluster_id}.yunbase")
 }
 
+/// The node that a certificate of the cluster's authority names. TLS has verified it by then; this only reads.
+pub fn node_of(certificate_der: &[u8]) -> Option<u64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate_der).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    let (node, _) = name.as_str().ok()?.strip_prefix("node-")?.split_once('.')?;
+    node.parse().ok()
+}
+
 /// The TLS name that every member answers to; for a caller that does not know whom it talks to.
 pub fn member_name(cluster_id: &str) -> String {
     format!("member.{cluster_id}.yunbase")
@@ -246,7 +254,9 @@ mod tests {
         let authority = Authority::create("c0ffee").expect("authority");
         let key = NewKey::generate().expect("key");
         let pem = authority.sign(&key.request, "c0ffee", 7).expect("sign");
-        assert!(pem.contains("BEGIN CERTIFICATE"));
+        let (_, read) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).expect("pem");
+        assert_eq!(node_of(&read.contents), Some(7));
+        assert_eq!(node_of(b"not a certificate"), None);
         assert!(authority.sign(b"not a request", "c0ffee", 7).is_err());
     }
 }

@@ -10,7 +10,7 @@ use jepsen_style_tests::cluster::Mode;
 use jepsen_style_tests::plan::{MUTANTS, Pair, SUITE, rotation};
 use jepsen_style_tests::report::summary::{self, Line};
 use jepsen_style_tests::report::{Run, availability::Availability};
-use jepsen_style_tests::run::{RunOptions, run};
+use jepsen_style_tests::run::{RunOptions, judge_history, run};
 use jepsen_style_tests::{nemesis, workload};
 
 use super::{Common, RunArguments, simulate};
@@ -277,7 +277,7 @@ pub(super) fn render(folder: &Path) -> anyhow::Result<bool> {
     let mut run = Run::read(folder)?;
     let workload = workload::by_name(&run.workload)
         .with_context(|| format!("there is no workload '{}'", run.workload))?;
-    run.verdict = workload.checker().check(&run.history);
+    run.verdict = judge_history(&*workload, &run.history);
     run.availability = Availability::measure(&run.history, &run.faults);
     run.render(folder)?;
     tell(&run, folder);

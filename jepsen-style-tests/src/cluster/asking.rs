@@ -10,11 +10,13 @@ use futures::future::join_all;
 
 use super::error::{ClusterError, While as _};
 use super::node::Node;
-use super::status::{Group, Status};
+use super::status::{Group, ReplicaDigest, Status};
 use super::{Cluster, founding, http};
 
 /// How long one node may think about how the cluster is; it asks the others itself.
 const STATUS_SECONDS: u32 = 3;
+/// How often replicas are asked until all of a group are at one place: some ten seconds.
+const DIGEST_ATTEMPTS: u32 = 40;
 const POLL: Duration = Duration::from_millis(25);
 
 /// How an operator's command is run.
@@ -69,8 +71,15 @@ impl Cluster {
         let seconds = STATUS_SECONDS.to_string();
         let arguments = ["status", "-o", "json", "--timeout", &seconds];
         let output = self.command(k, &arguments).await?;
+        let hosts: Vec<String> = self
+            .all()
+            .iter()
+            .map(|node| node.http.to_string())
+            .collect();
         // It also answers when it is not well, and then ends with an error.
-        serde_json::from_slice(&output.stdout).map_err(|_| ClusterError::Command {
+        let answer =
+            serde_json::from_slice(&output.stdout).map(|status: Status| status.numbered(&hosts));
+        answer.map_err(|_| ClusterError::Command {
             what: format!("yunbase status through node {k}"),
             output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         })
@@ -106,6 +115,25 @@ impl Cluster {
         }
         best.map(|(.., status)| status)
             .ok_or(ClusterError::Cluster(why))
+    }
+
+    /// What each replica of each group holds, as a hash: at one place of the log, if they get there.
+    pub async fn digests(&self) -> Result<Vec<ReplicaDigest>, ClusterError> {
+        let mut why = "has no running node".to_owned();
+        for k in self.numbers().into_iter().filter(|k| self.is_running(*k)) {
+            let attempts = DIGEST_ATTEMPTS.to_string();
+            let arguments = ["cluster", "digest", "-o", "json", "--attempts", &attempts];
+            let output = self.command(k, &arguments).await?;
+            // What differs is printed too, and then it ends with an error.
+            match serde_json::from_slice(&output.stdout) {
+                Ok(digests) => return Ok(digests),
+                Err(_) => {
+                    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                    why = format!("gives no digests through node {k}: {said}");
+                }
+            }
+        }
+        Err(ClusterError::Cluster(why))
     }
 
     /// The group that holds the environment's documents.

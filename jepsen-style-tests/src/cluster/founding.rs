@@ -77,18 +77,46 @@ impl Cluster {
 
     /// Adds a node that joins by a token of the cluster, and waits until it is a member; returns its number.
     pub async fn join_node(&self) -> Result<usize, ClusterError> {
+        let more = self.to_join().await?;
+        let node = self.create_node(&more)?;
+        self.joined(&node).await?;
+        Ok(node.number)
+    }
+
+    /// Lets host `k`, whose node is dead and shall be no more, join as a new node with an empty disk.
+    pub async fn rejoin(&self, k: usize) -> Result<(), ClusterError> {
+        let node = self.node(k)?;
+        if node.process(&self.undo).is_some() {
+            return Err(ClusterError::Refused(format!(
+                "node {k} runs on the disk that is to be wiped"
+            )));
+        }
+        let data = node.data();
+        if data.exists() {
+            std::fs::remove_dir_all(&data).during(|| format!("wipe {}", data.display()))?;
+        }
+        let more = self.to_join().await?;
+        node.configure(&more)?;
+        node.start(&self.options, &self.undo)?;
+        self.joined(&node).await
+    }
+
+    /// The lines of a configuration file that let a node join.
+    async fn to_join(&self) -> Result<String, ClusterError> {
         let through = self
             .leader()
             .await
             .or_else(|| self.numbers().into_iter().find(|k| self.is_running(*k)))
             .ok_or_else(|| ClusterError::Cluster("has no running node to join".to_owned()))?;
         let token = self.operate(through, &["cluster", "token"]).await?;
-        let more = format!(
+        Ok(format!(
             "bootstrap = false\njoin = \"{}\"\njoin_token = {token:?}\n{}",
             self.node(through)?.peer,
             self.options.configuration
-        );
-        let node = self.create_node(&more)?;
+        ))
+    }
+
+    async fn joined(&self, node: &Node) -> Result<(), ClusterError> {
         // Ids are given in the order of joining: the next may only come when this one has its own.
         let identity = node.data().join("identity");
         let given_up = Instant::now() + READY_MAX;
@@ -98,7 +126,7 @@ impl Cluster {
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(node.number)
+        Ok(())
     }
 
     fn create_node(&self, configuration: &str) -> Result<Arc<Node>, ClusterError> {

@@ -14,8 +14,8 @@
 //! | its control group | `memory` |
 //! | cleaning up, whatever happens | `undo` |
 //!
-//! Nodes are numbered from 1, in the order in which they joined, so that the numbers are also the ids that the cluster
-//! gives them.
+//! Nodes are numbered from 1, in the order in which their hosts joined. A host keeps its number when its node is replaced
+//! by another, of another id.
 
 mod asking;
 mod control;
@@ -48,7 +48,7 @@ pub(crate) use error::While;
 pub use memory::{MemoryGroup, memory_groups};
 pub use options::{ClusterOptions, Mode};
 pub use shim::{Calls, Shim};
-pub use status::{Group, Member, Replica, Status};
+pub use status::{Group, Member, Replica, ReplicaDigest, Status};
 pub use switch::{CLIENTS, Counters, Effect, EffectId, Link, Links};
 pub use undo::{Action, ProcessId, Ticket, Undo};
 

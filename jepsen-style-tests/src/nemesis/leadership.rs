@@ -67,7 +67,11 @@ impl Nemesis for LeaderTransfer {
                 .filter(|k| cluster.is_running(*k))
                 .choose(rng)
                 .ok_or_else(|| NemesisError::NotAvailable("no follower runs".to_owned()))?;
-            let (group, node) = (before.id.to_string(), target.to_string());
+            let id =
+                cluster.status().await?.id_of(target).ok_or_else(|| {
+                    NemesisError::NotAvailable(format!("node {target} is no member"))
+                })?;
+            let (group, node) = (before.id.to_string(), id.to_string());
             cluster
                 .operate(leader, &["cluster", "transfer", &group, &node])
                 .await?;

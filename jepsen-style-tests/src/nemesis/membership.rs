@@ -1,5 +1,4 @@
-//! Membership: a node joins under load. `yunbase cluster` cannot take a member away yet, so a cluster only grows here,
-//! up to a bound.
+//! Membership: a node joins under load, and stays, up to a bound. How one goes is in `replacement`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +32,7 @@ impl Nemesis for Membership {
     }
 
     fn about(&self) -> &'static str {
-        "a node joins by a token; it stays, for there is no command yet to take one away"
+        "a node joins by a token, and stays"
     }
 
     fn needs(&self) -> Needs {
@@ -49,7 +48,7 @@ impl Nemesis for Membership {
             let number = cluster.size() + 1;
             if number > cluster.options().nodes + GROWTH_MAX {
                 return Err(NemesisError::NotAvailable(format!(
-                    "{GROWTH_MAX} nodes have joined already, and none can be taken away"
+                    "{GROWTH_MAX} nodes have joined already, and they stay"
                 )));
             }
             let cluster = cluster.clone();
@@ -71,7 +70,7 @@ impl Nemesis for Membership {
                 let is_member = status
                     .nodes
                     .iter()
-                    .any(|member| member.id == number && member.reachable);
+                    .any(|member| member.number == Some(number) && member.reachable);
                 if is_member {
                     return Ok(Proof::of([format!(
                         "node {number} is one of {} members, and reachable",

@@ -17,6 +17,7 @@ mod packets;
 mod partition;
 mod pause;
 mod power;
+mod replacement;
 mod slow_disk;
 mod targets;
 
@@ -149,6 +150,7 @@ pub fn all() -> Vec<Box<dyn Nemesis>> {
     all.extend(slow_disk::all());
     all.extend(corruption::all());
     all.extend(membership::all());
+    all.extend(replacement::all());
     all.extend(memory::all());
     all
 }

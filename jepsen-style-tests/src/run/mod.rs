@@ -1,6 +1,7 @@
 //! One run: a cluster of its own, load, faults, recovery, last looks, and a verdict.
 
 mod clients;
+mod digests;
 mod faults;
 mod recorder;
 
@@ -17,6 +18,8 @@ use crate::cluster::{Cluster, ClusterOptions, Mode};
 use crate::nemesis::{self, Needs};
 use crate::report::{Run, availability::Availability};
 use crate::workload::{self, Workload};
+pub use digests::judge as judge_history;
+
 use clients::Load;
 use faults::{Faults, Schedule};
 use recorder::Recorder;
@@ -262,6 +265,12 @@ async fn run_on(
             faults.doubts.push(doubt);
         }
     }
+    if nodes > 1 {
+        progress("comparing replicas");
+        if let Err(doubt) = digests::take(cluster, &load.recorder).await {
+            faults.doubts.push(doubt);
+        }
+    }
     progress("judging");
     let history = load.recorder.history();
     let availability = Availability::measure(&history, &faults.records);
@@ -350,8 +359,8 @@ async fn judge(
     availability: &Availability,
     options: &RunOptions,
 ) -> Result<Verdict, RunError> {
-    let (checker, judged) = (load.workload.checker(), history.clone());
-    let mut verdict = tokio::task::spawn_blocking(move || checker.check(&judged))
+    let (workload, judged) = (load.workload.clone(), history.clone());
+    let mut verdict = tokio::task::spawn_blocking(move || digests::judge(&*workload, &judged))
         .await
         .map_err(std::io::Error::other)?;
     for violation in &faults.violations {

@@ -30,6 +30,9 @@ use crate::query::Budget;
 use crate::read::Snapshot;
 use crate::state::{Counters, State};
 
+/// What a digest reads before it asks whether to go on: some milliseconds of work.
+const DIGEST_TURN_BYTES: usize = 1 << 20;
+
 /// What all replicas of a group must have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -323,10 +326,22 @@ impl Database {
 
     /// A hash of all content but `progress`: equal on replicas that applied the same commands.
     pub fn digest(&self) -> StorageResult<[u8; 32]> {
-        let mut digest = None;
+        let digest = self.digest_while(&mut || true)?;
+        digest.map_or(Err(StorageError::Poisoned), |(digest, _)| Ok(digest))
+    }
+
+    /// The same, with the `progress` that it belongs to; `None` when `goes_on`, which is asked now and then, says no.
+    ///
+    /// Reads everything once, in bounded memory, from one view: a restore waits for it, and nothing else does.
+    pub fn digest_while(
+        &self,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> StorageResult<Option<([u8; 32], Option<Vec<u8>>)>> {
+        self.check_poison()?;
+        let mut read = Err(StorageError::Poisoned);
         self.store
-            .with_view(&mut |view| digest = Some(digest_of(view)))?;
-        digest.unwrap_or(Err(StorageError::Poisoned))
+            .with_view(&mut |view| read = digest_of(view, goes_on))?;
+        read
     }
 
     /// What was done here beside what was asked for.
@@ -395,13 +410,19 @@ fn load(store: &dyn Store, options: Options) -> StorageResult<State> {
     state.unwrap_or(Err(StorageError::Poisoned))
 }
 
-fn digest_of(view: &dyn View) -> StorageResult<[u8; 32]> {
+/// All of it is replicated: statistics, caches and what else a replica has for itself are in memory only. But `progress`
+/// moves with the members too, and with how the log was cut into batches.
+fn digest_of(
+    view: &dyn View,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> StorageResult<Option<([u8; 32], Option<Vec<u8>>)>> {
     let mut hasher = blake3::Hasher::new();
     // No key of ours begins with 0xff: ids and log indexes count from zero, meta kinds are letters.
     let everything = KeyRange {
         start: Vec::new(),
         end: vec![u8::MAX],
     };
+    let mut unasked = 0;
     for family in Family::ALL {
         let mut cursor = view.scan(family, &everything, Direction::Forward);
         while cursor.advance()? {
@@ -411,9 +432,17 @@ fn digest_of(view: &dyn View) -> StorageResult<[u8; 32]> {
             for part in [cursor.key(), cursor.value()] {
                 hasher.update(&(part.len() as u64).to_le_bytes());
                 hasher.update(part);
+                unasked += part.len();
+            }
+            if unasked >= DIGEST_TURN_BYTES {
+                unasked = 0;
+                if !goes_on() {
+                    return Ok(None);
+                }
             }
         }
         hasher.update(&u64::MAX.to_le_bytes());
     }
-    Ok(*hasher.finalize().as_bytes())
+    let progress = view.get(Family::Meta, &keys::progress())?;
+    Ok(Some((*hasher.finalize().as_bytes(), progress)))
 }

@@ -1,15 +1,24 @@
-//! `yunbase cluster`: joining and leadership.
+//! `yunbase cluster`: joining, leaving, leadership, and whether replicas hold the same.
+
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tonic::Code;
+use yunbase_client::proto::remove_node_response::State;
 use yunbase_client::proto::{
-    GroupStatus, JoinTokenRequest, StatusRequest, StatusResponse, TransferLeaderRequest,
+    GroupStatus, JoinTokenRequest, RemoveNodeRequest, StatusRequest, StatusResponse,
+    TransferLeaderRequest,
 };
 
 use super::exit::Exit;
 use super::failure::CliError;
 use super::management::{Management, ManagementArgs};
 use super::output::{ChangeArgs, Printed, would};
+use super::replica_digests::compare;
+
+/// Pause between looks whether a node has left.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(300);
 
 /// Members and leadership.
 #[derive(Debug, Args)]
@@ -33,12 +42,36 @@ enum Verb {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Take a node out for good, dead or alive, and wait until it is: its groups move to the others first
+    Remove {
+        /// The node
+        node: u64,
+        /// Seconds to wait until its groups have moved; asking again goes on waiting
+        #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+        wait: u64,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Compare all replicas by a hash of what they hold at the same place of the log
+    Digest {
+        /// Only this group
+        #[arg(long)]
+        group: Option<u32>,
+        /// How often to ask until all replicas are at one place
+        #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        attempts: u32,
+    },
 }
 
 impl ClusterCommand {
     /// Carries out the command.
     pub async fn run(self) -> Exit {
         let Self { shared, verb } = self;
+        if let Verb::Digest { group, attempts } = verb {
+            return shared
+                .run_to_verdict(async |management| compare(management, group, attempts).await)
+                .await;
+        }
         shared
             .run(async |management| carry_out(verb, management).await)
             .await
@@ -65,6 +98,52 @@ async fn carry_out(verb: Verb, management: &mut Management) -> Result<Printed, C
                 .await?;
             Ok(Printed::Value(json!({ "group": group, "leader": node })))
         }
+        Verb::Remove { node, wait, change } => {
+            if change.dry_run {
+                let dry_run = true;
+                let request = RemoveNodeRequest { node, dry_run };
+                management.remove_node(request).await?;
+                return Ok(would(format!("remove node {node} from the cluster")));
+            }
+            remove(management, node, Duration::from_secs(wait)).await
+        }
+        Verb::Digest { group, attempts } => {
+            let (printed, verdict) = compare(management, group, attempts).await?;
+            verdict.map(|()| printed)
+        }
+    }
+}
+
+/// Asks for the removal until it is done.
+async fn remove(
+    management: &mut Management,
+    node: u64,
+    wait: Duration,
+) -> Result<Printed, CliError> {
+    let given_up = Instant::now() + wait;
+    let mut groups = None;
+    loop {
+        let dry_run = false;
+        let asked = management.remove_node(RemoveNodeRequest { node, dry_run });
+        match asked.await {
+            Ok(removal) if removal.state() == State::Removed => {
+                return Ok(Printed::Value(json!({ "removed": node })));
+            }
+            Ok(removal) => groups = Some(removal.groups),
+            // Leaders change in the course of it.
+            Err(status) if groups.is_some() && status.code() == Code::Unavailable => {}
+            Err(status) => return Err(status.into()),
+        }
+        if Instant::now() >= given_up {
+            return Err(CliError::new(
+                Exit::Unavailable,
+                format!(
+                    "node {node} is leaving, and groups {:?} have it still; it goes on: ask again",
+                    groups.unwrap_or_default()
+                ),
+            ));
+        }
+        tokio::time::sleep(REMOVAL_PAUSE).await;
     }
 }
 
@@ -143,5 +222,24 @@ mod tests {
         let printed = cluster(&fake, &["transfer", "1", "2"]).await.unwrap();
         assert_eq!(printed, Printed::Value(json!({ "group": 1, "leader": 2 })));
         assert_eq!(fake.changes(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_removal_is_asked_for_until_it_is_done() {
+        let fake = Fake::start().await;
+        let printed = cluster(&fake, &["remove", "3", "--dry-run"]).await.unwrap();
+        assert!(printed.to_string().contains("remove node 3"), "{printed}");
+        assert_eq!(fake.changes(), 0);
+        let late = cluster(&fake, &["remove", "3", "--wait", "0"]).await;
+        let late = late.unwrap_err();
+        assert_eq!(late.exit, Exit::Unavailable);
+        assert!(late.message.contains("[1]"), "{late}");
+        let printed = cluster(&fake, &["remove", "3"]).await.unwrap();
+        assert_eq!(printed, Printed::Value(json!({ "removed": 3 })));
+        assert_eq!(fake.changes(), 1);
+        for words in [&["remove", "1"][..], &["remove", "1", "--dry-run"]] {
+            let refused = cluster(&fake, words).await.unwrap_err();
+            assert_eq!(refused.exit, Exit::Unsafe, "{refused}");
+        }
     }
 }

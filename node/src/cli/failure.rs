@@ -3,6 +3,7 @@
 use yunbase_client::ErrorKind;
 
 use super::exit::Exit;
+use crate::cluster::service::{REASON, REASON_UNSAFE};
 
 /// A failed command: what to print on standard error and how to end.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +44,11 @@ impl From<yunbase_client::Error> for CliError {
 impl From<tonic::Status> for CliError {
     fn from(status: tonic::Status) -> Self {
         use tonic::Code;
+        let is_unsafe = |value: &tonic::metadata::AsciiMetadataValue| value == REASON_UNSAFE;
         let exit = match status.code() {
+            Code::FailedPrecondition if status.metadata().get(REASON).is_some_and(is_unsafe) => {
+                Exit::Unsafe
+            }
             Code::Unauthenticated | Code::PermissionDenied => Exit::Auth,
             Code::NotFound => Exit::NotFound,
             Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Exit::Conflict,

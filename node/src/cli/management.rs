@@ -9,10 +9,11 @@ use yunbase_client::auth::{Credentials, nonce};
 use yunbase_client::proto::cluster_client::ClusterClient;
 use yunbase_client::proto::{
     CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse,
-    DeleteKeyRequest, DeleteKeyResponse, JoinTokenRequest, JoinTokenResponse,
-    ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest, ListKeysResponse,
-    RecentDenialsRequest, RecentDenialsResponse, StatusRequest, StatusResponse,
-    TransferLeaderRequest, TransferLeaderResponse,
+    DeleteKeyRequest, DeleteKeyResponse, DigestRequest, DigestResponse, JoinTokenRequest,
+    JoinTokenResponse, ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest,
+    ListKeysResponse, RecentDenialsRequest, RecentDenialsResponse, RemoveNodeRequest,
+    RemoveNodeResponse, StatusRequest, StatusResponse, TransferLeaderRequest,
+    TransferLeaderResponse,
 };
 
 use super::exit::Exit;
@@ -39,6 +40,24 @@ impl ManagementArgs {
         carry_out: impl AsyncFnOnce(&mut Management) -> Result<Printed, CliError>,
     ) -> Exit {
         conclude(self.try_run(carry_out).await)
+    }
+
+    /// Likewise for a command that has something to print also when it ends with an error.
+    pub async fn run_to_verdict(
+        self,
+        carry_out: impl AsyncFnOnce(
+            &mut Management,
+        ) -> Result<(Printed, Result<(), CliError>), CliError>,
+    ) -> Exit {
+        conclude(
+            async {
+                let mut management = Management::of(&self.target.resolve()?).await?;
+                let (printed, verdict) = carry_out(&mut management).await?;
+                self.output.printed(printed)?;
+                verdict
+            }
+            .await,
+        )
     }
 
     async fn try_run(
@@ -138,6 +157,10 @@ calls! {
     delete_key("DeleteKey"): DeleteKeyRequest => DeleteKeyResponse;
     /// Moves a group's leadership.
     transfer_leader("TransferLeader"): TransferLeaderRequest => TransferLeaderResponse;
+    /// Takes a node out, or tells how far that has come.
+    remove_node("RemoveNode"): RemoveNodeRequest => RemoveNodeResponse;
+    /// Digests of a group's replicas.
+    digest("Digest"): DigestRequest => DigestResponse;
     /// Refusals by access rules on this node.
     recent_denials("RecentDenials"): RecentDenialsRequest => RecentDenialsResponse;
 }

@@ -9,13 +9,15 @@ use yunbase_client::auth::Credentials;
 use yunbase_client::proto::cluster_server::{Cluster, ClusterServer};
 use yunbase_client::proto::{
     CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse,
-    DeleteKeyRequest, DeleteKeyResponse, Environment, GroupStatus, JoinTokenRequest,
-    JoinTokenResponse, Key, ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest,
-    ListKeysResponse, RecentDenialsRequest, RecentDenialsResponse, ReplicaStatus, StatusRequest,
-    StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
+    DeleteKeyRequest, DeleteKeyResponse, DigestRequest, DigestResponse, Environment, GroupStatus,
+    JoinTokenRequest, JoinTokenResponse, Key, ListEnvironmentsRequest, ListEnvironmentsResponse,
+    ListKeysRequest, ListKeysResponse, RecentDenialsRequest, RecentDenialsResponse,
+    RemoveNodeRequest, RemoveNodeResponse, ReplicaDigest, ReplicaStatus, StatusRequest,
+    StatusResponse, TransferLeaderRequest, TransferLeaderResponse, remove_node_response,
 };
 
 use super::management::Management;
+use crate::cluster::service::{REASON, REASON_UNSAFE};
 
 #[derive(Default)]
 struct State {
@@ -23,6 +25,8 @@ struct State {
     keys: Vec<Key>,
     keys_made: u64,
     changes: u64,
+    leaving: bool,
+    digests: Vec<Vec<ReplicaDigest>>,
 }
 
 /// A running stand-in.
@@ -64,6 +68,20 @@ impl Fake {
             name: name.into(),
             group: 1,
         });
+    }
+
+    /// What replicas will say of their states, one answer after the other: node, applied index, digest.
+    pub(super) fn prepare_digests(&self, answers: &[&[(u64, u64, &'static str)]]) {
+        let replica = |&(node, applied, digest): &(u64, u64, &'static str)| ReplicaDigest {
+            node,
+            applied,
+            digest: digest.into(),
+            problem: if digest.is_empty() { "dead" } else { "" }.into(),
+        };
+        let answers = answers
+            .iter()
+            .map(|answer| answer.iter().map(replica).collect());
+        self.state().digests = answers.collect();
     }
 
     /// How many requests changed something, or moved a leader.
@@ -171,6 +189,43 @@ impl Cluster for Fake {
         let deleted = state.keys.len() < before;
         state.changes += u64::from(deleted);
         Ok(Response::new(DeleteKeyResponse { deleted }))
+    }
+
+    /// Node 3 leaves when it is asked to, and has left when it is asked again; the others must stay.
+    async fn remove_node(
+        &self,
+        request: Request<RemoveNodeRequest>,
+    ) -> Result<Response<RemoveNodeResponse>, Status> {
+        let RemoveNodeRequest { node, dry_run } = request.into_inner();
+        if node != 3 {
+            let mut refused = Status::failed_precondition("group g1 would lose its quorum");
+            let reason = REASON_UNSAFE.parse().unwrap();
+            refused.metadata_mut().insert(REASON, reason);
+            return Err(refused);
+        }
+        let mut state = self.state();
+        let reached = match (dry_run, state.leaving) {
+            (true, _) => remove_node_response::State::Possible,
+            (false, false) => remove_node_response::State::Leaving,
+            (false, true) => remove_node_response::State::Removed,
+        };
+        state.changes += u64::from(!dry_run && !state.leaving);
+        state.leaving |= !dry_run;
+        Ok(Response::new(RemoveNodeResponse {
+            state: reached.into(),
+            groups: vec![1],
+        }))
+    }
+
+    /// The answers that were prepared, the last of them again and again.
+    async fn digest(&self, _: Request<DigestRequest>) -> Result<Response<DigestResponse>, Status> {
+        let mut state = self.state();
+        let replicas = match state.digests.len() {
+            0 => Vec::new(),
+            1 => state.digests[0].clone(),
+            _ => state.digests.remove(0),
+        };
+        Ok(Response::new(DigestResponse { replicas }))
     }
 
     async fn transfer_leader(

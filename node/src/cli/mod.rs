@@ -24,6 +24,7 @@ mod management_fake;
 pub mod operators;
 pub mod output;
 mod progress;
+mod replica_digests;
 pub mod rules;
 pub mod serve;
 pub mod status;

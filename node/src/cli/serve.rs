@@ -13,7 +13,9 @@ use yunbase_consensus::LogError;
 use super::config;
 use super::exit::Exit;
 use crate::cluster::join::JoinRefused;
+use crate::cluster::standing::WasRemoved;
 use crate::config::{Config, LogFormat};
+use crate::identity::LogLost;
 use crate::node::Node;
 use crate::threads;
 use crate::tls::TlsError;
@@ -73,6 +75,13 @@ pub fn run(matches: &ArgMatches) -> Exit {
 
 /// Tells supervisors what a restart will not mend.
 fn exit_of(error: &anyhow::Error) -> Exit {
+    let log_lost = matches!(
+        error.downcast_ref(),
+        Some(LogLost::Lost { .. } | LogLost::Foreign { .. })
+    );
+    if error.is::<WasRemoved>() || log_lost {
+        return Exit::Unsafe;
+    }
     if error.is::<JoinRefused>() {
         return Exit::Auth;
     }

@@ -53,7 +53,7 @@ fn to_json(status: &StatusResponse) -> serde_json::Value {
             serde_json::json!({
                 "id": node.id, "http": node.http_address, "peer": node.peer_address, "zone": node.zone,
                 "reachable": node.reachable, "version": node.version, "uptime_s": node.uptime_s,
-                "resident_bytes": node.resident_bytes, "groups_led": node.groups_led,
+                "resident_bytes": node.resident_bytes, "groups_led": node.groups_led, "leaving": node.leaving,
             })
         })
         .collect();
@@ -87,13 +87,18 @@ fn to_json(status: &StatusResponse) -> serde_json::Value {
 fn print_table(status: &StatusResponse) {
     line(format_args!("{}\n", status.sentence));
     line(format_args!(
-        "{:<5} {:<22} {:<10} {:>10} {:>10} {:>7}",
+        "{:<5} {:<22} {:<13} {:>10} {:>10} {:>7}",
         "NODE", "HTTP", "STATE", "UPTIME", "MEMORY", "LEADS"
     ));
     for node in &status.nodes {
-        let state = if node.reachable { "up" } else { "down" };
+        let state = match (node.reachable, node.leaving) {
+            (true, false) => "up",
+            (false, false) => "down",
+            (true, true) => "leaving",
+            (false, true) => "leaving, down",
+        };
         line(format_args!(
-            "{:<5} {:<22} {:<10} {:>9}s {:>6} MiB {:>7}",
+            "{:<5} {:<22} {:<13} {:>9}s {:>6} MiB {:>7}",
             node.id,
             node.http_address,
             state,

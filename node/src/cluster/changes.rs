@@ -87,6 +87,22 @@ impl Changes {
         Ok(())
     }
 
+    /// Puts a record in the place of the one with this `_id`, where `_id`s are numbers.
+    pub fn put_numbered<T: Serialize>(
+        &mut self,
+        collection: &str,
+        id: i64,
+        record: &T,
+    ) -> Result<(), Failure> {
+        self.write(collection, rawdoc! { "": id }, Some(raw(record)?));
+        Ok(())
+    }
+
+    /// Removes the record with this `_id`, where they are numbers.
+    pub fn remove_numbered(&mut self, collection: &str, id: i64) {
+        self.write(collection, rawdoc! { "": id }, None);
+    }
+
     /// Removes the record with this `_id`.
     pub fn remove(&mut self, collection: &str, id: &str) {
         self.write(collection, rawdoc! { "": id }, None);

@@ -60,6 +60,7 @@ pub fn node_record(
         http_address: config.http_advertise.clone(),
         zone: config.zone.clone(),
         joined_at_ms: now_ms,
+        leaving_since_ms: None,
     })
 }
 

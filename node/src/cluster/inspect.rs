@@ -13,11 +13,40 @@ pub trait Inspect: Send + Sync + 'static {
     fn inspect(&self) -> InspectResponse;
 }
 
+/// What the nodes say, by node; `None` of one that does not answer.
+pub type Statements = BTreeMap<u64, Option<InspectResponse>>;
+
+/// Of each group the statement to believe: that of the latest term, and a leader's own before a follower's.
+pub fn best_views(statements: &Statements) -> BTreeMap<u32, &Replica> {
+    let best = believed(statements).into_iter();
+    best.map(|(group, (_, view))| (group, view)).collect()
+}
+
+/// Of each group what its leader itself says, as far as nobody knows of a later term.
+pub fn own_views_of_leaders(statements: &Statements) -> BTreeMap<u32, &Replica> {
+    let best = believed(statements).into_iter();
+    best.filter(|(_, (node, view))| view.leader == *node)
+        .map(|(group, (_, view))| (group, view))
+        .collect()
+}
+
+/// Of each group the statement to believe, and whose it is.
+fn believed(statements: &Statements) -> BTreeMap<u32, (u64, &Replica)> {
+    let rank = |node: u64, view: &Replica| (view.term, view.leader == node, view.committed);
+    let mut best: BTreeMap<u32, (u64, &Replica)> = BTreeMap::new();
+    for (node, statement) in statements {
+        for replica in statement.iter().flat_map(|statement| &statement.replicas) {
+            let known = best.entry(replica.group).or_insert((*node, replica));
+            if rank(*node, replica) > rank(known.0, known.1) {
+                *known = (*node, replica);
+            }
+        }
+    }
+    best
+}
+
 /// Puts the statements of all nodes (`None` = not reachable) together.
-pub fn assemble(
-    map: &ClusterMap,
-    statements: &BTreeMap<u64, Option<InspectResponse>>,
-) -> StatusResponse {
+pub fn assemble(map: &ClusterMap, statements: &Statements) -> StatusResponse {
     let reachable: BTreeSet<u64> = statements
         .iter()
         .filter(|(_, statement)| statement.is_some())
@@ -50,6 +79,7 @@ pub fn assemble(
             uptime_s: statement.map_or(0, |statement| statement.uptime_s),
             resident_bytes: statement.map_or(0, |statement| statement.resident_bytes),
             groups_led: groups.iter().filter(|group| group.leader == *id).count() as u32,
+            leaving: node.leaving_since_ms.is_some(),
         }
     });
     let nodes: Vec<NodeStatus> = nodes.collect();
@@ -198,6 +228,7 @@ mod tests {
             http_address: String::new(),
             zone: String::new(),
             joined_at_ms: 0,
+            leaving_since_ms: None,
         };
         ClusterMap {
             nodes: (1..=3).map(|id| (id as u64, node(id))).collect(),

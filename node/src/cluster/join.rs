@@ -6,21 +6,28 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq as _;
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
+use yunbase_consensus::GroupId;
 
 use super::changes::Changes;
-use super::inspect::Inspect;
+use super::digest::{DigestError, ReplicaState};
+use super::inspect::Inspect as _;
 use super::map::SharedMap;
-use super::records::{NODES, NodeRecord, SETTINGS, SETTINGS_ID, SettingsRecord};
+use super::records::{
+    NODES, NodeRecord, REMOVED_NODES, RemovedNode, SETTINGS, SETTINGS_ID, SettingsRecord,
+};
+use super::standing::WasRemoved;
 use super::store::ClusterStore;
 use crate::audit::Audit;
 use crate::audit::record::{Act, Origin};
 use crate::call::{Failure, Retry};
 use crate::config::Config;
-use crate::identity::{DataDir, Identity, random_id};
+use crate::identity::{DataDir, Identity, LogLost};
 use crate::peer_proto::membership_client::MembershipClient;
 use crate::peer_proto::membership_server::Membership;
-use crate::peer_proto::{InspectRequest, InspectResponse, JoinRequest, JoinResponse};
-use crate::surface::peer::require_certificate;
+use crate::peer_proto::{
+    DigestRequest, DigestResponse, InspectRequest, InspectResponse, JoinRequest, JoinResponse,
+};
+use crate::surface::peer::{MemberDoor, PeerCalls};
 use crate::tls::{Authority, JoinToken, NewKey, NodeCertificates};
 
 /// Longest that a node tries to join before it gives up with an error.
@@ -38,7 +45,8 @@ pub struct JoinRefused(String);
 pub struct MembershipService {
     store: ClusterStore,
     map: SharedMap,
-    inspect: Arc<dyn Inspect>,
+    peers: Arc<PeerCalls>,
+    door: MemberDoor,
     audit: Arc<Audit>,
     now_ms: fn() -> i64,
 }
@@ -48,14 +56,16 @@ impl MembershipService {
     pub fn new(
         store: ClusterStore,
         map: SharedMap,
-        inspect: Arc<dyn Inspect>,
+        peers: Arc<PeerCalls>,
         audit: Arc<Audit>,
         now_ms: fn() -> i64,
     ) -> Self {
+        let door = MemberDoor::new(map.clone());
         Self {
             store,
             map,
-            inspect,
+            peers,
+            door,
             audit,
             now_ms,
         }
@@ -93,6 +103,7 @@ impl MembershipService {
             http_address: request.http_address.clone(),
             zone: request.zone.clone(),
             joined_at_ms: (self.now_ms)(),
+            leaving_since_ms: None,
         };
         let origin = Origin {
             by: format!("node:{}", record.id),
@@ -143,6 +154,12 @@ impl Membership for MembershipService {
             ));
         }
         let unavailable = |failure: Failure| Status::unavailable(failure.to_string());
+        let removed = bson::doc! { "disk_id": &request.disk_id };
+        let removed = self.store.kept::<RemovedNode>(REMOVED_NODES, removed);
+        if let Some(removed) = removed.await.map_err(unavailable)?.first() {
+            let node = u64::try_from(removed.record.id).unwrap_or(0);
+            return Err(Status::permission_denied(WasRemoved(node).to_string()));
+        }
         let record = self
             .admit(&request, from.unwrap_or_default())
             .await
@@ -174,8 +191,24 @@ impl Membership for MembershipService {
         request: Request<InspectRequest>,
     ) -> Result<Response<InspectResponse>, Status> {
         // Only `join` is open to strangers: replicas and versions are nobody else's business.
-        require_certificate(request.extensions())?;
-        Ok(Response::new(self.inspect.inspect()))
+        self.door.admit(request.extensions())?;
+        Ok(Response::new(self.peers.inspect()))
+    }
+
+    async fn digest(
+        &self,
+        request: Request<DigestRequest>,
+    ) -> Result<Response<DigestResponse>, Status> {
+        self.door.admit(request.extensions())?;
+        let group = GroupId(request.into_inner().group);
+        match self.peers.own_digest(group).await {
+            Ok(ReplicaState { applied, digest }) => {
+                Ok(Response::new(DigestResponse { applied, digest }))
+            }
+            Err(error @ DigestError::NoReplica) => Err(Status::not_found(error.to_string())),
+            Err(error @ DigestError::Late) => Err(Status::deadline_exceeded(error.to_string())),
+            Err(error) => Err(Status::internal(error.to_string())),
+        }
     }
 }
 
@@ -260,13 +293,14 @@ fn settle(
     Ok(identity)
 }
 
-/// The marker of this disk, drawn at its first use, so that asking twice is recognised as one node.
-fn disk_id(data: &DataDir) -> std::io::Result<String> {
+/// The marker of this disk, drawn at its first use, so that asking twice is recognised as one node: one that still has its
+/// log, which the marker is left in first.
+fn disk_id(data: &DataDir) -> Result<String, LogLost> {
     let path = data.path().join("disk");
-    if let Some(id) = crate::durable_file::read(&path, "disk", 1)? {
-        return Ok(id);
+    let known: Option<String> = crate::durable_file::read(&path, "disk", 1)?;
+    let id = data.claim_log(known.as_deref())?;
+    if known.is_none() {
+        crate::durable_file::write(&path, "disk", 1, &id)?;
     }
-    let id = random_id();
-    crate::durable_file::write(&path, "disk", 1, &id)?;
     Ok(id)
 }

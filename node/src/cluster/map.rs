@@ -4,7 +4,7 @@
 //! behind the leader of group 0 by the time that a commit takes to arrive; whoever acts on a stale entry is
 //! answered by a node that knows better.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use yunbase_consensus::{GroupId, NodeId};
 
 use super::placement::{Candidate, Placement, place};
-use super::records::{CLUSTER_ENV, EnvRecord, KeyRecord, NodeRecord, PublishedKey, SettingsRecord};
+use super::records::{
+    CLUSTER_ENV, EnvRecord, KeyRecord, NodeRecord, PublishedKey, RemovedNode, SettingsRecord,
+};
 use crate::call::{KeyDirectory, SecretKey};
 
 /// One state of the cluster's metadata.
@@ -23,6 +25,8 @@ use crate::call::{KeyDirectory, SecretKey};
 pub struct ClusterMap {
     /// Members by id.
     pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Nodes that were members and are never to be again.
+    pub removed: BTreeSet<NodeId>,
     /// Group of each environment.
     pub environments: BTreeMap<String, GroupId>,
     /// For each environment the keys that its users' access tokens may be signed with, oldest first.
@@ -39,6 +43,7 @@ impl ClusterMap {
     /// Builds a map from the documents of the cluster's collections.
     pub fn from_documents(
         nodes: &[RawDocumentBuf],
+        removed: &[RawDocumentBuf],
         environments: &[RawDocumentBuf],
         keys: &[RawDocumentBuf],
         settings: &[RawDocumentBuf],
@@ -53,6 +58,10 @@ impl ClusterMap {
                         .map_err(|_| "negative node id".to_owned())
                 })
                 .collect::<Result<_, _>>()?,
+            removed: records::<RemovedNode>(removed)?
+                .into_iter()
+                .filter_map(|node| u64::try_from(node.id).ok())
+                .collect(),
             signing_keys: environments
                 .iter()
                 .filter(|env| !env.signing_keys.is_empty())
@@ -115,10 +124,11 @@ impl ClusterMap {
         }
     }
 
-    /// The members, as placement sees them.
+    /// The members that groups are placed on: all but those that are leaving.
     pub fn candidates(&self) -> Vec<Candidate> {
         self.nodes
             .iter()
+            .filter(|(_, node)| node.leaving_since_ms.is_none())
             .map(|(id, node)| Candidate {
                 id: *id,
                 zone: node.zone.clone(),
@@ -285,7 +295,8 @@ mod tests {
         let temporary = bson::rawdoc! { "_id": "t", "secret": "s", "env": "demo", "created_at_ms": 0_i64, "session_token": "x", "expires_at_ms": 5_i64 };
         let shared = SharedMap::default();
         shared.set(
-            ClusterMap::from_documents(&[], &[], &[permanent, temporary], &[]).expect("readable"),
+            ClusterMap::from_documents(&[], &[], &[], &[permanent, temporary], &[])
+                .expect("readable"),
         );
         let found = |id| {
             shared
@@ -299,9 +310,9 @@ mod tests {
     #[test]
     fn records_come_from_documents_and_damage_is_an_error() {
         let env = bson::rawdoc! { "_id": "demo", "group": 2_i64, "created_at_ms": 0_i64 };
-        let map = ClusterMap::from_documents(&[], &[env], &[], &[]).expect("readable");
+        let map = ClusterMap::from_documents(&[], &[], &[env], &[], &[]).expect("readable");
         assert_eq!(map.group_of("demo"), Some(GroupId(2)));
         let damaged = bson::rawdoc! { "_id": "demo" };
-        assert!(ClusterMap::from_documents(&[], &[damaged], &[], &[]).is_err());
+        assert!(ClusterMap::from_documents(&[], &[], &[damaged], &[], &[]).is_err());
     }
 }

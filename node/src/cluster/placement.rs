@@ -105,6 +105,9 @@ pub enum Step {
     Remove(NodeId),
     /// Lead from the preferred node.
     TransferLeader(NodeId),
+    /// Let another lead, since the leader shall not vote any longer. If it does not take over, let these vote all the same:
+    /// the leader steps down then, and one of them is elected.
+    HandOver(NodeId, BTreeSet<NodeId>),
 }
 
 /// What the leader of a group knows of its members.
@@ -120,10 +123,28 @@ pub struct Members {
     pub leader: NodeId,
 }
 
+/// Who shall vote, given who votes now.
+///
+/// Two that vote and stay go on doing so until there is a third, although one alone would be available as often: what
+/// was acknowledged is then on two disks, also while a node is being replaced.
+pub fn voters_to_be(target: &Placement, now: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    let staying: BTreeSet<NodeId> = target
+        .voters
+        .union(&target.learners)
+        .copied()
+        .filter(|id| now.contains(id))
+        .collect();
+    if target.voters.len() == 1 && staying.len() == 2 {
+        staying
+    } else {
+        target.voters.clone()
+    }
+}
+
 /// The next step from `members` to `target`, or `None` when nothing is to be done or can be done yet.
 ///
 /// A replica is added and has caught up before the one that it replaces is dropped, so the number of live
-/// copies never falls on purpose.
+/// copies never falls on purpose. A leader that goes hands over first.
 pub fn next_step(target: &Placement, members: &Members) -> Option<Step> {
     let present: BTreeSet<NodeId> = members.voters.union(&members.learners).copied().collect();
     let wanted = target
@@ -134,12 +155,21 @@ pub fn next_step(target: &Placement, members: &Members) -> Option<Step> {
     if let Some(missing) = wanted.difference(&present).next() {
         return Some(Step::AddLearner(*missing));
     }
-    if members.voters != target.voters {
-        let ready = target
-            .voters
+    let voters = voters_to_be(target, &members.voters);
+    if members.voters != voters {
+        let ready = voters
             .iter()
             .all(|id| members.voters.contains(id) || members.caught_up.contains(id));
-        return ready.then(|| Step::SetVoters(target.voters.clone()));
+        if !ready {
+            return None;
+        }
+        let heir = voters
+            .iter()
+            .find(|id| members.voters.contains(id) && members.caught_up.contains(id));
+        return Some(match heir {
+            Some(heir) if !voters.contains(&members.leader) => Step::HandOver(*heir, voters),
+            _ => Step::SetVoters(voters),
+        });
     }
     if let Some(extra) = present.difference(&wanted).next() {
         return Some(Step::Remove(*extra));
@@ -231,12 +261,48 @@ mod tests {
                 Step::Remove(id) => {
                     members.learners.remove(&id);
                 }
-                Step::TransferLeader(id) => members.leader = id,
+                Step::TransferLeader(id) | Step::HandOver(id, _) => members.leader = id,
             }
             steps += 1;
             assert!(steps < 10, "it ends");
         }
         assert_eq!(members.voters, target.voters);
         assert_eq!(Some(members.leader), target.preferred_leader);
+    }
+
+    #[test]
+    fn a_leader_that_goes_hands_over_and_two_stay_voters_until_there_is_a_third() {
+        let remaining: Vec<Candidate> = nodes(&[""; 2]);
+        let target = place(GroupId(1), &remaining, 3);
+        let mut members = Members {
+            voters: [1, 2, 3].into(),
+            leader: 3,
+            caught_up: [1, 3].into(),
+            ..Members::default()
+        };
+        let both: BTreeSet<NodeId> = [1, 2].into();
+        let step = next_step(&target, &members);
+        assert_eq!(step, Some(Step::HandOver(1, both.clone())));
+        members.leader = 1;
+        assert_eq!(next_step(&target, &members), Some(Step::SetVoters(both)));
+        members.voters = [1, 2].into();
+        members.learners = [3].into();
+        assert_eq!(next_step(&target, &members), Some(Step::Remove(3)));
+        members.learners = BTreeSet::new();
+        let step = next_step(&target, &members);
+        assert!(
+            matches!(step, None | Some(Step::TransferLeader(_))),
+            "{step:?}"
+        );
+
+        // Nobody to hand over to: the only voter goes when the next one is ready.
+        let alone = Members {
+            voters: [3].into(),
+            learners: [1, 2].into(),
+            caught_up: [1, 2, 3].into(),
+            leader: 3,
+        };
+        let step = next_step(&target, &alone);
+        assert_eq!(step, Some(Step::SetVoters(target.voters)));
     }
 }

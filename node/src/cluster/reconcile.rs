@@ -18,6 +18,8 @@ const IDLE_PAUSE: Duration = Duration::from_millis(1000);
 /// Pause while there are steps to take: a new cluster should stand within a second.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest that a leader which goes tries to hand over.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A follower that lacks no more entries than this, heard of lately, counts as caught up: it will have closed the
 /// gap within a few round trips.
 const CAUGHT_UP_LAG_MAX: u64 = 200;
@@ -123,6 +125,18 @@ async fn take(group: &GroupRuntime, map: &ClusterMap, status: &GroupStatus, step
             .await
             .map(drop),
         Step::TransferLeader(node) => group.group().transfer_leader(*node, deadline).await,
+        Step::HandOver(node, voters) => {
+            let handing = tokio::time::Instant::now() + HANDOVER_TIMEOUT;
+            match group.group().transfer_leader(*node, handing).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    tracing::info!(group = %id, to = node, %error, "not handed over");
+                    let voters = MembershipChange::ReplaceVoters(voters.clone());
+                    let changed = group.group().change_members(voters, expected, deadline);
+                    changed.await.map(drop)
+                }
+            }
+        }
     };
     match outcome {
         Ok(()) => tracing::info!(group = %id, ?step, "membership step taken"),

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub const CLUSTER_ENV: &str = "_cluster";
 /// Nodes: [`NodeRecord`].
 pub const NODES: &str = "nodes";
+/// Nodes that were removed: [`RemovedNode`].
+pub const REMOVED_NODES: &str = "removed_nodes";
 /// Environments: [`EnvRecord`].
 pub const ENVIRONMENTS: &str = "environments";
 /// Secret keys: [`KeyRecord`].
@@ -31,6 +33,22 @@ pub struct NodeRecord {
     pub zone: String,
     /// Milliseconds since 1970.
     pub joined_at_ms: i64,
+    /// When its removal was asked for, in milliseconds since 1970: no group is placed on it any more, and when none has it
+    /// for a member, a [`RemovedNode`] takes the place of this record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving_since_ms: Option<i64>,
+}
+
+/// A node that was removed: its id and its disk are never let in again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedNode {
+    /// Node id.
+    #[serde(rename = "_id")]
+    pub id: i64,
+    /// Marker of its disk.
+    pub disk_id: String,
+    /// Milliseconds since 1970.
+    pub removed_at_ms: i64,
 }
 
 /// An environment: a tenant with its own database.

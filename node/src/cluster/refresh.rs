@@ -8,7 +8,7 @@ use yunbase_docdb::op::{FindOp, Op, OpReply};
 use yunbase_docdb::{Budget, Database, ErrorCode};
 
 use super::map::{ClusterMap, SharedMap};
-use super::records::{CLUSTER_ENV, ENVIRONMENTS, KEYS, NODES, SETTINGS};
+use super::records::{CLUSTER_ENV, ENVIRONMENTS, KEYS, NODES, REMOVED_NODES, SETTINGS};
 
 /// Runs until `stop` says so or group 0 has closed.
 pub async fn run(
@@ -74,6 +74,7 @@ pub(crate) fn load(database: &Database) -> Result<ClusterMap, String> {
     };
     ClusterMap::from_documents(
         &all(NODES)?,
+        &all(REMOVED_NODES)?,
         &all(ENVIRONMENTS)?,
         &all(KEYS)?,
         &all(SETTINGS)?,

@@ -3,22 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 use yunbase_client::proto::cluster_server::{Cluster, ClusterServer};
 use yunbase_client::proto::{
     CreateEnvironmentRequest, CreateEnvironmentResponse, CreateKeyRequest, CreateKeyResponse,
-    DeleteKeyRequest, DeleteKeyResponse, Denial, Environment, JoinTokenRequest, JoinTokenResponse,
-    Key, ListEnvironmentsRequest, ListEnvironmentsResponse, ListKeysRequest, ListKeysResponse,
-    RecentDenialsRequest, RecentDenialsResponse, StatusRequest, StatusResponse,
-    TransferLeaderRequest, TransferLeaderResponse,
+    DeleteKeyRequest, DeleteKeyResponse, Denial, DigestRequest, DigestResponse, Environment,
+    JoinTokenRequest, JoinTokenResponse, Key, ListEnvironmentsRequest, ListEnvironmentsResponse,
+    ListKeysRequest, ListKeysResponse, RecentDenialsRequest, RecentDenialsResponse,
+    RemoveNodeRequest, RemoveNodeResponse, ReplicaDigest, StatusRequest, StatusResponse,
+    TransferLeaderRequest, TransferLeaderResponse, remove_node_response,
 };
 use yunbase_consensus::{GroupId, MembershipError};
 
+use super::digest::ReplicaState;
 use super::founding;
-use super::inspect::assemble;
+use super::inspect::{assemble, best_views};
 use super::keys;
 use super::map::SharedMap;
 use super::records::CLUSTER_ENV;
+use super::removal::{self, Removal, RemovalError};
 use super::store::ClusterStore;
 use crate::audit::record::{Act, Origin};
 use crate::audit::{Audit, OK};
@@ -29,6 +33,11 @@ use crate::operators::door::Door;
 use crate::operators::roles::{Action, Place};
 use crate::surface::peer::PeerCalls;
 use crate::tls::JoinToken;
+
+/// Key of the metadata of a refusal that say more than its code.
+pub const REASON: &str = "yunbase-reason";
+/// Refused because it could do damage.
+pub const REASON_UNSAFE: &str = "unsafe";
 
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest that creating an environment waits for its login.
@@ -147,6 +156,25 @@ fn status_of(failure: Failure) -> Status {
             Status::unavailable(text)
         }
         _ => Status::internal(text),
+    }
+}
+
+/// What the command line makes the exit code of a refusal for safety from.
+fn not_removed(error: RemovalError) -> Status {
+    let text = error.to_string();
+    match error {
+        RemovalError::Unknown { .. } => Status::not_found(text),
+        RemovalError::UnderWay { .. } => Status::aborted(text),
+        RemovalError::LastNode { .. }
+        | RemovalError::WouldLoseQuorum { .. }
+        | RemovalError::NoSubstitute { .. } => {
+            let mut refused = Status::failed_precondition(text);
+            let unsafe_now = MetadataValue::from_static(REASON_UNSAFE);
+            refused.metadata_mut().insert(REASON, unsafe_now);
+            refused
+        }
+        RemovalError::NoLeader { .. } => Status::unavailable(text),
+        RemovalError::Failed(failure) => status_of(failure),
     }
 }
 
@@ -346,6 +374,70 @@ impl Cluster for ClusterService {
             }
             Err(error) => Err(Status::unavailable(error.to_string())),
         }
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<RemoveNodeRequest>,
+    ) -> Result<Response<RemoveNodeResponse>, Status> {
+        let origin = self
+            .admit(&request, "RemoveNode", Action::ClusterChange)
+            .await?;
+        let RemoveNodeRequest { node, dry_run } = request.into_inner();
+        let entry = match dry_run {
+            true => None,
+            false => {
+                let act = Act::new("cluster.remove", format!("node {node}"));
+                Some(self.audit().entry(&origin, &act).map_err(status_of)?)
+            }
+        };
+        let (map, now_ms) = (self.map.get(), (self.now_ms)());
+        let (state, groups) =
+            match removal::remove(&self.store, &map, &self.peers, node, now_ms, entry).await {
+                Ok(Removal::Possible) => (remove_node_response::State::Possible, Vec::new()),
+                Ok(Removal::Leaving(groups)) => (
+                    remove_node_response::State::Leaving,
+                    groups.into_iter().map(|group| group.0).collect(),
+                ),
+                Ok(Removal::Removed) => (remove_node_response::State::Removed, Vec::new()),
+                Err(error) => return Err(not_removed(error)),
+            };
+        Ok(Response::new(RemoveNodeResponse {
+            state: state.into(),
+            groups,
+        }))
+    }
+
+    async fn digest(
+        &self,
+        request: Request<DigestRequest>,
+    ) -> Result<Response<DigestResponse>, Status> {
+        self.admit(&request, "Digest", Action::ClusterView).await?;
+        let group = request.into_inner().group;
+        let statements = self.peers.inspect_all().await;
+        let members: Vec<u64> = match best_views(&statements).get(&group) {
+            Some(view) => view.voters.iter().chain(&view.learners).copied().collect(),
+            None => return Err(Status::not_found(format!("there is no group {group}"))),
+        };
+        let asked = members.into_iter().map(|node| async move {
+            let state = self.peers.digest_of(node, GroupId(group)).await;
+            match state {
+                Ok(ReplicaState { applied, digest }) => ReplicaDigest {
+                    node,
+                    applied,
+                    digest,
+                    problem: String::new(),
+                },
+                Err(problem) => ReplicaDigest {
+                    node,
+                    problem,
+                    ..ReplicaDigest::default()
+                },
+            }
+        });
+        Ok(Response::new(DigestResponse {
+            replicas: futures::future::join_all(asked).await,
+        }))
     }
 
     async fn recent_denials(

@@ -1,43 +1,68 @@
 //! The peer port: Raft, forwarding and membership under mutual TLS, and this node's calls to its peers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tonic::Status;
+use tonic::service::Interceptor;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::transport::{Channel, Endpoint};
-use yunbase_consensus::NodeId;
+use yunbase_consensus::{GroupId, NodeId};
 
-use crate::cluster::inspect::Inspect;
+use crate::cluster::digest::{DIGEST_TIMEOUT, DigestError, Digests, ReplicaState};
+use crate::cluster::inspect::{Inspect, Statements};
 use crate::cluster::map::SharedMap;
 use crate::peer_proto::membership_client::MembershipClient;
-use crate::peer_proto::{InspectRequest, InspectResponse, Replica};
+use crate::peer_proto::{DigestRequest, DigestResponse, InspectRequest, InspectResponse, Replica};
 use crate::router::Router;
-use crate::tls::NodeCertificates;
+use crate::tls::{NodeCertificates, node_of};
 
 /// A peer that does not answer a question about itself within this counts as not reachable.
 const INSPECT_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Lets a call through only from a caller with a certificate of the cluster's authority, which TLS has
-/// verified by then.
-#[allow(clippy::result_large_err)] // The shape that tonic's interceptors have.
-pub fn require_member(request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-    require_certificate(request.extensions())?;
-    Ok(request)
+/// Lets calls through only from callers with a certificate of the cluster's authority, which TLS has verified by then,
+/// and not from nodes that were removed: their certificates stay as good as any.
+#[derive(Clone)]
+pub struct MemberDoor {
+    map: SharedMap,
 }
 
-/// The same for one method of a service that is not closed as a whole.
-#[allow(clippy::result_large_err)] // The error that tonic's services have.
-pub fn require_certificate(extensions: &tonic::Extensions) -> Result<(), Status> {
-    let certified = extensions
-        .get::<TlsConnectInfo<TcpConnectInfo>>()
-        .and_then(TlsConnectInfo::peer_certs)
-        .is_some_and(|certificates| !certificates.is_empty());
-    if certified {
-        Ok(())
-    } else {
-        Err(Status::unauthenticated("this needs a node's certificate"))
+impl MemberDoor {
+    /// A door that knows who was removed by `map`.
+    pub fn new(map: SharedMap) -> Self {
+        Self { map }
+    }
+
+    /// Lets the caller of one method of a service in that is not closed as a whole.
+    #[allow(clippy::result_large_err)] // The error that tonic's services have.
+    pub fn admit(&self, extensions: &tonic::Extensions) -> Result<(), Status> {
+        let certificates = extensions
+            .get::<TlsConnectInfo<TcpConnectInfo>>()
+            .and_then(TlsConnectInfo::peer_certs);
+        let node = certificates
+            .iter()
+            .flat_map(|certificates| certificates.iter())
+            .next()
+            .and_then(|certificate| node_of(certificate))
+            .ok_or_else(|| Status::unauthenticated("this needs a node's certificate"))?;
+        self.check(node)
+    }
+
+    #[allow(clippy::result_large_err)] // As above.
+    fn check(&self, node: NodeId) -> Result<(), Status> {
+        match self.map.get().removed.contains(&node) {
+            true => Err(Status::permission_denied(format!(
+                "node {node} was removed from this cluster"
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Interceptor for MemberDoor {
+    fn call(&mut self, request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
+        self.admit(request.extensions())?;
+        Ok(request)
     }
 }
 
@@ -83,6 +108,7 @@ pub struct PeerCalls {
     addresses: PeerAddresses,
     map: SharedMap,
     router: Arc<Router>,
+    digests: Digests,
     started: Instant,
 }
 
@@ -99,6 +125,7 @@ impl PeerCalls {
             addresses,
             map,
             router,
+            digests: Digests::default(),
             started: Instant::now(),
         }
     }
@@ -109,7 +136,7 @@ impl PeerCalls {
     }
 
     /// What every member says of itself; `None` for those that do not answer.
-    pub async fn inspect_all(&self) -> BTreeMap<u64, Option<InspectResponse>> {
+    pub async fn inspect_all(&self) -> Statements {
         let members: Vec<NodeId> = self.map.get().nodes.keys().copied().collect();
         let asked = members.into_iter().map(|node| async move {
             if node == self.node_id {
@@ -122,13 +149,61 @@ impl PeerCalls {
     }
 
     async fn ask(&self, node: NodeId) -> Option<InspectResponse> {
-        let endpoint = self.addresses.endpoint(node, None).ok()?;
-        let channel: Channel = endpoint.connect().await.ok()?;
-        MembershipClient::new(channel)
-            .inspect(InspectRequest {})
-            .await
-            .ok()
-            .map(tonic::Response::into_inner)
+        let mut client = self.client(node).await.ok()?;
+        let answer = client.inspect(InspectRequest {}).await.ok()?;
+        Some(answer.into_inner())
+    }
+
+    async fn client(&self, node: NodeId) -> Result<MembershipClient<Channel>, String> {
+        let endpoint = self.addresses.endpoint(node, None)?;
+        let connected = tokio::time::timeout(INSPECT_TIMEOUT, endpoint.connect()).await;
+        match connected {
+            Ok(Ok(channel)) => Ok(MembershipClient::new(channel)),
+            Ok(Err(error)) => Err(format!("node {node} does not answer: {error}")),
+            Err(_) => Err(format!("node {node} does not answer")),
+        }
+    }
+
+    /// Whether any member says that this node was removed.
+    pub async fn was_removed(&self) -> bool {
+        let map = self.map.get();
+        if map.removed.contains(&self.node_id) {
+            return true;
+        }
+        let others = map.nodes.keys().copied().filter(|id| *id != self.node_id);
+        let asked = others.map(|node| async move {
+            let answer = tokio::time::timeout(INSPECT_TIMEOUT, async {
+                let mut client = self.client(node).await.ok()?;
+                Some(client.inspect(InspectRequest {}).await)
+            });
+            // Nothing but the door of a member refuses like this, and TLS says that it is one.
+            matches!(answer.await, Ok(Some(Err(status))) if status.code() == tonic::Code::PermissionDenied)
+        });
+        futures::future::join_all(asked).await.contains(&true)
+    }
+
+    /// The digest of this node's replica of a group.
+    pub async fn own_digest(&self, group: GroupId) -> Result<ReplicaState, DigestError> {
+        let group = self.router.group(group).ok_or(DigestError::NoReplica)?;
+        self.digests.of(&group).await
+    }
+
+    /// The digest that another node has of a group.
+    pub async fn digest_of(&self, node: NodeId, group: GroupId) -> Result<ReplicaState, String> {
+        if node == self.node_id {
+            let own = self.own_digest(group).await;
+            return own.map_err(|error| error.to_string());
+        }
+        let mut client = self.client(node).await?;
+        let answer = client.digest(DigestRequest { group: group.0 });
+        match tokio::time::timeout(DIGEST_TIMEOUT, answer).await {
+            Ok(Ok(response)) => {
+                let DigestResponse { applied, digest } = response.into_inner();
+                Ok(ReplicaState { applied, digest })
+            }
+            Ok(Err(status)) => Err(status.message().to_owned()),
+            Err(_) => Err(format!("node {node} gives no digest in time")),
+        }
     }
 }
 
@@ -170,4 +245,27 @@ pub fn resident_bytes() -> u64 {
         .ok()
         .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
         .map_or(0, |pages| pages * PAGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::map::ClusterMap;
+
+    #[test]
+    fn a_removed_node_is_not_let_in_and_a_stranger_is_neither() {
+        let map = SharedMap::default();
+        let door = MemberDoor::new(map.clone());
+        assert!(door.check(3).is_ok());
+        map.set(ClusterMap {
+            removed: [3].into(),
+            ..ClusterMap::default()
+        });
+        let refused = door.check(3).expect_err("removed");
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+        assert!(door.check(4).is_ok());
+        let stranger = door.admit(&tonic::Extensions::new());
+        let refused = stranger.expect_err("no certificate");
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+    }
 }

@@ -151,6 +151,12 @@ impl Hosts {
             && answer.starts_with("HTTP/1.1 200")
     }
 
+    /// How host `k` ended by itself.
+    pub(crate) fn ended(&mut self, k: u16) -> ExitStatus {
+        let position = self.running.iter().position(|(own, _)| *own == k).unwrap();
+        end(self.running.swap_remove(position).1)
+    }
+
     /// Stops host `k` as a supervisor does; returns how long that took.
     pub(crate) fn stop(&mut self, k: u16) -> Duration {
         let position = self.running.iter().position(|(own, _)| *own == k).unwrap();

@@ -7,6 +7,7 @@ mod t10_serve;
 mod t20_cities;
 mod t25_movement;
 mod t30_cluster;
+mod t35_removal;
 mod t50_kill;
 mod t60_garbage;
 mod t70_operators;

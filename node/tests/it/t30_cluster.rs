@@ -23,7 +23,7 @@ fn found() -> (Hosts, String) {
     founded_at(18_300)
 }
 
-fn founded_at(port: u16) -> (Hosts, String) {
+pub(crate) fn founded_at(port: u16) -> (Hosts, String) {
     let mut hosts = Hosts::new(port);
     hosts.configure(
         1,
@@ -36,7 +36,7 @@ fn founded_at(port: u16) -> (Hosts, String) {
     (hosts, token)
 }
 
-fn join(hosts: &mut Hosts, k: u16, token: &str) {
+pub(crate) fn join(hosts: &mut Hosts, k: u16, token: &str) {
     configure_to_join(hosts, k, token);
     hosts.start(k);
 }
@@ -48,8 +48,8 @@ fn configure_to_join(hosts: &Hosts, k: u16, token: &str) {
     );
 }
 
-fn node_ids(hosts: &Hosts) -> Vec<u64> {
-    let status = hosts.operate(1, &["status", "-o", "json"]).stdout;
+pub(crate) fn node_ids(hosts: &Hosts, k: u16) -> Vec<u64> {
+    let status = hosts.operate(k, &["status", "-o", "json"]).stdout;
     let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
     let nodes = status["nodes"].as_array().unwrap();
     nodes
@@ -90,13 +90,13 @@ fn t30_hosts_form_a_cluster_from_their_files() {
 
     join(&mut hosts, 2, &token);
     join(&mut hosts, 3, &token);
-    assert_eq!(node_ids(&hosts), [1, 2, 3]);
+    assert_eq!(node_ids(&hosts, 1), [1, 2, 3]);
 
     // As if the process had died after it was admitted and before it wrote down its id.
     hosts.stop(3);
     std::fs::remove_file(hosts.data(3).join("identity")).unwrap();
     hosts.start(3);
-    assert_eq!(node_ids(&hosts), [1, 2, 3]);
+    assert_eq!(node_ids(&hosts, 1), [1, 2, 3]);
 
     let twin = format!(
         "data_dir = {:?}\nhttp_address = {:?}\npeer_address = {:?}\n",

@@ -154,6 +154,30 @@ fn checkpoint_and_restore(source: &Db, target: &Db, folder: &Path) {
     );
 }
 
+/// Steps: the same content has the same digest in both stores and names its place; it can be broken off.
+#[test]
+fn a_digest_belongs_to_a_place_and_can_be_broken_off() {
+    let folder = tempdir().unwrap();
+    let db = prepared(rocks(folder.path()));
+    fill(&db, 0, 20);
+    let (digest, progress) = db.database.digest_while(&mut || true).unwrap().unwrap();
+    assert_eq!(digest, db.database.digest().unwrap());
+    assert_eq!(progress, db.database.progress().unwrap());
+    assert!(progress.is_some());
+
+    let large = "x".repeat(200_000);
+    for n in 0..12 {
+        db.insert("c", &[doc! { "_id": format!("large{n}"), "text": &large }])
+            .unwrap();
+    }
+    let mut asked = 0;
+    let broken_off = db.database.digest_while(&mut || {
+        asked += 1;
+        false
+    });
+    assert_eq!((broken_off.unwrap(), asked), (None, 1));
+}
+
 #[test]
 fn a_checkpoint_taken_beside_writes_restores_one_moment() {
     let folder = tempdir().unwrap();
