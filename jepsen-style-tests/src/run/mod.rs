@@ -164,9 +164,10 @@ pub async fn run(options: &RunOptions, progress: &dyn Fn(&str)) -> Result<Run, R
     })
     .await?;
     let clients = cluster.client_runtime()?;
-    let outcome = run_on(&clients, &cluster, workload, options, progress, started).await;
-    // Not dropped here, where a runtime must not wait for another.
-    clients.shutdown_background();
+    let handle = clients.handle().clone();
+    let clients = InBackground(Some(clients));
+    let outcome = run_on(&handle, &cluster, workload, options, progress, started).await;
+    drop(clients);
     let logs = cluster
         .numbers()
         .into_iter()
@@ -184,6 +185,17 @@ pub async fn run(options: &RunOptions, progress: &dyn Fn(&str)) -> Result<Run, R
     Ok(run)
 }
 
+/// A runtime that ends without a wait, which inside of another it must, also when a run is interrupted.
+struct InBackground(Option<tokio::runtime::Runtime>);
+
+impl Drop for InBackground {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 fn relative(file: &Path, folder: &Path) -> Option<String> {
     Some(
         file.strip_prefix(folder)
@@ -194,7 +206,7 @@ fn relative(file: &Path, folder: &Path) -> Option<String> {
 }
 
 async fn run_on(
-    clients: &tokio::runtime::Runtime,
+    clients: &tokio::runtime::Handle,
     cluster: &Arc<Cluster>,
     workload: Arc<dyn Workload>,
     options: &RunOptions,
