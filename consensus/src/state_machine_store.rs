@@ -156,11 +156,6 @@ impl Shared {
         }
 
         crash_point(CrashPoint::ApplyBefore, true);
-        if mutant::has("apply-twice-after-restart")
-            && self.applied_bytes.load(Ordering::Relaxed) == 0
-        {
-            self.state_machine.apply(&commands, &progress.encode()?)?;
-        }
         let replies = self.state_machine.apply(&commands, &progress.encode()?)?;
         crash_point(CrashPoint::ApplyAfter, true);
         if replies.len() != commands.len() {
@@ -183,11 +178,17 @@ impl Shared {
         let restoring = self.snapshots.prepare_restore(snapshot)?;
         let _alone = self.replacing.write();
         crash_point(CrashPoint::InstallBeforeRestore, true);
-        if !mutant::has("partial-snapshot-install") || self.progress.lock().last_applied.is_none() {
+        let had_state = self.progress.lock().last_applied.is_some();
+        let restored = if mutant::has("partial-snapshot-install") && had_state {
+            Progress {
+                last_applied: meta.last_log_id,
+                membership: meta.last_membership.clone(),
+            }
+        } else {
             self.state_machine.restore(restoring.path())?;
-        }
+            Progress::decode(self.state_machine.progress()?.as_deref())?
+        };
         crash_point(CrashPoint::InstallAfterRestore, true);
-        let restored = Progress::decode(self.state_machine.progress()?.as_deref())?;
         if restored.last_applied != meta.last_log_id {
             let message = format!(
                 "{}: restored a snapshot that its own state contradicts",

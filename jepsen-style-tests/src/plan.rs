@@ -71,7 +71,7 @@ const fn simulated(name: &'static str, about: &'static str) -> Mutant {
 pub const MUTANTS: &[Mutant] = &[
     mutant(
         "reply-before-fsync",
-        "an append is acknowledged before it is on the disk",
+        "entries behind a group's founding are acknowledged before they are on the disk",
         pair("set", &["power-loss-all"], 3, 30),
     ),
     mutant(
@@ -86,8 +86,8 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "apply-twice-after-restart",
-        "a restarted node applies the first entries twice",
-        pair("list-append", &["kill-all", "kill-leader"], 3, 40),
+        "what a restarted node catches up with takes effect twice, and sessions do not notice",
+        pair("counter", &["kill-all", "kill-leader"], 3, 30),
     ),
     mutant(
         "forget-session",
@@ -115,8 +115,8 @@ pub const MUTANTS: &[Mutant] = &[
         pair("bank", &[], 3, 15),
     ),
     mutant(
-        "index-keeps-removed",
-        "an index keeps entries of what has changed",
+        "index-forgets-new",
+        "a document that changed is not entered into an index again now and then",
         pair("index", &[], 3, 15),
     ),
     mutant(
@@ -136,8 +136,12 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     simulated("forget-vote", "a restarted node forgets whom it voted for"),
     simulated(
+        "vote-before-fsync",
+        "a vote is given before it is on the disk",
+    ),
+    simulated(
         "partial-snapshot-install",
-        "a snapshot is taken note of but not installed",
+        "a snapshot is taken note of, but a state that is there already stays",
     ),
 ];
 

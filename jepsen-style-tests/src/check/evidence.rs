@@ -19,10 +19,10 @@ pub struct Evidence {
 }
 
 impl Default for Evidence {
-    /// Little enough for the shortest useful run, a few seconds with a few clients.
+    /// Little enough for the shortest useful run, a few seconds with a few clients; some workloads look but in the end.
     fn default() -> Self {
         Self {
-            reads_min: 20,
+            reads_min: 1,
             concurrent_pairs_min: 20,
             in_window_min: 1,
             windows: Vec::new(),
@@ -79,7 +79,15 @@ impl Checker for Evidence {
 }
 
 /// Operations that only show what is there.
-const READS: [&str; 6] = ["read", "final-read", "check", "watch", "digest", "generate"];
+const READS: [&str; 7] = [
+    "read",
+    "final-read",
+    "find",
+    "check",
+    "watch",
+    "digest",
+    "generate",
+];
 
 fn saw_data(event: &Event) -> bool {
     match event.f.as_str() {

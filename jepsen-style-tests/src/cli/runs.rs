@@ -247,10 +247,11 @@ pub(super) fn mutants(only: &[String], common: &Common) -> anyhow::Result<bool> 
             continue;
         }
         let Some(pair) = &mutant.caught_by else {
-            let is_caught = simulate::catches(mutant)?;
-            missed += usize::from(!is_caught);
-            let verdict = if is_caught { "caught" } else { "MISSED" };
-            println!("{verdict} {:<28} by the simulation", mutant.name);
+            let caught = simulate::catches(mutant)?;
+            missed += usize::from(caught.is_none());
+            let verdict = if caught.is_some() { "caught" } else { "MISSED" };
+            let by = caught.unwrap_or_else(|| "nothing".to_owned());
+            println!("{verdict} {:<28} by {by}", mutant.name);
             continue;
         };
         let mut options = common.options(pair, 1, common.out.join(mutant.name))?;

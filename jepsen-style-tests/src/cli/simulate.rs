@@ -1,8 +1,10 @@
 //! `simulate`: many seeds, or one with every event.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use jepsen_style_tests::plan::Mutant;
 use jepsen_style_tests::simulation::{Outcome, SimulationOptions, run_many, run_seed};
 
@@ -75,15 +77,51 @@ pub(super) fn many(first: u64, count: u64) -> anyhow::Result<bool> {
     Ok(summary.failed == 0)
 }
 
-/// Whether a process of this program that has the bug finds it.
-pub(super) fn catches(mutant: &Mutant) -> anyhow::Result<bool> {
+/// The invariant by which a process of this program that has the bug finds it, and the seed.
+pub(super) fn catches(mutant: &Mutant) -> anyhow::Result<Option<String>> {
     let own = std::env::current_exe().context("find this program")?;
-    let output = std::process::Command::new(own)
+    let mut process = Command::new(own)
         .args(["simulate", "--seed", "1", "--seeds"])
         .arg(MUTANT_SEEDS.to_string())
         .env("YUNBASE_MUTANT", mutant.name)
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    // It must have run to its end: a program that cannot run at all catches nothing.
-    Ok(!output.status.success() && said.contains(" seeds, "))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let said = process.stdout.take().context("hear what it says")?;
+    let (mut caught, mut is_done) = (None, false);
+    for line in BufReader::new(said).lines() {
+        let line = line?;
+        if let Some((seed, rest)) = failure(&line) {
+            caught = Some(format!("'{rest}' in seed {seed}"));
+            // The first is enough.
+            process.kill()?;
+            break;
+        }
+        is_done |= line.contains(" seeds, ");
+    }
+    process.wait()?;
+    // A program that cannot run at all catches nothing, and misses nothing either.
+    ensure!(
+        caught.is_some() || is_done,
+        "the simulation did not run to its end"
+    );
+    Ok(caught)
+}
+
+/// The seed and the invariant of a line by which [`show_failure`] begins.
+fn failure(line: &str) -> Option<(&str, &str)> {
+    let (seed, rest) = line.strip_prefix("seed ")?.split_once(": ")?;
+    Some((seed, rest.split_once(": ")?.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_tell_of_a_failure() {
+        let failed = "seed 7: log matching: node 1 wrote: twice";
+        assert_eq!(failure(failed), Some(("7", "log matching")));
+        assert_eq!(failure("300 seeds, 0 failed, 9 an hour"), None);
+    }
 }

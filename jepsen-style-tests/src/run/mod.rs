@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use crate::access::{Access, Outcome};
-use crate::check::{Anomaly, Validity, Verdict};
+use crate::check::evidence::Evidence;
+use crate::check::{Anomaly, Checker as _, Validity, Verdict};
 use crate::cluster::{Cluster, ClusterOptions, Mode};
 use crate::nemesis::{self, Needs};
 use crate::report::{Run, availability::Availability};
@@ -372,7 +373,13 @@ async fn judge(
     options: &RunOptions,
 ) -> Result<Verdict, RunError> {
     let (workload, judged) = (load.workload.clone(), history.clone());
-    let mut verdict = tokio::task::spawn_blocking(move || digests::judge(&*workload, &judged))
+    let windows = faults.records.iter();
+    let windows = windows
+        .map(|fault| (fault.start_ns, fault.end_ns))
+        .collect();
+    let evidence = Evidence::default().with_windows(windows);
+    let all = move || digests::judge(&*workload, &judged).and(evidence.check(&judged));
+    let mut verdict = tokio::task::spawn_blocking(all)
         .await
         .map_err(std::io::Error::other)?;
     for violation in &faults.violations {

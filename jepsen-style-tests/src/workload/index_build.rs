@@ -1,15 +1,14 @@
 //! `index-build`: an index is made, dropped and made again while documents come and go, and nodes die; whenever it is
-//! there, it says the same as a scan.
+//! there, it finds what was written while it was built, and says the same as a scan.
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use rand::Rng as _;
 use rand::rngs::StdRng;
 use yunbase_client::bson::{Document, doc};
 use yunbase_client::{Collection, Index as Definition, filter};
 
-use super::index::{both, carry_out, next};
+use super::index::{NAME, Turns, both_ways, carry_out, compared};
 use super::{Place, Step, Workload};
 use crate::access::{Outcome, Session};
 use crate::check::{Checker, index};
@@ -19,11 +18,12 @@ const COLLECTION: &str = "built";
 /// There before the first index, so that building it takes a while.
 const DOCUMENTS: i64 = 10_000;
 const BATCH: i64 = 1000;
-/// Seats that are looked for at once.
+/// Seats that are looked for at once: so few that the index is the better way.
 const PART: i64 = 500;
-const NAME: &str = "by_seat";
-/// Numbers of documents that come later.
-const LATER: i64 = 10_000_000;
+/// The index is made anew every so many steps of one client.
+const REBUILD_STEPS: u64 = 20;
+/// One document of so many never goes, so that the end shows what a build has missed.
+const KEPT_EVERY: u64 = 3;
 /// How long a build is waited for in the end.
 const BUILD_PAUSE: Duration = Duration::from_millis(200);
 
@@ -32,6 +32,18 @@ pub(super) struct IndexBuild;
 
 fn definition() -> Definition {
     Definition::ascending("seat").named(NAME)
+}
+
+impl IndexBuild {
+    fn turns() -> Turns {
+        Turns {
+            seats: 0..DOCUMENTS,
+            kept_every: KEPT_EVERY,
+            // A build goes through the `_id`s upwards, so it has passed these with its first step: an index that does not
+            // hear of writes while it is built never learns of them.
+            id: |number| -1 - number,
+        }
+    }
 }
 
 impl Workload for IndexBuild {
@@ -59,10 +71,10 @@ impl Workload for IndexBuild {
     }
 
     fn next(&self, rng: &mut StdRng, place: Place) -> Step {
-        match (place.client, rng.random_range(0..20)) {
-            (0, 0) => Step::bare("create-index"),
-            (0, 1) => Step::bare("drop-index"),
-            _ => later(&next(place, 0..DOCUMENTS)),
+        match (place.client, place.step % REBUILD_STEPS) {
+            (0, 0) => Step::bare("drop-index"),
+            (0, 1) => Step::bare("create-index"),
+            _ => Self::turns().next(rng, place),
         }
     }
 
@@ -70,12 +82,15 @@ impl Workload for IndexBuild {
         Box::pin(async move {
             let built = session.client.collection::<Document>(COLLECTION);
             let outcome = match step.f {
-                "create-index" => built.create_index(&definition()).await.map(|()| Value::Nil),
-                "drop-index" => built.drop_index(NAME).await.map(|()| Value::Nil),
-                "check" => check(&built).await,
+                "create-index" => built.create_index(&definition()).await,
+                "drop-index" => built.drop_index(NAME).await,
+                "check" => return compared(check(&built).await),
                 _ => return carry_out(&built, step).await,
             };
-            outcome.map_or_else(|error| Outcome::of_error(&error), Outcome::Ok)
+            outcome.map_or_else(
+                |error| Outcome::of_error(&error),
+                |()| Outcome::Ok(Value::Nil),
+            )
         })
     }
 
@@ -88,35 +103,16 @@ impl Workload for IndexBuild {
     }
 }
 
-/// The same step with a document that was not there before.
-fn later(step: &Step) -> Step {
-    let parts = step.value.as_list().unwrap_or_default().iter();
-    let moved = parts.enumerate().map(|(at, part)| match (at, part) {
-        (0, Value::Int(id)) => Value::Int(LATER + id),
-        (_, part) => part.clone(),
-    });
-    Step::new(step.f, Value::List(moved.collect()))
-}
-
 /// All documents both ways. The index is made if it is not there, and waited for until queries use it.
-async fn check(built: &Collection<Document>) -> yunbase_client::Result<Value> {
+async fn check(built: &Collection<Document>) -> yunbase_client::Result<Option<Value>> {
     let is_it = |index: &Document| index.get_str("name").is_ok_and(|name| name == NAME);
     if !built.list_indexes().await?.iter().any(is_it) {
         built.create_index(&definition()).await?;
     }
-    // Narrow enough that the index is the better way.
-    let part = |from: i64| {
-        let narrow = filter::gte("seat", from).and(filter::lt("seat", from + PART));
-        built.find(narrow).sort_by("seat")
-    };
-    // The caller's own bound ends this, should it never come.
-    while !part(0).explain().await?.to_string().contains(NAME) {
+    let compared = both_ways(built, 0..DOCUMENTS, PART).await?;
+    if compared.is_none() {
+        // It is still being built; the look is repeated.
         tokio::time::sleep(BUILD_PAUSE).await;
     }
-    let mut index = Vec::new();
-    for from in (0..DOCUMENTS).step_by(PART as usize) {
-        index.extend(part(from).all().await?);
-    }
-    let scan = built.find(filter::all()).all().await?;
-    Ok(both(&scan, &index))
+    Ok(compared)
 }

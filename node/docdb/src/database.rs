@@ -24,6 +24,7 @@ use crate::limits::{
     CHANGE_LOG_AGE_MS_MAX, CHANGE_LOG_BYTES_MAX, CHANGE_SEGMENT_BYTES, EXPIRY_STEPS_MAX,
     INDEX_STEP_DOCUMENTS_MAX,
 };
+use crate::mutant;
 use crate::op::{Op, OpReply};
 use crate::point_read;
 use crate::query::Budget;
@@ -90,6 +91,19 @@ pub struct AppliedEffects {
     pub validation_warnings: u64,
 }
 
+/// Commands in one apply that come together only when a replica catches up, as far as the chaos harness goes.
+const CATCHING_UP_MIN: usize = 64;
+
+/// For a deliberate bug: a write to one document that the session's memory does not recognize any more.
+fn without_session(payload: &[u8]) -> Option<Vec<u8>> {
+    let mut command = Command::decode(payload).ok()?;
+    command.session = None;
+    match command.op {
+        WriteOp::WriteOne(_) => command.encode().ok(),
+        _ => None,
+    }
+}
+
 /// A document database over a store.
 pub struct Database {
     store: Box<dyn Store>,
@@ -142,10 +156,20 @@ impl Database {
         progress: &[u8],
     ) -> StorageResult<Vec<Vec<u8>>> {
         let mut draft = Draft::new(&*self.store);
-        let replies = entries
-            .iter()
-            .map(|entry| apply::command(state, &mut draft, entry.log_index, entry.payload))
-            .collect::<StorageResult<Vec<_>>>()?;
+        let is_doubled =
+            mutant::has("apply-twice-after-restart") && entries.len() >= CATCHING_UP_MIN;
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            replies.push(apply::command(
+                state,
+                &mut draft,
+                entry.log_index,
+                entry.payload,
+            )?);
+            if is_doubled && let Some(again) = without_session(entry.payload) {
+                apply::command(state, &mut draft, entry.log_index, &again)?;
+            }
+        }
         state.save(&mut draft)?;
         draft.put(Family::Meta, keys::progress(), progress.to_vec());
         self.write(state, &draft.into_batch())?;

@@ -264,7 +264,7 @@ impl<'a, 's> Writer<'a, 's> {
             // While a unique index is built, an entry may be missing, or be another document's.
             let is_own =
                 !index.spec.unique || self.draft.get(Family::Index, key)?.as_deref() == Some(id);
-            if is_own && !mutant::has("index-keeps-removed") {
+            if is_own {
                 self.draft.delete(Family::Index, key.clone());
             }
         }
@@ -286,6 +286,10 @@ impl<'a, 's> Writer<'a, 's> {
                     Some(_) => continue,
                     None => {}
                 }
+            }
+            // The last digits of the clock stand for a rare case, which all replicas must take alike.
+            if mutant::has("index-forgets-new") && !old.is_empty() && self.now_ms % 8 == 0 {
+                continue;
             }
             self.draft.put(
                 Family::Index,
