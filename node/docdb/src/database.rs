@@ -34,6 +34,9 @@ use crate::state::{Counters, State};
 /// What a digest reads before it asks whether to go on: some milliseconds of work.
 const DIGEST_TURN_BYTES: usize = 1 << 20;
 
+/// A hash of all content, and the `progress` that it belongs to.
+pub type ContentAt = ([u8; 32], Option<Vec<u8>>);
+
 /// What all replicas of a group must have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -360,7 +363,7 @@ impl Database {
     pub fn digest_while(
         &self,
         goes_on: &mut dyn FnMut() -> bool,
-    ) -> StorageResult<Option<([u8; 32], Option<Vec<u8>>)>> {
+    ) -> StorageResult<Option<ContentAt>> {
         self.check_poison()?;
         let mut read = Err(StorageError::Poisoned);
         self.store
@@ -439,7 +442,7 @@ fn load(store: &dyn Store, options: Options) -> StorageResult<State> {
 fn digest_of(
     view: &dyn View,
     goes_on: &mut dyn FnMut() -> bool,
-) -> StorageResult<Option<([u8; 32], Option<Vec<u8>>)>> {
+) -> StorageResult<Option<ContentAt>> {
     let mut hasher = blake3::Hasher::new();
     // No key of ours begins with 0xff: ids and log indexes count from zero, meta kinds are letters.
     let everything = KeyRange {
