@@ -44,8 +44,13 @@ impl Cluster {
         let node = self.node(k)?;
         node.set_unwanted();
         let ended = node.with_process(&self.undo, |process| {
-            process.signal(signal)?;
-            process.wait(at_most, &self.undo)
+            let signalled = process.signal(signal);
+            let ended = process.wait(at_most, &self.undo)?;
+            // One that has ended by itself at this moment, as on a disk that has lost its power, needs no signal.
+            match ended {
+                None => signalled.map(|()| None),
+                ended => Ok(ended),
+            }
         })?;
         match ended {
             None => Ok(None),
