@@ -1,8 +1,8 @@
 //! Damaged files of one stopped node: a bit flipped, or the end cut off. The node must refuse to run, loudly, or repair
 //! the damage from others; what it must never do is serve wrong bytes, which the workloads judge.
 //!
-//! At the end the damage is undone as an operator would: a node that has refused gets the file back from a copy, for it
-//! has promised nothing since; a flipped bit is flipped back if it is still there. A file cut short that the node has
+//! At the end the damage is undone as an operator would: a node that has refused gets its data folder back from a copy,
+//! for it has promised nothing since, and RocksDB may have tidied up by what it found in the damaged file; a flipped bit is flipped back if it is still there. A file cut short that the node has
 //! accepted stays so: what it has written since must not be mixed with what was there before.
 
 use std::fs::{self, File, OpenOptions};
@@ -43,6 +43,8 @@ struct Damaged {
     path: PathBuf,
     /// The whole file as it was.
     copy: Vec<u8>,
+    /// The node's data folder.
+    data: PathBuf,
     /// The byte that was changed, and what it is now.
     flipped: Option<(u64, u8)>,
     facts: Vec<String>,
@@ -78,6 +80,30 @@ fn state_files(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> std::io
     Ok(())
 }
 
+/// Where the copy of a data folder is: beside it, on the same disk.
+fn backup_of(data: &Path) -> PathBuf {
+    data.with_file_name("chaos-copy")
+}
+
+/// Copies a folder, durably, in the place of an earlier copy.
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, copy) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy_folder(&path, &copy)?;
+        } else {
+            fs::copy(&path, &copy)?;
+            File::open(&copy)?.sync_all()?;
+        }
+    }
+    File::open(to)?.sync_all()
+}
+
 /// The digest of a file, by the machine's own tool.
 fn sha256(path: &Path) -> std::io::Result<String> {
     let output = std::process::Command::new("sha256sum").arg(path).output()?;
@@ -101,6 +127,7 @@ impl Corruption {
             .ok_or_else(|| NemesisError::NotAvailable(format!("node {node} has no files")))?
             .clone();
         let copy = fs::read(&path)?;
+        copy_folder(data, &backup_of(data))?;
         let before = sha256(&path)?;
         let length = copy.len() as u64;
         let file = OpenOptions::new().write(true).open(&path)?;
@@ -134,6 +161,7 @@ impl Corruption {
             node,
             path,
             copy,
+            data: data.to_owned(),
             flipped,
             facts: vec![format!("sha256 of {shown} was {before}, became {after}")],
             refused: false,
@@ -145,11 +173,13 @@ impl Corruption {
 impl Damaged {
     /// Puts right what can be put right without making the node forget what it has promised since.
     fn mend(&self) -> std::io::Result<String> {
+        let backup = backup_of(&self.data);
         if self.refused {
-            fs::write(&self.path, &self.copy)?;
-            File::open(&self.path)?.sync_all()?;
-            return Ok("it got its file back from a copy".to_owned());
+            fs::remove_dir_all(&self.data)?;
+            fs::rename(backup, &self.data)?;
+            return Ok("it got its data back from a copy".to_owned());
         }
+        fs::remove_dir_all(backup)?;
         let Some((at, byte)) = self.flipped else {
             return Ok("it has repaired the file itself".to_owned());
         };
@@ -256,7 +286,7 @@ mod tests {
 
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("folder");
-        let inner = folder.path().join("state/0");
+        let inner = folder.path().join("data/state/0");
         fs::create_dir_all(&inner).expect("folder");
         fs::write(inner.join("000004.log"), [7; 9000]).expect("write");
         fs::write(inner.join("LOG"), b"printed").expect("write");
@@ -273,7 +303,9 @@ mod tests {
                 how: How::BitFlip,
                 damaged: None,
             };
-            let (damaged, _) = nemesis.damage(folder.path(), 1, &mut rng).expect("damage");
+            let (damaged, _) = nemesis
+                .damage(&folder.path().join("data"), 1, &mut rng)
+                .expect("damage");
             assert!(damaged.path.ends_with("000004.log"));
             let now = fs::read(&damaged.path).expect("read");
             let changed = now.iter().filter(|byte| **byte != 7).count();
@@ -291,13 +323,20 @@ mod tests {
             how: How::Truncate,
             damaged: None,
         };
-        let (mut damaged, _) = nemesis.damage(folder.path(), 1, &mut rng).expect("damage");
+        let (damaged, _) = nemesis
+            .damage(&folder.path().join("data"), 1, &mut rng)
+            .expect("damage");
         let short = fs::metadata(&damaged.path).expect("file").len();
         assert!(short < 9000);
         damaged.mend().expect("mend");
         assert_eq!(fs::metadata(&damaged.path).expect("file").len(), short);
+        let (mut damaged, _) = nemesis
+            .damage(&folder.path().join("data"), 1, &mut rng)
+            .expect("damage");
+        // As RocksDB removes what the damaged file does not name.
+        fs::remove_file(&damaged.path).expect("remove");
         damaged.refused = true;
         damaged.mend().expect("mend");
-        assert_eq!(fs::metadata(&damaged.path).expect("file").len(), 9000);
+        assert_eq!(fs::metadata(&damaged.path).expect("file").len(), short);
     }
 }
