@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -155,9 +156,54 @@ fn closed() -> Answered {
     }
 }
 
+/// Part of the last commit's time that the next one may wait for callers who are about to come back.
+const LINGER_PART: u32 = 8;
+/// Waits are made of these; where a commit is as quick as that there is nothing to wait for.
+const LINGER_STEP: Duration = Duration::from_micros(100);
+
+/// How long a batch waits for more. Callers that put one chunk after another come back a moment after they are
+/// answered. A writer that goes on at once takes those who waited meanwhile, and misses the others, so that
+/// everybody waits for two syncs instead of one.
+#[derive(Debug, Default)]
+struct Linger {
+    /// Callers that were there a moment ago.
+    expected: usize,
+    wait_max: Duration,
+}
+
+impl Linger {
+    fn committed(&mut self, changes: usize, waiting: usize, took: Duration) {
+        self.expected = changes + waiting;
+        self.wait_max = took / LINGER_PART;
+    }
+
+    fn gather(
+        &self,
+        batch: &mut Vec<Request>,
+        requests: &mut mpsc::Receiver<Request>,
+        limits: &Limits,
+    ) {
+        let started = Instant::now();
+        let mut has_room = gather(batch, requests, limits);
+        while has_room
+            && batch.len() < self.expected
+            && started.elapsed() + LINGER_STEP < self.wait_max
+        {
+            std::thread::sleep(LINGER_STEP);
+            has_room = gather(batch, requests, limits);
+        }
+    }
+}
+
 fn run(volume: &Volume, mut requests: mpsc::Receiver<Request>, limits: &Limits) {
+    let mut linger = Linger::default();
     while let Some(first) = requests.blocking_recv() {
-        commit(volume, gather(first, &mut requests, limits));
+        let mut batch = vec![first];
+        linger.gather(&mut batch, &mut requests, limits);
+        let changes = batch.len();
+        let started = Instant::now();
+        commit(volume, batch);
+        linger.committed(changes, requests.len(), started.elapsed());
     }
     volume.finish();
 }
@@ -165,22 +211,29 @@ fn run(volume: &Volume, mut requests: mpsc::Receiver<Request>, limits: &Limits) 
 /// The same on the caller's own thread, for simulations.
 async fn run_inline(volume: Arc<Volume>, mut requests: mpsc::Receiver<Request>, limits: Limits) {
     while let Some(first) = requests.recv().await {
-        commit(&volume, gather(first, &mut requests, &limits));
+        let mut batch = vec![first];
+        gather(&mut batch, &mut requests, &limits);
+        commit(&volume, batch);
     }
     volume.finish();
 }
 
-fn gather(first: Request, requests: &mut mpsc::Receiver<Request>, limits: &Limits) -> Vec<Request> {
-    let mut bytes = first.change.payload_bytes();
-    let mut batch = vec![first];
+/// Takes what waits, as far as the limits of a batch go; whether it has room for more.
+fn gather(
+    batch: &mut Vec<Request>,
+    requests: &mut mpsc::Receiver<Request>,
+    limits: &Limits,
+) -> bool {
+    let payloads = batch.iter().map(|request| request.change.payload_bytes());
+    let mut bytes: usize = payloads.sum();
     while bytes < limits.batch_bytes_max && batch.len() < limits.batch_changes_max {
         let Ok(request) = requests.try_recv() else {
-            break;
+            return true;
         };
         bytes += request.change.payload_bytes();
         batch.push(request);
     }
-    batch
+    false
 }
 
 fn commit(volume: &Volume, batch: Vec<Request>) {

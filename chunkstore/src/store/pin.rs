@@ -14,6 +14,7 @@ impl Store {
     /// ([`StoreOptions::pin_lease`](crate::StoreOptions::pin_lease)) ends, which each call makes last anew for
     /// all pins of the upload.
     ///
+    /// A chunk that is here is not read for that; what damage it may have is found by scrubbing and by reading.
     /// What is said to be here counts as put now, durably. That is what protects it after the pins are
     /// lost in a restart: collection then waits for the length of a lease, and after that goes by the put time.
     pub async fn pin(&self, upload: UploadId, hashes: &[ChunkHash]) -> Result<Vec<bool>, PinError> {

@@ -284,3 +284,86 @@ fn garbage_in_segments_is_never_served() {
     }
     assert!(served > 500, "{served}");
 }
+
+/// A process that is killed leaves in memory what it had not synced. Who is told after the next start that a chunk is
+/// here must find it after a loss of power too.
+#[tokio::test]
+async fn what_a_killed_process_left_in_memory_is_durable_before_it_is_relied_on() {
+    let mut found = 0;
+    for power_off_at in 1..8 {
+        for seed in 0..8 {
+            let edges = TestEdges::new();
+            let disks = [SimDisk::new(1, seed)];
+            let store = open_sim(&disks, &edges, small_options()).await.unwrap();
+            store.put(&chunk(1, 600)).await.unwrap();
+            disks[0].set_faults(Faults {
+                power_off_at: Some(disks[0].operations() + power_off_at),
+                ..Faults::default()
+            });
+            let cut_short = chunk(3, 1_500);
+            let _ = store.put(&cut_short).await;
+            disks[0].power_off();
+            store.close().await;
+            disks[0].restart();
+
+            let store = open_sim(&disks, &edges, small_options()).await.unwrap();
+            let here = store.pin(UploadId(1), &[cut_short.hash()]).await.unwrap();
+            disks[0].power_off();
+            store.close().await;
+            disks[0].crash();
+
+            let store = open_sim(&disks, &edges, small_options()).await.unwrap();
+            if here == [true] {
+                found += 1;
+                let bytes = store.get(cut_short.hash()).await.unwrap();
+                assert_eq!(&bytes, cut_short.bytes());
+            }
+            store.close().await;
+        }
+    }
+    assert!(found > 8, "{found}");
+}
+
+/// The name of a segment that was removed may come back when the power goes. The deletions of what is in it must not be
+/// gone by then.
+#[tokio::test]
+async fn a_segment_that_comes_back_brings_nothing_back() {
+    for seed in 0..30 {
+        let edges = TestEdges::new();
+        let disks = [SimDisk::new(1, seed)];
+        let store = open_sim(&disks, &edges, small_options()).await.unwrap();
+        let mut hashes = Vec::new();
+        // Two segments of chunks, whose deletions are in the second and third one.
+        for number in 0..14 {
+            let chunk = chunk(2 * number + 1, 1_000);
+            store.put(&chunk).await.unwrap();
+            hashes.push(chunk.hash());
+        }
+        edges.advance(GRACE);
+        let now = edges.unix_ms();
+        assert_eq!(store.collect(&hashes, now).await.unwrap().deleted, 14);
+        let kept = chunk(1_001, 7_000);
+        store.put(&kept).await.unwrap();
+        let mut removed = 0;
+        loop {
+            let step = store.compact_step().await;
+            removed += step.removed;
+            if step.bytes == 0 {
+                break;
+            }
+        }
+        assert!(removed >= 2);
+        disks[0].power_off();
+        store.close().await;
+        disks[0].crash();
+        let options = StoreOptions {
+            rebuilds_index: true,
+            ..small_options()
+        };
+        let store = open_sim(&disks, &edges, options).await.unwrap();
+        let listed = store.list(None, 100).await.unwrap();
+        assert_eq!(listed.len(), 1, "seed {seed}");
+        assert_eq!(&store.get(kept.hash()).await.unwrap(), kept.bytes());
+        store.close().await;
+    }
+}

@@ -44,6 +44,7 @@ struct Run {
     disks: Vec<SimDisk>,
     chunks: BTreeMap<ChunkHash, Known>,
     uploads: BTreeMap<UploadId, Pinned>,
+    lease: Duration,
     steps: u64,
     crashes: u64,
     acknowledged: u64,
@@ -84,6 +85,7 @@ impl Run {
                 .collect(),
             chunks: chunks.collect(),
             uploads: BTreeMap::new(),
+            lease: LEASE,
             steps: 0,
             crashes: 0,
             acknowledged: 0,
@@ -115,8 +117,18 @@ impl Run {
             options.batch_changes_max = 2;
         }
         self.uploads.clear();
+        // A pin must keep a chunk also beyond the grace period.
+        self.lease = if self.rng.random_bool(0.3) {
+            3 * GRACE
+        } else {
+            LEASE
+        };
+        options.pin_lease = self.lease;
         let opened = open_sim(&self.disks, &self.edges, options).await;
         if let Ok(store) = opened {
+            if self.rng.random_bool(0.7) {
+                self.edges.advance(self.lease);
+            }
             let count = self.rng.random_range(10..80);
             for _ in 0..count {
                 if self.is_off() {
@@ -313,7 +325,7 @@ impl Run {
             }
             Done::Pin(upload, hashes, result) => {
                 let pinned = self.uploads.entry(*upload).or_default();
-                pinned.expires = now + LEASE;
+                pinned.expires = now + self.lease;
                 pinned.hashes.extend(hashes);
                 for (hash, is_here) in hashes.iter().zip(result.as_ref().unwrap()) {
                     if *is_here {
