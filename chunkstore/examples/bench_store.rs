@@ -2,7 +2,7 @@
 //! many threads that each write to a file of their own with a sync after each write, and read it back. Both in one
 //! run, one after the other, since only their ratio says something on another machine.
 //!
-//! `cargo run --release -p yunbase-chunkstore --example bench_store -- [--seconds S] [DIR]`
+//! `cargo run --release --example bench_store -- [--seconds S] [DIR]`
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;

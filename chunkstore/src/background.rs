@@ -52,7 +52,7 @@ pub async fn compact(store: &Store, pace: &Pace, stop: impl Future<Output = ()>)
 }
 
 /// Scrubs until `stop` is done, and reports each damaged chunk to `corrupt`. When nobody listens any more it
-/// goes on: damaged chunks are set aside all the same.
+/// goes on: damaged chunks are set aside all the same, and [`Store::list`] names them.
 pub async fn scrub(
     store: &Store,
     pace: &Pace,
@@ -60,7 +60,8 @@ pub async fn scrub(
     stop: impl Future<Output = ()>,
 ) {
     let mut stop = pin!(stop);
-    let disks = store.status().await.disks.len();
+    let status = store.status().await;
+    let disks = status.disks.iter().filter(|disk| disk.id.is_some()).count();
     let mut finished = 0;
     loop {
         let started = Instant::now();

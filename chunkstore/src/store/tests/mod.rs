@@ -1,6 +1,7 @@
 //! Tests of the store as its callers see it.
 
 mod faults;
+mod killed_process;
 mod model;
 mod real_disks;
 mod simulated;
