@@ -1,3 +1,5 @@
+//! Segment files: what their headers and records say, and that nothing else is ever taken for one.
+
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 

@@ -1,3 +1,5 @@
+//! One disk: what is committed is found again, whatever was cut off or damaged meanwhile.
+
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
