@@ -1,0 +1,38 @@
+//! Files: what applications store beside documents.
+//!
+//! A file is a document of `_sys.files`, its manifest, that names the chunks of its content; the chunks are on a few
+//! nodes each, outside of the Raft log. Committing the manifest is what makes a file exist, and the change of one
+//! document is what replaces it: readers see the old content or the new one, never a mixture.
+//!
+//! # Map
+//! | file | owns |
+//! |---|---|
+//! | `path`, `file_id` | names of files, and `cloud://` ids |
+//! | `record` | manifests and uploads in parts, as documents |
+//! | `store` | the documents, read and written |
+//! | `files` | what every surface calls: put, stat, open, list, copy, delete |
+//! | `parts` | uploads in parts |
+//! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
+//! | `links` | addresses that open one file for a while, to read or to write it |
+//! | `error`, `limits` | what callers are told; every bound |
+//!
+//! # What it promises
+//! * A put that was acknowledged is durable on two nodes (one where there is only one), and its manifest on a quorum.
+//! * What is read was compared with its hash, chunk by chunk; damage is an error, never other bytes.
+//! * Chunks that a manifest names are never collected; chunks that nothing names are, after a grace period.
+
+pub mod error;
+pub mod file_id;
+pub mod files;
+pub mod limits;
+pub mod links;
+pub mod parts;
+pub mod path;
+pub mod record;
+
+pub use error::{StorageError, StorageResult};
+pub use file_id::FileId;
+pub use files::{Condition, FileBody, Files, Listing, ListQuery, NewFile, Scope};
+pub use limits::StorageLimits;
+pub use path::FilePath;
+pub use record::FileRecord;
