@@ -115,7 +115,7 @@ impl Node {
     pub(super) fn configure(&self, more: &str) -> Result<(), ClusterError> {
         let path = self.configuration();
         let text = format!(
-            "data_dir = {:?}\nhttp_address = \"{}\"\npeer_address = \"{}\"\n{more}\n",
+            "data_dir = {:?}\nhttp_address = \"{}\"\npeer_address = \"{}\"\ns3_address = \"\"\n{more}\n",
             self.data(),
             self.http,
             self.peer

@@ -139,8 +139,16 @@ fn end_as_it_is() -> ! {
     std::process::exit(Exit::Failed as i32)
 }
 
+/// To `s3s` every request that is refused is an error, and at `debug` it writes down signatures. The S3 port says itself
+/// what matters.
+const S3S_IS_SILENT: &str = "s3s=off";
+
 fn start_logging(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let mut filter =
+        EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    if let Ok(directive) = S3S_IS_SILENT.parse() {
+        filter = filter.add_directive(directive);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -29,6 +29,8 @@ pub struct ClusterMap {
     pub removed: BTreeSet<NodeId>,
     /// Group of each environment.
     pub environments: BTreeMap<String, GroupId>,
+    /// When each environment was made, in milliseconds since 1970.
+    pub environments_made_at_ms: HashMap<String, i64>,
     /// For each environment the keys that its users' access tokens may be signed with, oldest first.
     pub signing_keys: HashMap<String, Arc<[PublishedKey]>>,
     /// Keys by their public half.
@@ -70,6 +72,10 @@ impl ClusterMap {
                     keys.sort_by_key(|key| key.number);
                     (env.name.clone(), keys.into())
                 })
+                .collect(),
+            environments_made_at_ms: environments
+                .iter()
+                .map(|env| (env.name.clone(), env.created_at_ms))
                 .collect(),
             environments: environments
                 .into_iter()

@@ -61,6 +61,11 @@ pub const KEYS: &[Key] = &[
         "where the other nodes connect (mutual TLS)",
     ),
     key(
+        "s3_address",
+        "127.0.0.1:7602",
+        "where S3 clients connect; empty = no S3 port",
+    ),
+    key(
         "http_advertise",
         "",
         "address that clients are told; empty = http_address",

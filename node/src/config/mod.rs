@@ -264,6 +264,8 @@ pub struct Config {
     pub http_address: String,
     /// Where peers connect.
     pub peer_address: String,
+    /// Where S3 clients connect; `None` = no S3 port.
+    pub s3_address: Option<String>,
     /// What other nodes are told to connect to; the listening address unless set.
     pub peer_advertise: String,
     /// What clients are told to connect to.
@@ -341,6 +343,7 @@ impl Config {
                 .unwrap_or_else(|| http_address.clone()),
             http_address,
             peer_address,
+            s3_address: layers.optional("s3_address"),
             bootstrap: layers.parse("bootstrap")?,
             join: layers.list("join"),
             join_token: layers.optional("join_token"),
@@ -494,6 +497,17 @@ mod tests {
             .find(|line| line.name == "join_token")
             .expect("listed");
         assert_eq!(token.value, "(hidden)");
+    }
+
+    #[test]
+    fn an_empty_address_means_no_s3_port() {
+        let mut layers = Layers::defaults();
+        let address = |layers: &Layers| Config::from_layers(layers).expect("valid").s3_address;
+        assert_eq!(address(&layers).as_deref(), Some("127.0.0.1:7602"));
+        layers
+            .set("s3_address", String::new(), Source::File)
+            .expect("known key");
+        assert_eq!(address(&layers), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | `files` | what every surface calls: put, stat, open, list, copy, delete |
 //! | `parts` | uploads in parts |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
+//! | `s3` | the S3 port |
 //! | `links` | addresses that open one file for a while, to read or to write it |
 //! | `error`, `limits` | what callers are told; every bound |
 //!
@@ -29,6 +30,7 @@ pub mod links;
 pub mod parts;
 pub mod path;
 pub mod record;
+pub mod s3;
 
 pub use error::{StorageError, StorageResult};
 pub use file_id::FileId;

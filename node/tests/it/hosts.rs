@@ -53,7 +53,7 @@ impl Hosts {
     /// Writes the file of host `k`: its addresses and `more`.
     pub(crate) fn configure(&self, k: u16, more: &str) {
         let text = format!(
-            "data_dir = {:?}\nhttp_address = {:?}\npeer_address = {:?}\n{more}\n",
+            "data_dir = {:?}\nhttp_address = {:?}\npeer_address = {:?}\ns3_address = \"\"\n{more}\n",
             self.data(k),
             self.http(k),
             self.peer(k)

@@ -99,7 +99,7 @@ fn t30_hosts_form_a_cluster_from_their_files() {
     assert_eq!(node_ids(&hosts, 1), [1, 2, 3]);
 
     let twin = format!(
-        "data_dir = {:?}\nhttp_address = {:?}\npeer_address = {:?}\n",
+        "data_dir = {:?}\nhttp_address = {:?}\npeer_address = {:?}\ns3_address = \"\"\n",
         hosts.data(2),
         hosts.http(9),
         hosts.peer(9)

@@ -232,6 +232,7 @@ fn write_config(
     );
     set("http_address", own.http);
     set("peer_address", own.peer);
+    set("s3_address", own.s3);
     if k == 1 {
         set("bootstrap_env", env.to_owned());
         set("bootstrap_secret_id", settings.secret_id.clone());
