@@ -3,6 +3,7 @@
 
 mod cluster;
 mod hosts;
+mod s3_client;
 mod t10_serve;
 mod t20_cities;
 mod t25_movement;
@@ -12,3 +13,4 @@ mod t50_kill;
 mod t60_garbage;
 mod t70_operators;
 mod t70_transactions;
+mod t80_s3;

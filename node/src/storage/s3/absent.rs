@@ -3,13 +3,14 @@
 
 use axum::http::StatusCode;
 use s3s::dto::{
-    GetBucketAclOutput, GetBucketVersioningOutput, GetObjectAclOutput, GetObjectTaggingOutput,
+    AccessControlPolicy, GetBucketAclOutput, GetBucketVersioningOutput, GetObjectAclOutput, GetObjectTaggingOutput,
     Grant, Grantee, Permission, Type,
 };
-use s3s::{S3Error, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 
 use super::error::custom;
 use super::listing::owner;
+use super::wishes::Wishes;
 
 /// GetBucketVersioning: never asked for.
 pub(super) fn versioning() -> GetBucketVersioningOutput {
@@ -52,6 +53,47 @@ fn grants(bucket: &str) -> Vec<Grant> {
         }),
         permission: Some(Permission::from_static(Permission::FULL_CONTROL)),
     }]
+}
+
+/// Whether an input grants anything in headers. The fields are called the same in both.
+macro_rules! grants_in_headers {
+    ($input:expr) => {
+        $input.grant_full_control.is_some()
+            || $input.grant_read.is_some()
+            || $input.grant_read_acp.is_some()
+            || $input.grant_write.is_some()
+            || $input.grant_write_acp.is_some()
+    };
+}
+pub(super) use grants_in_headers;
+
+/// PutBucketAcl and PutObjectAcl: some tools put back what they were told, and that is all that there is to put.
+pub(super) fn check_acl(
+    bucket: &str,
+    canned: Option<&str>,
+    in_headers: bool,
+    policy: Option<&AccessControlPolicy>,
+) -> S3Result<()> {
+    Wishes {
+        acl: canned,
+        grants: in_headers,
+        ..Wishes::default()
+    }
+    .check()?;
+    let granted = policy.and_then(|policy| policy.grants.as_deref());
+    let own = grants(bucket);
+    let is_own = |grant: &Grant| {
+        let id = |grant: &Grant| grant.grantee.as_ref().and_then(|to| to.id.clone());
+        own.iter()
+            .any(|own| own.permission == grant.permission && id(own) == id(grant))
+    };
+    if granted.unwrap_or_default().iter().all(is_own) {
+        return Ok(());
+    }
+    Err(s3_error!(
+        AccessControlListNotSupported,
+        "objects are private: give out presigned addresses, or let the storage rules of the environment open them"
+    ))
 }
 
 /// What a bucket may have in S3.
@@ -121,6 +163,28 @@ impl Setting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_granted_anyway_can_be_granted() {
+        let policy = |id: &str| {
+            let mut grants = grants("demo");
+            for grant in &mut grants {
+                if let Some(to) = &mut grant.grantee {
+                    to.id = Some(id.to_owned());
+                }
+            }
+            AccessControlPolicy {
+                grants: Some(grants),
+                owner: None,
+            }
+        };
+        assert!(check_acl("demo", None, false, None).is_ok());
+        assert!(check_acl("demo", Some("private"), false, None).is_ok());
+        assert!(check_acl("demo", None, false, Some(&policy("demo"))).is_ok());
+        assert!(check_acl("demo", None, false, Some(&policy("another"))).is_err());
+        assert!(check_acl("demo", Some("public-read"), false, None).is_err());
+        assert!(check_acl("demo", None, true, None).is_err());
+    }
 
     #[test]
     fn what_is_not_there_is_not_found() {

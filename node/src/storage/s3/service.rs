@@ -4,7 +4,7 @@
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
-use super::absent::{self, Setting};
+use super::absent::{self, Setting, grants_in_headers};
 use super::auth::Asked;
 use super::buckets;
 use super::door::S3Door;
@@ -203,6 +203,33 @@ impl S3 for S3Door {
         } = req.input;
         let object = self.object(&asked, &bucket, &key, version_id.as_deref());
         asked.tell(object.await.map(|_| absent::object_acl(&bucket)))
+    }
+
+    async fn put_bucket_acl(
+        &self,
+        req: S3Request<PutBucketAclInput>,
+    ) -> S3Result<S3Response<PutBucketAclOutput>> {
+        let canned = req.input.acl.as_ref().map(BucketCannedACL::as_str);
+        let policy = req.input.access_control_policy.as_ref();
+        let in_headers = grants_in_headers!(req.input);
+        let checked = absent::check_acl(&req.input.bucket, canned, in_headers, policy);
+        Asked::of(&req.extensions)?.tell(checked.map(|()| PutBucketAclOutput::default()))
+    }
+
+    async fn put_object_acl(
+        &self,
+        req: S3Request<PutObjectAclInput>,
+    ) -> S3Result<S3Response<PutObjectAclOutput>> {
+        let asked = Asked::of(&req.extensions)?;
+        let input = req.input;
+        let version = input.version_id.as_deref();
+        let object = self.object(&asked, &input.bucket, &input.key, version);
+        asked.tell(object.await.and_then(|_| {
+            let canned = input.acl.as_ref().map(ObjectCannedACL::as_str);
+            let policy = input.access_control_policy.as_ref();
+            absent::check_acl(&input.bucket, canned, grants_in_headers!(input), policy)?;
+            Ok(PutObjectAclOutput::default())
+        }))
     }
 
     async fn get_object_tagging(
