@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::cluster::Cluster;
+
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 const REGION: &str = "us-east-1";
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
@@ -64,6 +66,17 @@ struct Signed {
 }
 
 impl S3Client {
+    /// At node `k` of a cluster, with its first key.
+    pub(crate) fn of(cluster: &Cluster, k: usize) -> Self {
+        let text = |name: &str| cluster.json[name].as_str().unwrap().to_owned();
+        let node = &cluster.json["nodes"][k - 1];
+        Self {
+            address: node["s3"].as_str().unwrap().to_owned(),
+            key: text("secretId"),
+            secret: text("secretKey"),
+        }
+    }
+
     /// Sends a request whose body is covered by its signature.
     pub(crate) fn send(
         &self,
@@ -218,7 +231,7 @@ impl S3Client {
     }
 
     /// A node may answer and hang up before it has read all of a body that it refuses.
-    fn exchange(&self, head: &str, body: &[u8]) -> Answer {
+    pub(crate) fn exchange(&self, head: &str, body: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
         stream.set_write_timeout(Some(ANSWER_MAX)).unwrap();

@@ -3,6 +3,7 @@
 mod http;
 mod peer;
 mod rpc;
+mod s3;
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
 use crate::cluster::Cluster;
+use crate::s3_client::S3Client;
 
 /// Change it to search elsewhere; a failure names what was sent.
 const SEED: u64 = 0x6172_6261_6765;
@@ -46,7 +48,7 @@ async fn still_serves(cluster: &Cluster, round: i64) {
     assert_eq!(things.count(doc! {}).await.unwrap(), round as u64 + 1);
 }
 
-/// Steps: clients that never end their headers; two rounds of garbage over HTTP, gRPC and the peer port, the node
+/// Steps: clients that never end their headers; two rounds of garbage over HTTP, S3, gRPC and the peer port, the node
 /// serving after each; its memory stays bounded, the slow clients are cut off, and its log tells of no panic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t60_garbage_is_refused_and_leaves_no_trace() {
@@ -61,6 +63,7 @@ async fn t60_garbage_is_refused_and_leaves_no_trace() {
     for round in 0..2 {
         let mut rng = StdRng::seed_from_u64(SEED + round);
         http::flood(&http, &mut rng);
+        s3::flood(&S3Client::of(&cluster, 1), &mut rng);
         rpc::flood(&cluster, &mut rng).await;
         peer::flood(&cluster, &peer, &mut rng).await;
         still_serves(&cluster, round as i64).await;

@@ -11,16 +11,6 @@ const CONTENT_CRC32: &str = "y/Q5Jg==";
 const CONTENT_MD5: &str = "25f9e794323b453885f5181f1b624d0b";
 const MIB: usize = 1 << 20;
 
-fn client(cluster: &Cluster, k: usize) -> S3Client {
-    let text = |name: &str| cluster.json[name].as_str().unwrap().to_owned();
-    let node = &cluster.json["nodes"][k - 1];
-    S3Client {
-        address: node["s3"].as_str().unwrap().to_owned(),
-        key: text("secretId"),
-        secret: text("secretKey"),
-    }
-}
-
 fn key(name: &str) -> String {
     format!("{BUCKET}/{name}")
 }
@@ -52,7 +42,7 @@ fn content(bytes: usize, seed: u64) -> Vec<u8> {
 #[test]
 fn t80_signatures_open_buckets() {
     let cluster = Cluster::start(3, 19_600);
-    let nodes = [client(&cluster, 1), client(&cluster, 2), client(&cluster, 3)];
+    let nodes = [1, 2, 3].map(|k| S3Client::of(&cluster, k));
     let stored = put(&nodes[0], "a/b.txt", CONTENT);
     assert_eq!(stored.header("etag"), Some(format!("\"{CONTENT_MD5}\"").as_str()));
     assert!(stored.header("x-amz-request-id").is_some());
@@ -116,7 +106,7 @@ fn t80_signatures_open_buckets() {
 #[test]
 fn t81_bodies_are_what_was_signed() {
     let cluster = Cluster::start(1, 19_700);
-    let node = client(&cluster, 1);
+    let node = S3Client::of(&cluster, 1);
     let large = content(3 * MIB, 7);
     let pieces: Vec<&[u8]> = large.chunks(64 << 10).collect();
     let answer = node.put_in_chunks(&key("chunks"), &pieces, |_| {});
@@ -180,7 +170,7 @@ fn t81_bodies_are_what_was_signed() {
 #[test]
 fn t82_parts_through_all_nodes_and_a_death() {
     let cluster = Cluster::start(3, 19_800);
-    let nodes = [client(&cluster, 1), client(&cluster, 2), client(&cluster, 3)];
+    let nodes = [1, 2, 3].map(|k| S3Client::of(&cluster, k));
     let begun = nodes[0].send("POST", &key("big?uploads="), &[], b"");
     let upload = begun.element("UploadId").unwrap_or_else(|| panic!("{}", begun.text()));
     let parts = [content(5 * MIB, 11), content(6 * MIB, 12), content(MIB, 13)];

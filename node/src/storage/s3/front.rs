@@ -86,17 +86,17 @@ pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request) ->
         Ok(Ok(response)) => response,
         Ok(Err(error)) => refusal(error, &request_id),
         Err(_panic) => {
-            tracing::error!(request_id, "an S3 request panicked");
+            tracing::error!(request_id = request_id.as_str(), "an S3 request panicked");
             let error = s3_error!(InternalError, "the server failed: report the request id");
             refusal(error, &request_id)
         }
     };
-    let status = response.status().as_u16();
+    let (id, status) = (request_id.as_str(), response.status().as_u16());
     let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     if response.status().is_server_error() {
-        tracing::info!(request_id, %method, status, duration_us, "S3 request refused");
+        tracing::info!(request_id = id, %method, status, duration_us, "S3 request refused");
     } else {
-        tracing::debug!(request_id, %method, status, duration_us, "S3 request answered");
+        tracing::debug!(request_id = id, %method, status, duration_us, "S3 request answered");
     }
     finished(response, &request_id)
 }

@@ -63,7 +63,7 @@ pub(super) fn flood(address: &str, rng: &mut StdRng) {
     broken_http2(address, rng);
 }
 
-fn broken_http(address: &str, rng: &mut StdRng) {
+pub(super) fn broken_http(address: &str, rng: &mut StdRng) {
     for _ in 0..RANDOM_CONNECTIONS {
         let count = rng.random_range(1..3000);
         answer(address, &bytes(rng, count));
