@@ -49,8 +49,9 @@ impl S3Door {
             md5: None,
             bytes_max: self.files.limits().file_bytes_max,
         };
-        let copied = self.files.copy(&asked.scope(&input.bucket), &from, new);
-        let record = copied.await.map_err(error::told)?;
+        let scope = asked.scope(&input.bucket);
+        let copied = self.files.copy(&scope, &from, new).await;
+        let record = copied.map_err(error::told)?;
         Ok(CopyObjectOutput {
             copy_object_result: Some(CopyObjectResult {
                 e_tag: Some(etag(&record)),

@@ -158,7 +158,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(60);
 
     fn content(pieces: Vec<StorageResult<&'static str>>) -> FileBody {
-        Box::pin(stream::iter(pieces).map(|piece| piece.map(|piece| Bytes::from(piece))))
+        Box::pin(stream::iter(pieces).map(|piece| piece.map(Bytes::from)))
     }
 
     fn permits() -> Arc<Semaphore> {

@@ -39,8 +39,9 @@ impl S3Door {
             md5: None,
             bytes_max: self.files.limits().file_bytes_max,
         };
-        let begun = self.files.begin_upload(&asked.scope(&input.bucket), new);
-        let upload = begun.await.map_err(error::told)?;
+        let scope = asked.scope(&input.bucket);
+        let begun = self.files.begin_upload(&scope, new).await;
+        let upload = begun.map_err(error::told)?;
         Ok(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),

@@ -81,7 +81,7 @@ fn holders_of_keys(client: &S3Client, rng: &mut StdRng) {
             b"<CompleteMultipartUpload><Part><PartNumber>x</PartNumber></Part></CompleteMultipartUpload>",
             deep.as_bytes(),
             many.as_bytes(),
-            &large,
+            large.as_slice(),
         ] {
             let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
             refused(&client.send(method, target, &[], body), &format!("{target} {shown}"));
