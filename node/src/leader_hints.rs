@@ -53,6 +53,8 @@ mod tests {
             zone: String::new(),
             joined_at_ms: 0,
             leaving_since_ms: None,
+            storage_weight: None,
+            chunk_disks: Vec::new(),
         };
         let settings = SettingsRecord {
             id: "cluster".into(),

@@ -13,6 +13,8 @@
 //! | `audit` | who did what: append-only logs |
 //! | `realtime` | the door for watches, and the engine behind it |
 //! | `data_service` | the door for gRPC: documents |
+//! | `storage` | files: manifests, chunks on their nodes, links, the doors for them |
+//! | `seal` | texts that clients carry from node to node and cannot change |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
 //! | `group_runtime`, `state_bridge` | one group: the database over its Raft group |
@@ -56,9 +58,11 @@ pub mod realtime;
 pub mod router;
 pub mod rules;
 pub mod scan_threads;
+pub mod seal;
 pub mod sessions;
 pub mod spill;
 pub mod state_bridge;
+pub mod storage;
 pub mod surface;
 pub mod threads;
 pub mod tls;

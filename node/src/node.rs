@@ -1,6 +1,13 @@
 //! One node: puts the parts together, starts them in order, and stops them in the reverse order.
+//!
+//! `beginning` makes a node and opens its groups, `chunks` opens its disks for files, `opened` lets go of everything, and
+//! `write_down` tells the cluster of the node.
 
-use std::collections::BTreeMap;
+mod beginning;
+mod chunks;
+mod opened;
+mod write_down;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,58 +17,42 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
-use yunbase_consensus::{
-    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, RaftOptions,
-    RaftRuntime,
-};
-use yunbase_docdb::rocks::RocksStore;
+use yunbase_consensus::{LogEngine, LogOptions};
 use yunbase_docdb::rocks_options::RocksShared;
-use yunbase_docdb::{Database, Options as DatabaseOptions};
 
+use self::beginning::{found, found_groups, open_groups, start_host};
+use self::opened::Opened;
+use self::write_down::write_down;
 use crate::audit::Audit;
-use crate::audit::record::Origin;
 use crate::audit::service::AuditService;
 use crate::auth::service::AuthService;
 use crate::auth::{Auth, AuthLimits, SystemRandom, rest, sweep};
 use crate::call::{Execute, KeyDirectory};
 use crate::cluster::directory::Directory;
 use crate::cluster::map::SharedMap;
-use crate::cluster::records::NODES;
 use crate::cluster::standing::WasRemoved;
 use crate::cluster::store::ClusterStore;
-use crate::cluster::{
-    founding, join, reconcile, refresh, removal, service::ClusterService, standing,
-};
+use crate::cluster::{join, reconcile, removal, service::ClusterService, standing};
 use crate::config::Config;
 use crate::data_service::DataService;
 use crate::disk_space::Reserve;
 use crate::forward::{ForwardPool, ForwardServer};
 use crate::gateway;
-use crate::group_runtime::GroupRuntime;
-use crate::identity::{DataDir, DirLock, Identity, random_id};
+use crate::identity::DataDir;
 use crate::metrics::{NodeHealth, Wanted};
 use crate::operators::door::Door;
 use crate::operators::service::OperatorsService;
 use crate::operators::{OperatorLimits, Operators};
-use crate::peer_proto::forward_server;
-use crate::peer_proto::membership_server;
+use crate::peer_proto::{chunks_server, forward_server, membership_server};
 use crate::realtime;
 use crate::router::{Router, RouterHandle};
 use crate::scan_threads::ScanThreads;
-use crate::spill::SpillFolder;
-use crate::state_bridge::DatabaseState;
 use crate::surface::peer::{MemberDoor, PeerAddresses, PeerCalls};
 use crate::surface::{cors, health, http};
-use crate::tls::{Authority, NewKey, NodeCertificates};
-use crate::{audit, direct_io, disk_space, durable_file, maintenance, operators, threads};
+use crate::storage::blobs::server::ChunkService;
+use crate::tls::NodeCertificates;
+use crate::{audit, direct_io, disk_space, maintenance, operators};
 
-/// Longest wait for groups to stop as they are: a disk that does not answer must not keep the node.
-const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest wait for the last user of a database to let go of it at a stop.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
-const RELEASE_POLL: Duration = Duration::from_millis(5);
-/// Pause between attempts to write down what a new cluster needs.
-const FOUNDING_PAUSE: Duration = Duration::from_millis(100);
 /// Largest message between peers.
 const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
@@ -71,19 +62,6 @@ pub struct Node {
     failure: Failed,
     http: JoinHandle<()>,
     drain_timeout: Duration,
-}
-
-/// What has to be closed in good order before the process ends, also when a start was refused or cut off half way.
-struct Opened {
-    host: Host,
-    router: Arc<Router>,
-    stop: watch::Sender<bool>,
-    stop_peers: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
-    scan_threads: ScanThreads,
-    shared: RocksShared,
-    log: LogEngine,
-    _lock: DirLock,
 }
 
 /// Tells why a node cannot go on, should that come to pass.
@@ -172,6 +150,7 @@ impl Node {
             direct_writes: direct_io::is_supported(&config.data_dir),
             ..LogOptions::default()
         };
+        let chunk_store = chunks::open_store(&config, &data).await?;
         let log = LogEngine::open(&data.consensus(), log_options).context("open the Raft log")?;
         let host = start_host(&config, &data, &identity, &addresses, log.clone())?;
         let router = {
@@ -192,12 +171,22 @@ impl Node {
             shared: RocksShared::new(config.block_cache_bytes, config.write_buffer_bytes)
                 .with_direct_writes(direct_io::is_supported(&config.data_dir)),
             log: log.clone(),
+            chunks: chunk_store.clone(),
             _lock: lock,
         });
         let (tasks, scan_threads) = (&mut opened.tasks, opened.scan_threads.clone());
         let handle = RouterHandle(router.clone());
         let execute: Arc<dyn Execute> = Arc::new(handle.clone());
         let store = ClusterStore::new(execute.clone(), config.request_timeout);
+        let chunk_disks = chunks::disks_of(&chunk_store).await;
+        let files = chunks::files(
+            &config,
+            &identity,
+            chunk_store,
+            &map,
+            &addresses,
+            execute.clone(),
+        );
         let peers = Arc::new(PeerCalls::new(
             identity.node_id,
             addresses,
@@ -237,6 +226,15 @@ impl Node {
                     .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
                 door.clone(),
             );
+            let chunks = InterceptedService::new(
+                chunks_server::ChunksServer::new(ChunkService::new(
+                    files.blobs().clone(),
+                    files.collector().clone(),
+                ))
+                .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
+                door.clone(),
+            );
             let raft = InterceptedService::new(host.peer_service(), door);
             let membership =
                 membership_server::MembershipServer::new(join::MembershipService::new(
@@ -255,6 +253,7 @@ impl Node {
                 .add_service(raft)
                 .add_service(forward)
                 .add_service(membership)
+                .add_service(chunks)
                 .serve_with_incoming_shutdown(incoming, async move {
                     let _ = peer_stopping.wait_for(|stopping| *stopping).await;
                 })
@@ -338,12 +337,14 @@ impl Node {
             identity.clone(),
             data.clone(),
             config.clone(),
+            chunk_disks,
         )));
+        tasks.extend(chunks::start(&files, &router, &stopping));
 
         let keys: Arc<dyn KeyDirectory> = Arc::new(Directory::new(map.clone(), router.clone()));
         let door = Door::new(keys.clone(), operators.clone());
         let watch_limits = realtime::limits::Limits::default();
-        let seal = realtime::seal::Seal::of_cluster(map.clone());
+        let seal = crate::seal::Seal::of_cluster(map.clone());
         let tickets = realtime::Tickets::new(seal.clone(), &watch_limits);
         let realtime = realtime::Realtime::new(
             handle.clone(),
@@ -482,253 +483,4 @@ impl Node {
         }
         opened.release().await;
     }
-}
-
-impl Opened {
-    /// Stops everything as it is.
-    async fn abandon(self) {
-        self.stop.send_replace(true);
-        self.scan_threads.stop();
-        if tokio::time::timeout(ABANDON_TIMEOUT, self.host.abandon())
-            .await
-            .is_err()
-        {
-            tracing::warn!("the groups were not stopped in time");
-        }
-        self.release().await;
-    }
-
-    /// Lets go of everything and returns when the databases are closed: RocksDB's own threads must be gone before the
-    /// process ends, or they meet its globals half destroyed.
-    async fn release(self) {
-        self.stop_peers.send_replace(true);
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await;
-        }
-        self.router.close();
-        drop(self.router);
-        drop(self.host);
-        let given_up = Instant::now() + RELEASE_TIMEOUT;
-        while self.shared.holders() > 1 || self.log.holders() > 1 {
-            if Instant::now() >= given_up {
-                tracing::warn!(
-                    states = self.shared.holders() - 1,
-                    logs = self.log.holders() - 1,
-                    "some databases are still in use at the end"
-                );
-                return;
-            }
-            tokio::time::sleep(RELEASE_POLL).await;
-        }
-    }
-}
-
-/// Makes the first node of a new cluster: identity, authority and certificate, durable in an order in which a
-/// crash leaves either nothing that matters or all of it.
-fn found(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
-    let disk_id = data.claim_new_log()?;
-    let cluster_id = random_id();
-    let authority = Authority::create(&cluster_id)?;
-    let key = NewKey::generate()?;
-    let certificate = authority.sign(&key.request, &cluster_id, 1)?;
-    let certificates = NodeCertificates {
-        authority: authority.certificate.clone(),
-        certificate,
-        key: key.key,
-    };
-    certificates.store(&data.tls())?;
-    durable_file::write(&data.tls().join("authority"), "authority", 1, &authority)?;
-    let identity = Identity {
-        cluster_id,
-        node_id: 1,
-        disk_id,
-        groups: config.groups + 1,
-    };
-    data.set_identity(&identity)?;
-    Ok(identity)
-}
-
-fn start_host(
-    config: &Config,
-    data: &DataDir,
-    identity: &Identity,
-    addresses: &PeerAddresses,
-    log: LogEngine,
-) -> anyhow::Result<Host> {
-    let addresses = addresses.clone();
-    let network = GrpcNetwork::new(Arc::new(move |node, address: &str| {
-        addresses.endpoint(node, Some(address))
-    }));
-    let cluster_id: ClusterId = identity.cluster_id.parse().context("read the cluster id")?;
-    let raft = RaftOptions {
-        heartbeat: config.raft_heartbeat,
-        election_min: config.raft_election_min,
-        election_max: config.raft_election_max,
-        ..RaftOptions::default()
-    };
-    let mut options = HostOptions::new(
-        identity.node_id,
-        cluster_id,
-        Arc::new(network),
-        data.snapshots(),
-    );
-    options.raft = raft;
-    options.runtime = RaftRuntime::Own {
-        threads: threads::raft(),
-    };
-    Ok(Host::start(options, log)?)
-}
-
-/// Opens all groups, group 0 first, since the map of everything else comes from it.
-#[allow(clippy::too_many_arguments)] // Called once; a struct would only rename the arguments.
-async fn open_groups(
-    data: &DataDir,
-    identity: &Identity,
-    host: &Host,
-    router: &Arc<Router>,
-    map: &SharedMap,
-    scan_threads: &ScanThreads,
-    shared: &RocksShared,
-    tasks: &mut Vec<JoinHandle<()>>,
-    stopping: &watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let spill = SpillFolder::open(data.spill())
-        .with_context(|| format!("make the folder {}", data.spill().display()))?;
-    for id in 0..identity.groups {
-        let folder = data.state(id);
-        let shared = shared.clone();
-        let database = tokio::task::spawn_blocking(move || {
-            let store = RocksStore::open(&folder, shared)
-                .with_context(|| format!("open {}", folder.display()))?;
-            anyhow::Ok(Database::open(Box::new(store), DatabaseOptions::default())?)
-        })
-        .await??;
-        let database = Arc::new(database);
-        let state = Arc::new(DatabaseState::new(database.clone()));
-        let applied = state.watch_applied();
-        let group = host
-            .open_group(GroupId(id), state)
-            .await
-            .with_context(|| format!("open group {id}"))?;
-        router.add_group(GroupRuntime::new(
-            group,
-            database.clone(),
-            applied.clone(),
-            scan_threads.clone(),
-            spill.clone(),
-            now_ms,
-        ));
-        if id == 0 {
-            tasks.push(tokio::spawn(refresh::run(
-                database,
-                map.clone(),
-                applied,
-                stopping.clone(),
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Makes this node the first member of each group of a new cluster, once in the cluster's life.
-async fn found_groups(
-    config: &Config,
-    data: &DataDir,
-    identity: &Identity,
-    router: &Arc<Router>,
-) -> anyhow::Result<()> {
-    let marker = data.path().join("founded");
-    if !config.bootstrap
-        || identity.node_id != 1
-        || durable_file::read::<bool>(&marker, "marker", 1)?.is_some()
-    {
-        return Ok(());
-    }
-    for group in router.groups() {
-        if group.status().members.voters.is_empty() {
-            let members = BTreeMap::from([(
-                identity.node_id,
-                Peer {
-                    address: config.peer_advertise.clone(),
-                },
-            )]);
-            group
-                .group()
-                .bootstrap(members)
-                .await
-                .with_context(|| format!("found group {}", group.id()))?;
-        }
-    }
-    Ok(durable_file::write(&marker, "marker", 1, &true)?)
-}
-
-/// Writes down what the cluster must know of this node and what its configuration asks for; repeats until done.
-async fn write_down(
-    store: ClusterStore,
-    auth: Arc<Auth>,
-    operators: Arc<Operators>,
-    map: SharedMap,
-    identity: Identity,
-    data: DataDir,
-    config: Config,
-) {
-    loop {
-        match try_write_down(&store, &auth, &operators, &map, &identity, &data, &config).await {
-            Ok(()) => return,
-            Err(error) => tracing::debug!(
-                error = format!("{error:#}"),
-                "write down this node's record"
-            ),
-        }
-        tokio::time::sleep(FOUNDING_PAUSE).await;
-    }
-}
-
-async fn try_write_down(
-    store: &ClusterStore,
-    auth: &Auth,
-    operators: &Operators,
-    map: &SharedMap,
-    identity: &Identity,
-    data: &DataDir,
-    config: &Config,
-) -> anyhow::Result<()> {
-    let authority_path = data.tls().join("authority");
-    if let Some(authority) = durable_file::read::<Authority>(&authority_path, "authority", 1)? {
-        founding::found(store, identity, authority, config, now_ms()).await?;
-        // The replicated settings hold it now.
-        std::fs::remove_file(&authority_path)?;
-    }
-    let own = founding::node_record(identity, config, now_ms())?;
-    let set = bson::doc! { "$set": {
-        "peer_address": &own.peer_address, "http_address": &own.http_address, "zone": &own.zone,
-    } };
-    if map.get().nodes.get(&identity.node_id).is_none_or(|known| {
-        (&known.peer_address, &known.http_address, &known.zone)
-            != (&own.peer_address, &own.http_address, &own.zone)
-    }) {
-        store.update::<bson::Document>(NODES, own.id, set).await?;
-    }
-    // Before key and environment, which readiness waits for.
-    if let (Some(name), Some(password)) = (
-        &config.bootstrap_operator,
-        &config.bootstrap_operator_password,
-    ) {
-        let origin = Origin {
-            by: format!("node:{}", identity.node_id),
-            ..Origin::default()
-        };
-        operators.ensure_owner(&origin, name, password).await?;
-    }
-    if let (Some(id), Some(secret)) = (&config.bootstrap_secret_id, &config.bootstrap_secret_key) {
-        founding::ensure_key(store, id, secret, None, now_ms()).await?;
-    }
-    if let Some(env) = &config.bootstrap_env {
-        founding::ensure_env(store, map, env, now_ms(), None).await?;
-        // Refused until this node has heard of the environment; the caller repeats this until it has.
-        let scope = auth.scope(env, "start", config.request_timeout, None)?;
-        auth.prepare(&scope).await?;
-    }
-    Ok(())
 }

@@ -229,6 +229,8 @@ mod tests {
             zone: String::new(),
             joined_at_ms: 0,
             leaving_since_ms: None,
+            storage_weight: None,
+            chunk_disks: Vec::new(),
         };
         ClusterMap {
             nodes: (1..=3).map(|id| (id as u64, node(id))).collect(),

@@ -16,7 +16,7 @@ use crate::call::{
     TokenVerifier,
 };
 use crate::realtime::Tickets;
-use crate::realtime::seal::Seal;
+use crate::seal::Seal;
 use crate::router::TransactionCall;
 use crate::transactions::{Step, Transact};
 

@@ -22,7 +22,7 @@ use super::outbox::{Outbox, Subscriber, Texts, Watch};
 use super::query::{Compiled, WatchQuery};
 use super::query_id::{QueryId, fingerprint};
 use super::replay::{Replay, Replayed};
-use super::seal::Seal;
+use crate::seal::Seal;
 use super::source::{ChangeSource, Sources};
 use super::tasks::GroupTasks;
 use crate::call::{Caller, Failure, KeyDirectory, Retry};

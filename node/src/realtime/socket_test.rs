@@ -16,7 +16,7 @@ use super::access::KeysOnly;
 use super::bed::{Bed, ENV, OneGroup, Subscriber};
 use super::hub::Hub;
 use super::limits::Limits;
-use super::seal::Seal;
+use crate::seal::Seal;
 use super::{PATH, Realtime, Tickets};
 use crate::call::{Caller, EndUser, KeyDirectory, LoginType, SecretKey};
 use crate::node::now_ms;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seal::{Kind, Seal};
+use crate::seal::{Kind, Seal};
 use crate::call::{Caller, EndUser, Failure, Retry};
 
 /// Longest ticket that is looked at.

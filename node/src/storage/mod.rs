@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `path`, `file_id` | names of files, and `cloud://` ids |
 //! | `record` | manifests and uploads in parts, as documents |
-//! | `store` | the documents, read and written |
+//! | `store`, `manifests` | the documents, read and written; all contents that an environment names |
 //! | `files` | what every surface calls: put, stat, open, list, copy, delete |
 //! | `parts` | uploads in parts |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
@@ -21,14 +21,17 @@
 //! * What is read was compared with its hash, chunk by chunk; damage is an error, never other bytes.
 //! * Chunks that a manifest names are never collected; chunks that nothing names are, after a grace period.
 
+pub mod blobs;
 pub mod error;
 pub mod file_id;
 pub mod files;
 pub mod limits;
 pub mod links;
+pub mod manifests;
 pub mod parts;
 pub mod path;
 pub mod record;
+mod store;
 
 pub use error::{StorageError, StorageResult};
 pub use file_id::FileId;
