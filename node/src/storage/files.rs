@@ -9,18 +9,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use tokio::io::AsyncRead;
-use yunbase_chunkstore::{Chunk, ChunkHash, UploadId};
+use yunbase_chunkstore::{ChunkHash, UploadId};
 
 use super::blobs::audit::{Auditor, VerifyReport};
 use super::blobs::collect::Collector;
-use super::blobs::{Blobs, WriteOptions, digest_of};
+use super::blobs::{Blobs, WriteOptions};
 use super::error::{StorageError, StorageResult};
-use super::limits::{
-    CONTENT_TYPE_BYTES_MAX, LIST_FILES_MAX, METADATA_BYTES_MAX, StorageLimits,
-};
+use super::limits::{CONTENT_TYPE_BYTES_MAX, METADATA_BYTES_MAX, StorageLimits};
 use super::manifests::Manifests;
 use super::path::FilePath;
-use super::record::{Content, DELETED_FILES, DeletedRecord, FILES, FileRecord, Piece};
+use super::record::{Content, DELETED_FILES, DeletedRecord, FILES, FileRecord};
 use super::store::{Changes, FileStore};
 use crate::call::Execute;
 use crate::cluster::map::SharedMap;
@@ -70,30 +68,6 @@ pub struct NewFile {
     pub bytes_max: u64,
 }
 
-/// What to list, by path in the order of bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListQuery {
-    /// Only paths that begin with this.
-    pub prefix: String,
-    /// Paths that go on after the prefix with this somewhere are told once, up to and with it.
-    pub delimiter: Option<String>,
-    /// Only what comes after this; the `next` of an earlier page.
-    pub after: String,
-    /// Most files and prefixes together; at most [`LIST_FILES_MAX`](super::limits::LIST_FILES_MAX).
-    pub limit: usize,
-}
-
-/// A page of a listing.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Listing {
-    /// Files, without their content.
-    pub files: Vec<FileRecord>,
-    /// Common prefixes, with their delimiter.
-    pub prefixes: Vec<String>,
-    /// Where the next page begins; `None` = this is the last.
-    pub next: Option<String>,
-}
-
 /// Content of a file, piece by piece.
 pub type FileBody = Pin<Box<dyn Stream<Item = StorageResult<Bytes>> + Send>>;
 
@@ -133,8 +107,6 @@ pub struct FileDetail {
 
 /// Attempts at a change that others keep changing things for.
 const ATTEMPTS_MAX: usize = 8;
-/// Files of one page of a listing that skips what has a common prefix.
-const LIST_PAGE: usize = 256;
 /// Chunks that are kept for an upload with one step.
 pub(super) const PIN_STEP: usize = 4096;
 
@@ -156,7 +128,8 @@ impl Files {
         );
         let manifests = Manifests::new(store.clone());
         let auditor = Arc::new(Auditor::new(blobs.clone(), manifests.clone(), map.clone()));
-        let collector = Arc::new(Collector::new(blobs.clone(), manifests, map, grace));
+        let collector = Collector::new(blobs.clone(), manifests, map, clock.clone(), grace);
+        let collector = Arc::new(collector);
         Self {
             inner: Arc::new(Inner {
                 blobs,
@@ -290,66 +263,6 @@ impl Files {
         Ok(record)
     }
 
-    /// Files by prefix.
-    pub async fn list(&self, scope: &Scope, query: ListQuery) -> StorageResult<Listing> {
-        let limit = query.limit.min(LIST_FILES_MAX);
-        let mut listing = Listing::default();
-        let mut after = query.after.clone();
-        let end = successor(&query.prefix);
-        while limit > 0 {
-            let mut bounds = bson::doc! {};
-            if after.as_str() >= query.prefix.as_str() && !after.is_empty() {
-                bounds.insert("$gt", &after);
-            } else {
-                bounds.insert("$gte", &query.prefix);
-            }
-            if let Some(end) = &end {
-                bounds.insert("$lt", end);
-            }
-            let page = self
-                .inner
-                .store
-                .page::<FileRecord>(
-                    scope,
-                    FILES,
-                    bson::doc! { "_id": bounds },
-                    &["content"],
-                    Vec::new(),
-                    LIST_PAGE,
-                )
-                .await?;
-            let is_last = page.next.is_empty();
-            let mut skipped = false;
-            for file in page.records {
-                if listing.files.len() + listing.prefixes.len() >= limit {
-                    listing.next = Some(after);
-                    return Ok(listing);
-                }
-                let rest = file.path.get(query.prefix.len()..).unwrap_or_default();
-                let cut = query
-                    .delimiter
-                    .as_deref()
-                    .filter(|delimiter| !delimiter.is_empty())
-                    .and_then(|delimiter| Some(rest.find(delimiter)? + delimiter.len()));
-                let Some(cut) = cut else {
-                    after.clone_from(&file.path);
-                    listing.files.push(file);
-                    continue;
-                };
-                let prefix = file.path[..query.prefix.len() + cut].to_owned();
-                // Nothing that begins so is told again.
-                after = format!("{prefix}{}", char::MAX);
-                listing.prefixes.push(prefix);
-                skipped = true;
-                break;
-            }
-            if is_last && !skipped {
-                break;
-            }
-        }
-        Ok(listing)
-    }
-
     /// Where the chunks of a file are, and what of it is stored once.
     pub async fn describe(&self, record: &FileRecord) -> StorageResult<FileDetail> {
         let pieces = self.inner.blobs.chunks_of(&record.content).await?;
@@ -402,52 +315,6 @@ impl Files {
             .count_unnamed(&self.inner.collector, &mut report)
             .await;
         Ok(report)
-    }
-
-    /// Which of these chunks have to be sent: the others are durable, and kept for `upload`.
-    pub async fn missing(
-        &self,
-        upload: UploadId,
-        hashes: &[ChunkHash],
-    ) -> StorageResult<Vec<bool>> {
-        let mut missing = Vec::with_capacity(hashes.len());
-        for part in hashes.chunks(PIN_STEP) {
-            let there = self.inner.blobs.pin(upload, part).await?;
-            missing.extend(there.into_iter().map(|is_there| !is_there));
-        }
-        Ok(missing)
-    }
-
-    /// Stores chunks for `upload`.
-    pub async fn put_chunks(&self, upload: UploadId, chunks: Vec<Chunk>) -> StorageResult<()> {
-        self.inner.blobs.store(upload, chunks).await
-    }
-
-    /// Commits a file made of chunks that were found or sent under `upload`.
-    pub async fn commit_chunks(
-        &self,
-        scope: &Scope,
-        upload: UploadId,
-        new: NewFile,
-        pieces: Vec<Piece>,
-    ) -> StorageResult<FileRecord> {
-        check(&new)?;
-        let bytes: u64 = pieces.iter().map(|piece| u64::from(piece.bytes)).sum();
-        let bytes_max = new.bytes_max.min(self.inner.limits.file_bytes_max);
-        if bytes > bytes_max {
-            return Err(StorageError::TooLarge { bytes_max });
-        }
-        let hashes: Vec<ChunkHash> = pieces.iter().map(|piece| piece.hash).collect();
-        if self.missing(upload, &hashes).await?.contains(&true) {
-            return Err(StorageError::BadContent(
-                "some of the chunks are not stored: ask which are missing and send them".to_owned(),
-            ));
-        }
-        let etag = digest_of(&pieces);
-        let content = self.inner.blobs.content_of(upload, pieces).await?;
-        let record = self.record(&new, bytes, etag, content)?;
-        self.commit(scope, &record, &new.condition).await?;
-        Ok(record)
     }
 
     /// Keeps all chunks of a content for an upload, which counts as a put; an error when one is not there any more.
@@ -574,37 +441,9 @@ fn media_type(path: &FilePath) -> String {
         .to_owned()
 }
 
-/// The first text behind all that begin with `prefix`; `None` when there is none.
-fn successor(prefix: &str) -> Option<String> {
-    let mut characters: Vec<char> = prefix.chars().collect();
-    while let Some(last) = characters.pop() {
-        // The one after U+D7FF is U+E000: between them are no characters.
-        let next = match last {
-            '\u{d7ff}' => Some('\u{e000}'),
-            last => char::from_u32(u32::from(last) + 1),
-        };
-        if let Some(next) = next {
-            characters.push(next);
-            return Some(characters.into_iter().collect());
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_begins_with_a_prefix_ends_before_its_successor() {
-        for prefix in ["a", "a/", "图", "\u{d7ff}", "a\u{10ffff}"] {
-            let end = successor(prefix).expect("there is one");
-            assert!(prefix < end.as_str());
-            assert!(format!("{prefix}\u{10ffff}").as_str() < end.as_str());
-        }
-        assert_eq!(successor(""), None);
-        assert_eq!(successor("\u{10ffff}"), None);
-    }
 
     #[test]
     fn media_types_come_from_names() {

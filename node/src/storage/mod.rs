@@ -10,8 +10,8 @@
 //! | `path`, `file_id` | names of files, and `cloud://` ids |
 //! | `record` | manifests and uploads in parts, as documents |
 //! | `store`, `manifests` | the documents, read and written; all contents that an environment names |
-//! | `files` | what every surface calls: put, stat, open, list, copy, delete |
-//! | `parts` | uploads in parts |
+//! | `files`, `list` | what every surface calls: put, stat, open, copy, delete; listings |
+//! | `parts`, `once` | uploads in parts; uploads that send only what is missing |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
 //! | `links` | addresses that open one file for a while, to read or to write it |
 //! | `error`, `limits` | what callers are told; every bound |
@@ -27,7 +27,9 @@ pub mod file_id;
 pub mod files;
 pub mod limits;
 pub mod links;
+pub mod list;
 pub mod manifests;
+mod once;
 pub mod parts;
 pub mod path;
 pub mod record;
@@ -35,7 +37,13 @@ mod store;
 
 pub use error::{StorageError, StorageResult};
 pub use file_id::FileId;
-pub use files::{Condition, FileBody, Files, Listing, ListQuery, NewFile, Scope};
+pub use files::{Condition, FileBody, Files, NewFile, Scope};
 pub use limits::StorageLimits;
+pub use list::{ListQuery, Listing};
 pub use path::FilePath;
 pub use record::FileRecord;
+
+#[cfg(test)]
+mod bed;
+#[cfg(test)]
+mod files_test;

@@ -145,7 +145,7 @@ impl Auditor {
                 return;
             }
         }
-        while tokio::time::timeout(CALM, maps.changed()).await == Ok(Ok(())) {}
+        while let Ok(Ok(())) = tokio::time::timeout(CALM, maps.changed()).await {}
     }
 
     /// One audit of the environments whose groups this node leads.

@@ -22,6 +22,7 @@ use yunbase_chunkstore::ChunkHash;
 
 use super::Blobs;
 use crate::cluster::map::SharedMap;
+use crate::gateway::Clock;
 use crate::storage::error::{StorageError, StorageResult};
 use crate::storage::manifests::Manifests;
 
@@ -35,6 +36,7 @@ pub struct Collector {
     blobs: Blobs,
     manifests: Manifests,
     map: SharedMap,
+    clock: Arc<dyn Clock>,
     grace: Duration,
 }
 
@@ -49,13 +51,24 @@ pub struct Unnamed {
 
 impl Collector {
     /// A collector of the chunks of this node, which are kept for `grace` whoever says that nothing names them.
-    pub fn new(blobs: Blobs, manifests: Manifests, map: SharedMap, grace: Duration) -> Self {
+    pub fn new(
+        blobs: Blobs,
+        manifests: Manifests,
+        map: SharedMap,
+        clock: Arc<dyn Clock>,
+        grace: Duration,
+    ) -> Self {
         Self {
             blobs,
             manifests,
             map,
+            clock,
             grace,
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.now_unix_ms()).unwrap_or(0)
     }
 
     /// Collects until the node stops.
@@ -82,7 +95,7 @@ impl Collector {
         let mut deleted = 0;
         let mut after = None;
         loop {
-            let began_ms = now_ms();
+            let began_ms = self.now_ms();
             let (candidates, next) = self.candidates(after, Some(began_ms)).await?;
             if !candidates.is_empty() {
                 let unnamed: Vec<ChunkHash> = self.unnamed(candidates).await?.into_iter().collect();
@@ -105,7 +118,7 @@ impl Collector {
         let mut found = Unnamed::default();
         let mut after = None;
         loop {
-            let began_ms = now_ms();
+            let began_ms = self.now_ms();
             let (all, next) = self.candidates(after, None).await?;
             let unnamed = self.unnamed(all).await?;
             let names: Vec<ChunkHash> = unnamed.into_iter().collect();
@@ -179,8 +192,4 @@ impl Collector {
         }
         Ok(candidates)
     }
-}
-
-fn now_ms() -> u64 {
-    u64::try_from(crate::node::now_ms()).unwrap_or(0)
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `layout` | which nodes those are, from the cluster map |
 //! | `peers`, `server`, `here` | chunks between nodes: the calling side, the answering side, and what both do with the own store |
-//! | `write` | a content becomes chunks, each durable on two nodes before it is told |
+//! | `write`, `spread` | a content becomes chunks; chunks to their holders, each durable on two before it is told |
 //! | `read` | a range of a content, from the nearest that has it, and from the next where that one fails |
 //! | `repairs` | copies that are known to be missing |
 //! | `audit` | looks for missing copies of what manifests name |
@@ -20,6 +20,7 @@ pub mod peers;
 mod read;
 pub mod repairs;
 pub mod server;
+mod spread;
 mod write;
 
 use std::sync::Arc;

@@ -115,21 +115,35 @@ impl ChunkPeers {
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    /// Carries out a call within `timeout`, and notes what it says about the node.
-    async fn within<T>(
+    /// Carries out a call within `timeout`, and notes what it says about the node. All calls may be repeated, so one that
+    /// meets a connection that has broken, as after a restart of the node, is made again on a new one.
+    async fn call<T, F>(
         &self,
         node: u64,
         timeout: Duration,
-        call: impl Future<Output = Result<T, Status>>,
-    ) -> Result<T, HolderError> {
-        let outcome = match tokio::time::timeout(timeout, call).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(status)) => Err(HolderError::of(&status)),
-            Err(_) => Err(HolderError::Unreachable(format!(
+        make: impl Fn(ChunksClient<Channel>) -> F,
+    ) -> Result<T, HolderError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let late = tokio::time::Instant::now() + timeout;
+        let attempts = async {
+            match make(self.client(node)?).await {
+                Err(status) if status.code() == Code::Unavailable => {
+                    self.channels.lock().remove(&node);
+                    make(self.client(node)?).await
+                }
+                outcome => outcome,
+            }
+            .map_err(|status| HolderError::of(&status))
+        };
+        let outcome = tokio::time::timeout_at(late, attempts).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(HolderError::Unreachable(format!(
                 "no answer within {} s",
                 timeout.as_secs()
-            ))),
-        };
+            )))
+        });
         match &outcome {
             Ok(_) => {
                 self.suspects.lock().remove(&node);
@@ -150,15 +164,15 @@ impl ChunkPeers {
         upload: UploadId,
         hashes: &[ChunkHash],
     ) -> Result<Vec<bool>, HolderError> {
-        let mut client = self.client(node)?;
         let request = PinRequest {
             upload: encode_upload(upload),
             hashes: encode_hashes(hashes),
         };
-        let answer = self
-            .within(node, self.timeout, client.pin(request))
-            .await?
-            .into_inner();
+        let pin = |mut client: ChunksClient<Channel>| {
+            let request = request.clone();
+            async move { client.pin(request).await }
+        };
+        let answer = self.call(node, self.timeout, pin).await?.into_inner();
         check_count(answer.present.len(), hashes.len())?;
         Ok(answer.present.iter().map(|state| *state == 1).collect())
     }
@@ -169,7 +183,6 @@ impl ChunkPeers {
         upload: UploadId,
         chunks: &[Chunk],
     ) -> Result<(), HolderError> {
-        let mut client = self.client(node)?;
         let request = PutRequest {
             upload: encode_upload(upload),
             chunks: chunks
@@ -180,7 +193,11 @@ impl ChunkPeers {
                 })
                 .collect(),
         };
-        self.within(node, self.timeout, client.put(request)).await?;
+        let put = |mut client: ChunksClient<Channel>| {
+            let request = request.clone();
+            async move { client.put(request).await }
+        };
+        self.call(node, self.timeout, put).await?;
         Ok(())
     }
 
@@ -190,22 +207,24 @@ impl ChunkPeers {
         node: u64,
         hashes: &[ChunkHash],
     ) -> Result<Vec<Got>, HolderError> {
-        let mut client = self.client(node)?;
         let request = GetRequest {
             hashes: encode_hashes(hashes),
         };
-        let read = async {
-            let mut parts = client.get(request).await?.into_inner();
-            let mut arrived = Vec::with_capacity(hashes.len());
-            while let Some(part) = parts.next().await {
-                arrived.push(part?);
-                if arrived.len() > hashes.len() {
-                    break;
+        let read = |mut client: ChunksClient<Channel>| {
+            let request = request.clone();
+            async move {
+                let mut parts = client.get(request).await?.into_inner();
+                let mut arrived = Vec::with_capacity(hashes.len());
+                while let Some(part) = parts.next().await {
+                    arrived.push(part?);
+                    if arrived.len() > hashes.len() {
+                        break;
+                    }
                 }
+                Ok(arrived)
             }
-            Ok(arrived)
         };
-        let arrived = self.within(node, self.timeout, read).await?;
+        let arrived = self.call(node, self.timeout, read).await?;
         check_count(arrived.len(), hashes.len())?;
         let named = hashes.iter().copied().zip(arrived);
         let verify = move |(hash, part): (ChunkHash, crate::peer_proto::GetResponse)| {
@@ -231,13 +250,16 @@ impl ChunkPeers {
         hashes: &[ChunkHash],
         deep: bool,
     ) -> Result<Vec<ChunkState>, HolderError> {
-        let mut client = self.client(node)?;
         let request = HaveRequest {
             hashes: encode_hashes(hashes),
             deep,
         };
         let timeout = if deep { DEEP_TIMEOUT } else { self.timeout };
-        let answer = self.within(node, timeout, client.have(request)).await?;
+        let have = |mut client: ChunksClient<Channel>| {
+            let request = request.clone();
+            async move { client.have(request).await }
+        };
+        let answer = self.call(node, timeout, have).await?;
         decode_states(&answer.into_inner().states, hashes.len())
     }
 
@@ -248,34 +270,37 @@ impl ChunkPeers {
         hashes: &[ChunkHash],
         sources: &[u64],
     ) -> Result<Vec<ChunkState>, HolderError> {
-        let mut client = self.client(node)?;
         let request = FetchRequest {
             hashes: encode_hashes(hashes),
             sources: sources.to_vec(),
         };
         // It goes at the pace of repairs.
-        let answer = self
-            .within(node, DEEP_TIMEOUT, client.fetch(request))
-            .await?;
+        let fetch = |mut client: ChunksClient<Channel>| {
+            let request = request.clone();
+            async move { client.fetch(request).await }
+        };
+        let answer = self.call(node, DEEP_TIMEOUT, fetch).await?;
         decode_states(&answer.into_inner().states, hashes.len())
     }
 
     pub(super) async fn release(&self, node: u64, upload: UploadId) -> Result<(), HolderError> {
-        let mut client = self.client(node)?;
         let request = ReleaseRequest {
             upload: encode_upload(upload),
         };
-        self.within(node, self.timeout, client.release(request))
-            .await?;
+        let release = |mut client: ChunksClient<Channel>| {
+            let request = request.clone();
+            async move { client.release(request).await }
+        };
+        self.call(node, self.timeout, release).await?;
         Ok(())
     }
 
     /// How many chunks a node has that nothing names.
     pub(super) async fn unnamed(&self, node: u64) -> Result<UnnamedResponse, HolderError> {
-        let mut client = self.client(node)?;
-        let answer = self
-            .within(node, UNNAMED_TIMEOUT, client.unnamed(UnnamedRequest {}))
-            .await?;
+        let unnamed = |mut client: ChunksClient<Channel>| async move {
+            client.unnamed(UnnamedRequest {}).await
+        };
+        let answer = self.call(node, UNNAMED_TIMEOUT, unnamed).await?;
         Ok(answer.into_inner())
     }
 }

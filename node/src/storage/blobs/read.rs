@@ -270,13 +270,14 @@ impl Blobs {
         self.expect_at(hash, self.inner.node);
     }
 
-    fn expect_at(&self, hash: ChunkHash, holder: u64) {
+    /// A holder that should have a chunk, and does not, is told to get it.
+    pub(super) fn expect_at(&self, hash: ChunkHash, holder: u64) {
         if self.inner.layout.get().holds(holder, &hash) {
             self.inner.repairs.add(hash, holder);
         }
     }
 
-    /// This node has the chunk damaged.
+    /// This node has the chunk damaged: it is fetched from another one.
     pub fn heal(&self, hash: ChunkHash) {
         self.inner.repairs.add(hash, self.inner.node);
     }
