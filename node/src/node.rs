@@ -50,6 +50,7 @@ use crate::scan_threads::ScanThreads;
 use crate::surface::peer::{MemberDoor, PeerAddresses, PeerCalls};
 use crate::surface::{cors, health, http};
 use crate::storage::blobs::server::ChunkService;
+use crate::storage::status::StatusBoard;
 use crate::tls::NodeCertificates;
 use crate::{audit, direct_io, disk_space, maintenance, operators};
 
@@ -187,11 +188,13 @@ impl Node {
             &addresses,
             execute.clone(),
         );
+        let chunk_status = StatusBoard::default();
         let peers = Arc::new(PeerCalls::new(
             identity.node_id,
             addresses,
             map.clone(),
             router.clone(),
+            chunk_status.clone(),
         ));
         let auth = Arc::new(Auth::new(
             execute.clone(),
@@ -339,7 +342,7 @@ impl Node {
             config.clone(),
             chunk_disks,
         )));
-        tasks.extend(chunks::start(&files, &router, &stopping));
+        tasks.extend(chunks::start(&files, &router, chunk_status, &stopping));
 
         let keys: Arc<dyn KeyDirectory> = Arc::new(Directory::new(map.clone(), router.clone()));
         let door = Door::new(keys.clone(), operators.clone());

@@ -19,6 +19,7 @@ use crate::router::Router;
 use crate::storage::blobs::layout::SharedLayout;
 use crate::storage::blobs::peers::ChunkPeers;
 use crate::storage::blobs::{BlobLimits, Blobs, repairs};
+use crate::storage::status::StatusBoard;
 use crate::storage::{Files, StorageLimits};
 use crate::surface::peer::PeerAddresses;
 
@@ -113,6 +114,7 @@ pub(super) fn files(
 pub(super) fn start(
     files: &Files,
     router: &Arc<Router>,
+    status: StatusBoard,
     stopping: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
     let blobs = files.blobs().clone();
@@ -143,6 +145,7 @@ pub(super) fn start(
         tokio::spawn(repairs::run(blobs, stopping.clone())),
         tokio::spawn(files.auditor().clone().run(router.clone(), stopping.clone())),
         tokio::spawn(files.collector().clone().run(stopping.clone())),
+        tokio::spawn(status.run(files.clone(), stopping.clone())),
     ]
 }
 

@@ -14,6 +14,7 @@
 //! | `parts`, `once` | uploads in parts; uploads that send only what is missing |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
 //! | `links` | addresses that open one file for a while, to read or to write it |
+//! | `status` | how the chunks of this node are, for operators |
 //! | `error`, `limits` | what callers are told; every bound |
 //!
 //! # What it promises
@@ -33,6 +34,7 @@ mod once;
 pub mod parts;
 pub mod path;
 pub mod record;
+pub mod status;
 mod store;
 
 pub use error::{StorageError, StorageResult};

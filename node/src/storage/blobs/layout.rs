@@ -7,8 +7,8 @@ use yunbase_chunkstore::placement::{Layout, StorageHost};
 
 use crate::cluster::map::{ClusterMap, SharedMap};
 
-/// Weight of a node that has not told its room.
-const WEIGHT_DEFAULT: u32 = 1;
+/// Weight of all nodes while one has not told its room yet: it would seem tiny beside the others.
+const WEIGHT_UNKNOWN: u32 = 1;
 
 /// The layout of this moment. Ranking thousands of groups takes some milliseconds, so it is done when members change only.
 #[derive(Clone)]
@@ -74,6 +74,7 @@ fn hosts_of(map: &ClusterMap) -> (usize, Vec<StorageHost>) {
     let copies = map.settings.as_ref().map_or(1, |settings| {
         usize::try_from(settings.replicas).unwrap_or(1).max(1)
     });
+    let all_told = map.nodes.values().all(|node| node.storage_weight.is_some());
     let hosts = map
         .nodes
         .iter()
@@ -82,10 +83,11 @@ fn hosts_of(map: &ClusterMap) -> (usize, Vec<StorageHost>) {
             zone: node.zone.clone(),
             weight: match node.leaving_since_ms {
                 Some(_) => 0,
+                None if !all_told => WEIGHT_UNKNOWN,
                 None => node
                     .storage_weight
                     .and_then(|weight| u32::try_from(weight).ok())
-                    .unwrap_or(WEIGHT_DEFAULT),
+                    .unwrap_or(WEIGHT_UNKNOWN),
             },
         })
         .collect();
