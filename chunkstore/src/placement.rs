@@ -113,8 +113,8 @@ fn rank(group: u32, hosts: &[StorageHost], copies: usize, ranked: &mut Vec<u8>) 
         let mut zones = BTreeSet::new();
         order.retain(|place| {
             let host = &hosts[*place];
-            let is_new = host.weight > 0
-                && (host.zone.is_empty() || zones.insert(host.zone.as_str()));
+            let is_new =
+                host.weight > 0 && (host.zone.is_empty() || zones.insert(host.zone.as_str()));
             let takes = is_new && taken < copies;
             if takes {
                 taken += 1;

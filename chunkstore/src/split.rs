@@ -263,7 +263,13 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_in_batches_are_the_same() {
-        for (bytes, batch) in [(0, 1), (1, 1), (40_000, 1), (300_000, 20_000), (300_000, 1 << 20)] {
+        for (bytes, batch) in [
+            (0, 1),
+            (1, 1),
+            (40_000, 1),
+            (300_000, 20_000),
+            (300_000, 1 << 20),
+        ] {
             let content = Bytes::from(noise(bytes, 11));
             let source = Dribble(content.clone(), StdRng::seed_from_u64(5));
             let mut splitter = Splitter::new(source, SMALL).unwrap();
@@ -275,7 +281,11 @@ mod tests {
                 }
                 chunks.extend(next);
             }
-            assert_eq!(chunks, split_bytes(content, SMALL).unwrap(), "{bytes} {batch}");
+            assert_eq!(
+                chunks,
+                split_bytes(content, SMALL).unwrap(),
+                "{bytes} {batch}"
+            );
         }
     }
 

@@ -47,10 +47,10 @@ use crate::peer_proto::{chunks_server, forward_server, membership_server};
 use crate::realtime;
 use crate::router::{Router, RouterHandle};
 use crate::scan_threads::ScanThreads;
-use crate::surface::peer::{MemberDoor, PeerAddresses, PeerCalls};
-use crate::surface::{cors, health, http};
 use crate::storage::blobs::server::ChunkService;
 use crate::storage::status::StatusBoard;
+use crate::surface::peer::{MemberDoor, PeerAddresses, PeerCalls};
+use crate::surface::{cors, health, http};
 use crate::tls::NodeCertificates;
 use crate::{audit, direct_io, disk_space, maintenance, operators};
 

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use yunbase_client::proto::{
-    ChunksStatus, GroupStatus, NodeStatus, ReplicaStatus, StatusResponse,
-};
+use yunbase_client::proto::{ChunksStatus, GroupStatus, NodeStatus, ReplicaStatus, StatusResponse};
 
 use super::map::ClusterMap;
 use crate::peer_proto::{ChunksReport, InspectResponse, Replica};
@@ -246,7 +244,10 @@ fn judge_chunks(nodes: &[NodeStatus]) -> Option<String> {
         ));
     }
     if !missing.is_empty() {
-        return Some("repairing: some chunks of files have fewer copies than they should; all groups serve".to_owned());
+        return Some(
+            "repairing: some chunks of files have fewer copies than they should; all groups serve"
+                .to_owned(),
+        );
     }
     None
 }

@@ -150,11 +150,7 @@ pub const KEYS: &[Key] = &[
         "",
         "folders for the contents of files, one on each disk; empty = `chunks` in the data folder",
     ),
-    key(
-        "chunk_cache_mib",
-        "64",
-        "cache of the contents of files",
-    ),
+    key("chunk_cache_mib", "64", "cache of the contents of files"),
     // Deletions and compaction need some room to make room again.
     key(
         "chunk_reserve_mib",

@@ -16,8 +16,8 @@ use crate::call::{
     TokenVerifier,
 };
 use crate::realtime::Tickets;
-use crate::seal::Seal;
 use crate::router::TransactionCall;
+use crate::seal::Seal;
 use crate::transactions::{Step, Transact};
 
 /// The time at which all tests happen.

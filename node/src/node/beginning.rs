@@ -165,4 +165,3 @@ pub(super) async fn found_groups(
     }
     Ok(durable_file::write(&marker, "marker", 1, &true)?)
 }
-

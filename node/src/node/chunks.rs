@@ -18,7 +18,7 @@ use crate::identity::{DataDir, Identity};
 use crate::router::Router;
 use crate::storage::blobs::layout::SharedLayout;
 use crate::storage::blobs::peers::ChunkPeers;
-use crate::storage::blobs::{BlobLimits, Blobs, repairs};
+use crate::storage::blobs::{BlobLimits, Blobs, releases, repairs};
 use crate::storage::status::StatusBoard;
 use crate::storage::{Files, StorageLimits};
 use crate::surface::peer::PeerAddresses;
@@ -107,7 +107,14 @@ pub(super) fn files(
         ..StorageLimits::default()
     };
     let clock = Arc::new(gateway::SystemClock);
-    Files::new(execute, blobs, map.clone(), clock, limits, config.chunk_grace)
+    Files::new(
+        execute,
+        blobs,
+        map.clone(),
+        clock,
+        limits,
+        config.chunk_grace,
+    )
 }
 
 /// Starts what goes on by itself: compaction, scrubbing, repair, audits, collection.
@@ -142,8 +149,14 @@ pub(super) fn start(
         compaction,
         scrub,
         healing,
-        tokio::spawn(repairs::run(blobs, stopping.clone())),
-        tokio::spawn(files.auditor().clone().run(router.clone(), stopping.clone())),
+        tokio::spawn(repairs::run(blobs.clone(), stopping.clone())),
+        tokio::spawn(releases::run(blobs, stopping.clone())),
+        tokio::spawn(
+            files
+                .auditor()
+                .clone()
+                .run(router.clone(), stopping.clone()),
+        ),
         tokio::spawn(files.collector().clone().run(stopping.clone())),
         tokio::spawn(status.run(files.clone(), stopping.clone())),
     ]

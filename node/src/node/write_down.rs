@@ -32,8 +32,11 @@ pub(super) async fn write_down(
     disks: ChunkDisks,
 ) {
     loop {
-        match try_write_down(&store, &auth, &operators, &map, &identity, &data, &config, &disks)
-            .await {
+        match try_write_down(
+            &store, &auth, &operators, &map, &identity, &data, &config, &disks,
+        )
+        .await
+        {
             Ok(()) => return,
             Err(error) => tracing::debug!(
                 error = format!("{error:#}"),

@@ -283,9 +283,7 @@ impl Files {
             let infos = self.inner.blobs.store().infos(part.to_vec()).await;
             let infos = infos.map_err(|error| StorageError::Unavailable(error.to_string()))?;
             let stored = infos.into_iter().flatten();
-            detail.stored_bytes += stored
-                .map(|info| u64::from(info.stored_bytes))
-                .sum::<u64>();
+            detail.stored_bytes += stored.map(|info| u64::from(info.stored_bytes)).sum::<u64>();
             let copies = self.inner.blobs.copies(part).await;
             for hash in part {
                 let holders = copies.get(hash).map(Vec::as_slice).unwrap_or_default();
@@ -424,7 +422,11 @@ pub(super) fn check(new: &NewFile) -> StorageResult<()> {
     }
     let is_text = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
     match &new.content_type {
-        Some(kind) if kind.is_empty() || kind.len() > CONTENT_TYPE_BYTES_MAX || !kind.bytes().all(is_text) => {
+        Some(kind)
+            if kind.is_empty()
+                || kind.len() > CONTENT_TYPE_BYTES_MAX
+                || !kind.bytes().all(is_text) =>
+        {
             Err(StorageError::Invalid(
                 "the content type is no media type".to_owned(),
             ))

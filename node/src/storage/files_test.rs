@@ -54,13 +54,25 @@ async fn what_was_put_through_one_node_is_read_through_all() {
 async fn more_nodes_than_copies_hold_what_belongs_on_them() {
     let bed = Bed::new(5).await;
     let content = noise(2_000_000, 1);
-    let record = put(&bed.nodes[0].files, "f", &content).await.expect("stored");
+    let record = put(&bed.nodes[0].files, "f", &content)
+        .await
+        .expect("stored");
     for node in &bed.nodes {
-        assert_eq!(read(&node.files, &record).await.as_deref(), Ok(&content[..]));
+        assert_eq!(
+            read(&node.files, &record).await.as_deref(),
+            Ok(&content[..])
+        );
     }
-    let detail = bed.nodes[3].files.describe(&record).await.expect("described");
+    let detail = bed.nodes[3]
+        .files
+        .describe(&record)
+        .await
+        .expect("described");
     assert_eq!((detail.replicas_wanted, detail.replicas_min), (3, 3));
-    assert_eq!(detail.holders.values().sum::<u64>(), 3 * detail.unique_chunks);
+    assert_eq!(
+        detail.holders.values().sum::<u64>(),
+        3 * detail.unique_chunks
+    );
     assert_eq!(detail.holders.len(), 5);
 }
 
@@ -68,16 +80,26 @@ async fn more_nodes_than_copies_hold_what_belongs_on_them() {
 async fn a_dead_node_stops_neither_puts_nor_gets_and_catches_up() {
     let mut bed = Bed::new(3).await;
     let before = noise(1_000_000, 1);
-    put(&bed.nodes[0].files, "before", &before).await.expect("stored");
+    put(&bed.nodes[0].files, "before", &before)
+        .await
+        .expect("stored");
     bed.stop(2).await;
     let during = noise(1_000_000, 2);
-    put(&bed.nodes[0].files, "during", &during).await.expect("two are enough");
+    put(&bed.nodes[0].files, "during", &during)
+        .await
+        .expect("two are enough");
     for (path, content) in [("before", &before), ("during", &during)] {
-        assert_eq!(get(&bed.nodes[1].files, path).await, Ok(Some(content.clone())));
+        assert_eq!(
+            get(&bed.nodes[1].files, path).await,
+            Ok(Some(content.clone()))
+        );
     }
     bed.restart(2, false).await;
     let found = bed.audit().await;
-    assert!(found.missing_copies > 0 && found.lost_chunks == 0, "{found:?}");
+    assert!(
+        found.missing_copies > 0 && found.lost_chunks == 0,
+        "{found:?}"
+    );
     assert_eq!(found.repaired_copies, found.missing_copies);
     assert!(bed.audit().await.is_clean());
     bed.stop(0).await;
@@ -88,11 +110,20 @@ async fn a_dead_node_stops_neither_puts_nor_gets_and_catches_up() {
 async fn a_wiped_node_fills_up_again() {
     let mut bed = Bed::new(3).await;
     let content = noise(3_000_000, 1);
-    let record = put(&bed.nodes[0].files, "f", &content).await.expect("stored");
+    let record = put(&bed.nodes[0].files, "f", &content)
+        .await
+        .expect("stored");
     bed.restart(1, true).await;
-    assert_eq!(read(&bed.nodes[1].files, &record).await.as_deref(), Ok(&content[..]));
+    assert_eq!(
+        read(&bed.nodes[1].files, &record).await.as_deref(),
+        Ok(&content[..])
+    );
     let found = bed.audit().await;
-    let chunks = bed.nodes[0].files.describe(&record).await.expect("described");
+    let chunks = bed.nodes[0]
+        .files
+        .describe(&record)
+        .await
+        .expect("described");
     assert_eq!(found.missing_copies, chunks.unique_chunks, "{found:?}");
     assert!(bed.audit().await.is_clean());
 }
@@ -101,7 +132,9 @@ async fn a_wiped_node_fills_up_again() {
 async fn damage_on_a_disk_is_found_and_repaired_and_never_served() {
     let mut bed = Bed::new(3).await;
     let content = noise(2_000_000, 1);
-    let record = put(&bed.nodes[0].files, "f", &content).await.expect("stored");
+    let record = put(&bed.nodes[0].files, "f", &content)
+        .await
+        .expect("stored");
     bed.stop(0).await;
     let mut damaged = 0;
     for entry in walk(&bed.nodes[0].dir) {
@@ -117,18 +150,30 @@ async fn damage_on_a_disk_is_found_and_repaired_and_never_served() {
     assert!(damaged > 10, "{damaged} places");
     bed.restart(0, false).await;
     for node in &bed.nodes {
-        assert_eq!(read(&node.files, &record).await.as_deref(), Ok(&content[..]));
+        assert_eq!(
+            read(&node.files, &record).await.as_deref(),
+            Ok(&content[..])
+        );
     }
     let auditor = bed.nodes[1].files.auditor();
-    let deep = auditor.verify(&scope().env, true, |_| {}).await.expect("through");
+    let deep = auditor
+        .verify(&scope().env, true, |_| {})
+        .await
+        .expect("through");
     assert!(deep.damaged_copies > 0 && deep.lost_chunks == 0, "{deep:?}");
-    let again = auditor.verify(&scope().env, true, |_| {}).await.expect("through");
+    let again = auditor
+        .verify(&scope().env, true, |_| {})
+        .await
+        .expect("through");
     assert!(again.is_clean(), "{again:?}");
 }
 
 fn is_large(path: &std::path::Path) -> bool {
     let in_index = path.components().any(|part| part.as_os_str() == "index");
-    !in_index && path.metadata().is_ok_and(|metadata| metadata.len() > 100_000)
+    !in_index
+        && path
+            .metadata()
+            .is_ok_and(|metadata| metadata.len() > 100_000)
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
@@ -156,18 +201,40 @@ async fn conditions_hold_in_the_instant_of_the_change() {
     let failed = Err(StorageError::ConditionFailed("f".into()));
     assert_eq!(with(Condition::Etag("*".into())).await, failed.clone());
     let first = with(Condition::Absent).await.expect("stored");
-    assert_eq!(with(Condition::Absent).await, Err(StorageError::Exists("f".into())));
-    assert_eq!(with(Condition::Version("other".into())).await, failed.clone());
-    let second = with(Condition::Version(first.version.clone())).await.expect("stored");
+    assert_eq!(
+        with(Condition::Absent).await,
+        Err(StorageError::Exists("f".into()))
+    );
+    assert_eq!(
+        with(Condition::Version("other".into())).await,
+        failed.clone()
+    );
+    let second = with(Condition::Version(first.version.clone()))
+        .await
+        .expect("stored");
     assert_eq!(second.etag, first.etag, "the same content");
     assert_ne!(second.version, first.version);
-    assert_eq!(with(Condition::Version(first.version)).await, failed.clone());
+    assert_eq!(
+        with(Condition::Version(first.version)).await,
+        failed.clone()
+    );
     with(Condition::Etag(second.etag)).await.expect("stored");
     let path = FilePath::parse("f").expect("good");
-    let wrong = files.delete(&scope(), &path, Condition::Version("other".into())).await;
-    assert_eq!(wrong.map(|_| ()), Err(StorageError::ConditionFailed("f".into())));
-    assert_eq!(files.delete(&scope(), &path, Condition::None).await, Ok(true));
-    assert_eq!(files.delete(&scope(), &path, Condition::None).await, Ok(false));
+    let wrong = files
+        .delete(&scope(), &path, Condition::Version("other".into()))
+        .await;
+    assert_eq!(
+        wrong.map(|_| ()),
+        Err(StorageError::ConditionFailed("f".into()))
+    );
+    assert_eq!(
+        files.delete(&scope(), &path, Condition::None).await,
+        Ok(true)
+    );
+    assert_eq!(
+        files.delete(&scope(), &path, Condition::None).await,
+        Ok(false)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,15 +246,25 @@ async fn md5_is_compared_and_sizes_are_bounded() {
     // The published test vector of `abc`.
     let md5 = hex::decode("900150983cd24fb0d6963f7d28e17f72").expect("hexadecimal");
     new.md5 = md5.clone().try_into().ok();
-    let record = files.put(&scope(), new.clone(), b"abc".as_slice()).await.expect("stored");
+    let record = files
+        .put(&scope(), new.clone(), b"abc".as_slice())
+        .await
+        .expect("stored");
     assert_eq!(record.etag, hex::encode(md5));
     let wrong = files.put(&scope(), new.clone(), b"abd".as_slice()).await;
-    assert!(matches!(wrong, Err(StorageError::BadContent(_))), "{wrong:?}");
+    assert!(
+        matches!(wrong, Err(StorageError::BadContent(_))),
+        "{wrong:?}"
+    );
     new.md5 = None;
     new.bytes_max = 2;
     let large = files.put(&scope(), new, b"abc".as_slice()).await;
     assert_eq!(large, Err(StorageError::TooLarge { bytes_max: 2 }));
-    assert_eq!(get(files, "f").await, Ok(Some(b"abc".to_vec())), "as it was");
+    assert_eq!(
+        get(files, "f").await,
+        Ok(Some(b"abc".to_vec())),
+        "as it was"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,12 +297,21 @@ async fn listings_go_by_prefix_and_page() {
     };
     for limit in [1, 2, 3, 100] {
         assert_eq!(all("", None, limit).await.0, paths);
-        assert_eq!(all("a/", None, limit).await.0, ["a/1", "a/2", "a/b/3", "a/b/4"]);
+        assert_eq!(
+            all("a/", None, limit).await.0,
+            ["a/1", "a/2", "a/b/3", "a/b/4"]
+        );
         let (found, prefixes) = all("", Some("/"), limit).await;
         assert_eq!(found, ["a", "b"]);
         assert_eq!(prefixes, ["a/", "图/"]);
         let (found, prefixes) = all("a/", Some("/"), limit).await;
-        assert_eq!((found, prefixes), (vec!["a/1".to_owned(), "a/2".to_owned()], vec!["a/b/".to_owned()]));
+        assert_eq!(
+            (found, prefixes),
+            (
+                vec!["a/1".to_owned(), "a/2".to_owned()],
+                vec!["a/b/".to_owned()]
+            )
+        );
         assert_eq!(all("c", None, limit).await.0, Vec::<String>::new());
     }
 }
@@ -234,14 +320,24 @@ async fn listings_go_by_prefix_and_page() {
 async fn parts_become_a_file() {
     let bed = Bed::new(3).await;
     let files = &bed.nodes[0].files;
-    let upload = files.begin_upload(&scope(), new_file("big")).await.expect("begun");
+    let upload = files
+        .begin_upload(&scope(), new_file("big"))
+        .await
+        .expect("begun");
     let parts: Vec<Vec<u8>> = (0..3).map(|seed| noise(700_000, seed)).collect();
     let mut known = Vec::new();
     for number in [2_u32, 1, 3] {
         let content = &parts[number as usize - 1];
         let part = bed.nodes[number as usize - 1]
             .files
-            .put_part(&scope(), &upload.id, number, content.as_slice(), None, u64::MAX)
+            .put_part(
+                &scope(),
+                &upload.id,
+                number,
+                content.as_slice(),
+                None,
+                u64::MAX,
+            )
             .await
             .expect("stored");
         known.push((number, part.etag));
@@ -250,26 +346,55 @@ async fn parts_become_a_file() {
     // Long after, as long as somebody goes on with it.
     bed.clock.pass(GRACE * 3);
     bed.collect().await;
-    let listed = files.parts(&scope(), &upload.id, 1, 10).await.expect("listed");
+    let listed = files
+        .parts(&scope(), &upload.id, 1, 10)
+        .await
+        .expect("listed");
     let numbers: Vec<i64> = listed.iter().map(|part| part.number).collect();
     assert_eq!(numbers, [2, 3]);
     let mut wrong = known.clone();
     wrong[1].1 = "0".repeat(32);
-    let refused = files.complete_upload(&scope(), &upload.id, &wrong, Condition::None).await;
-    assert!(matches!(refused, Err(StorageError::BadContent(_))), "{refused:?}");
+    let refused = files
+        .complete_upload(&scope(), &upload.id, &wrong, Condition::None)
+        .await;
+    assert!(
+        matches!(refused, Err(StorageError::BadContent(_))),
+        "{refused:?}"
+    );
     let record = files
         .complete_upload(&scope(), &upload.id, &known, Condition::None)
         .await
         .expect("completed");
     assert!(record.etag.ends_with("-3"), "{}", record.etag);
-    assert_eq!(read(files, &record).await.as_deref(), Ok(&parts.concat()[..]));
+    assert_eq!(
+        read(files, &record).await.as_deref(),
+        Ok(&parts.concat()[..])
+    );
     let gone = files.upload(&scope(), &upload.id).await;
-    assert!(matches!(gone, Err(StorageError::NoSuchUpload(_))), "{gone:?}");
-    let second = files.begin_upload(&scope(), new_file("other")).await.expect("begun");
-    let copied = files.copy_part(&scope(), &second.id, 1, &record, 5..100_005).await.expect("copied");
+    assert!(
+        matches!(gone, Err(StorageError::NoSuchUpload(_))),
+        "{gone:?}"
+    );
+    let second = files
+        .begin_upload(&scope(), new_file("other"))
+        .await
+        .expect("begun");
+    let copied = files
+        .copy_part(&scope(), &second.id, 1, &record, 5..100_005)
+        .await
+        .expect("copied");
     assert_eq!(copied.size, 100_000);
-    files.abort_upload(&scope(), &second.id).await.expect("given up");
-    assert!(files.parts(&scope(), &second.id, 0, 10).await.expect("listed").is_empty());
+    files
+        .abort_upload(&scope(), &second.id)
+        .await
+        .expect("given up");
+    assert!(
+        files
+            .parts(&scope(), &second.id, 0, 10)
+            .await
+            .expect("listed")
+            .is_empty()
+    );
 }
 
 /// A body that ends with an error.
@@ -295,8 +420,13 @@ impl AsyncRead for Breaks {
 async fn an_upload_that_breaks_leaves_nothing_past_its_grace() {
     let bed = Bed::new(3).await;
     let files = &bed.nodes[0].files;
-    let broken = files.put(&scope(), new_file("f"), Breaks(noise(3_000_000, 1))).await;
-    assert!(matches!(broken, Err(StorageError::Aborted(_))), "{broken:?}");
+    let broken = files
+        .put(&scope(), new_file("f"), Breaks(noise(3_000_000, 1)))
+        .await;
+    assert!(
+        matches!(broken, Err(StorageError::Aborted(_))),
+        "{broken:?}"
+    );
     assert_eq!(get(files, "f").await, Ok(None));
     bed.clock.pass(GRACE + LEASE);
     assert!(bed.collect().await > 0);
@@ -334,13 +464,20 @@ async fn nothing_named_is_collected_and_nothing_unnamed_stays() {
             45..=59 => {
                 let path_there = FilePath::parse(&path).expect("good");
                 let there = files.delete(&scope(), &path_there, Condition::None).await;
-                assert_eq!(there, Ok(model.files.remove(&path).is_some()), "step {step}");
+                assert_eq!(
+                    there,
+                    Ok(model.files.remove(&path).is_some()),
+                    "step {step}"
+                );
             }
             60..=69 => {
                 let from = FilePath::parse(&path).expect("good");
                 if let Some(record) = files.stat(&scope(), &from).await.expect("known") {
                     let to = format!("f{}", random.random_range(0..24));
-                    files.copy(&scope(), &record, new_file(&to)).await.expect("copied");
+                    files
+                        .copy(&scope(), &record, new_file(&to))
+                        .await
+                        .expect("copied");
                     let content = model.files[&path].clone();
                     model.files.insert(to, content);
                 }
@@ -351,20 +488,34 @@ async fn nothing_named_is_collected_and_nothing_unnamed_stays() {
                 assert!(outcome.is_err());
             }
             77..=80 => {
-                let upload = files.begin_upload(&scope(), new_file(&path)).await.expect("begun");
+                let upload = files
+                    .begin_upload(&scope(), new_file(&path))
+                    .await
+                    .expect("begun");
                 let (mut whole, mut known) = (Vec::new(), Vec::new());
                 for number in 1..=random.random_range(1..4) {
                     let part = content(&mut random, &model);
                     let stored = files
-                        .put_part(&scope(), &upload.id, number, part.as_slice(), None, u64::MAX)
+                        .put_part(
+                            &scope(),
+                            &upload.id,
+                            number,
+                            part.as_slice(),
+                            None,
+                            u64::MAX,
+                        )
                         .await
                         .expect("stored");
                     known.push((number, stored.etag));
                     whole.extend(part);
-                    bed.clock.pass(Duration::from_secs(random.random_range(0..40)));
+                    bed.clock
+                        .pass(Duration::from_secs(random.random_range(0..40)));
                 }
                 if random.random_bool(0.3) {
-                    files.abort_upload(&scope(), &upload.id).await.expect("given up");
+                    files
+                        .abort_upload(&scope(), &upload.id)
+                        .await
+                        .expect("given up");
                 } else {
                     let done = files
                         .complete_upload(&scope(), &upload.id, &known, Condition::None)
@@ -373,7 +524,9 @@ async fn nothing_named_is_collected_and_nothing_unnamed_stays() {
                     model.files.insert(path, whole);
                 }
             }
-            81..=93 => bed.clock.pass(Duration::from_secs(random.random_range(1..30))),
+            81..=93 => bed
+                .clock
+                .pass(Duration::from_secs(random.random_range(1..30))),
             94..=96 => {
                 bed.clock.pass(LEASE);
                 deleted += bed.collect().await;
@@ -391,7 +544,11 @@ async fn nothing_named_is_collected_and_nothing_unnamed_stays() {
     }
     for (path, content) in &model.files {
         for node in &bed.nodes {
-            assert_eq!(get(&node.files, path).await, Ok(Some(content.clone())), "{path}");
+            assert_eq!(
+                get(&node.files, path).await,
+                Ok(Some(content.clone())),
+                "{path}"
+            );
         }
     }
     assert!(deleted > 0, "something was collected on the way");
@@ -403,14 +560,30 @@ async fn nothing_named_is_collected_and_nothing_unnamed_stays() {
     let mut named = HashSet::new();
     for path in model.files.keys() {
         let path = FilePath::parse(path).expect("good");
-        let record = bed.nodes[0].files.stat(&scope(), &path).await.expect("known").expect("there");
-        let chunks = bed.nodes[0].files.blobs().chunks_of(&record.content).await.expect("read");
+        let record = bed.nodes[0]
+            .files
+            .stat(&scope(), &path)
+            .await
+            .expect("known")
+            .expect("there");
+        let chunks = bed.nodes[0]
+            .files
+            .blobs()
+            .chunks_of(&record.content)
+            .await
+            .expect("read");
         named.extend(chunks.into_iter().map(|piece| piece.hash));
     }
     let report = bed.audit().await;
     assert!(report.is_clean(), "{report:?}");
     for node in &bed.nodes {
-        let listed = node.files.blobs().store().list(None, 1_000_000).await.expect("listed");
+        let listed = node
+            .files
+            .blobs()
+            .store()
+            .list(None, 1_000_000)
+            .await
+            .expect("listed");
         let kept: HashSet<_> = listed.iter().map(|listed| listed.hash).collect();
         assert_eq!(kept, named, "node {}", node.id);
     }

@@ -69,7 +69,10 @@ impl Contents<'_> {
                     .page::<PartRecord>(scope, PARTS, filter, &[], after, PAGE)
                     .await?;
                 let named = page.records.into_iter();
-                (named.map(|part| (part.id, part.content)).collect(), page.next)
+                (
+                    named.map(|part| (part.id, part.content)).collect(),
+                    page.next,
+                )
             }
             DELETED_FILES => {
                 let page = store
@@ -84,7 +87,10 @@ impl Contents<'_> {
                     .page::<FileRecord>(scope, FILES, filter, &[], after, PAGE)
                     .await?;
                 let named = page.records.into_iter();
-                (named.map(|file| (file.path, file.content)).collect(), page.next)
+                (
+                    named.map(|file| (file.path, file.content)).collect(),
+                    page.next,
+                )
             }
         })
     }

@@ -191,9 +191,7 @@ impl Files {
             let part = stored.get(&i64::from(*number));
             let part = part.filter(|part| part.etag.eq_ignore_ascii_case(etag));
             let part = part.ok_or_else(|| {
-                StorageError::BadContent(format!(
-                    "part {number} is not there, or has another etag"
-                ))
+                StorageError::BadContent(format!("part {number} is not there, or has another etag"))
             })?;
             self.pin_content(pinned.upload(), &part.content).await?;
             pieces.extend(inner.blobs.chunks_of(&part.content).await?);

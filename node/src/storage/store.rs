@@ -322,7 +322,8 @@ impl FileStore {
             unique: false,
         };
         let options = IndexOptions {
-            expire_after_seconds: life.map(|life| u32::try_from(life.as_secs()).unwrap_or(u32::MAX)),
+            expire_after_seconds: life
+                .map(|life| u32::try_from(life.as_secs()).unwrap_or(u32::MAX)),
             ..IndexOptions::default()
         };
         let op = Op::CreateIndexWith {

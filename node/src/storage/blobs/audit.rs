@@ -163,7 +163,9 @@ impl Auditor {
             };
             match self.verify(&env, false, progress).await {
                 Ok(report) => add(&mut total, report),
-                Err(error) => tracing::debug!(env, %error, "the audit of files did not get through"),
+                Err(error) => {
+                    tracing::debug!(env, %error, "the audit of files did not get through")
+                }
             }
         }
         if total.missing_copies + total.damaged_copies > 0 {
@@ -216,7 +218,8 @@ impl Auditor {
                     }
                 }
                 if waiting.len() >= STEP {
-                    self.step(std::mem::take(&mut waiting), deep, &mut report).await;
+                    self.step(std::mem::take(&mut waiting), deep, &mut report)
+                        .await;
                     progress(&report);
                 }
             }
@@ -241,7 +244,9 @@ impl Auditor {
         for hash in &hashes {
             let of_chunk = states.get(hash);
             let copies = of_chunk.map_or(0, |states| {
-                let intact = states.values().filter(|state| **state == ChunkState::Intact);
+                let intact = states
+                    .values()
+                    .filter(|state| **state == ChunkState::Intact);
                 intact.count()
             });
             let layout = self.blobs.inner.layout.get();

@@ -78,7 +78,9 @@ impl Collector {
             loop {
                 match self.pass().await {
                     Ok(0) => {}
-                    Ok(deleted) => tracing::info!(deleted, "chunks that nothing named were deleted"),
+                    Ok(deleted) => {
+                        tracing::info!(deleted, "chunks that nothing named were deleted")
+                    }
                     Err(error) => tracing::info!(%error, "chunks were not collected"),
                 }
                 tokio::time::sleep(self.blobs.inner.limits.collect_interval).await;

@@ -46,12 +46,10 @@ impl SharedLayout {
         let layout = if known.hosts == hosts && known.copies == copies {
             known.layout.clone()
         } else {
-            Arc::new(
-                Layout::new(copies, hosts.clone()).unwrap_or_else(|error| {
-                    tracing::error!(%error, "no layout of chunks");
-                    Layout::default()
-                }),
-            )
+            Arc::new(Layout::new(copies, hosts.clone()).unwrap_or_else(|error| {
+                tracing::error!(%error, "no layout of chunks");
+                Layout::default()
+            }))
         };
         // Two that work it out at once come to the same, unless the map changed in between: then the next call sees to it.
         self.current.store(Arc::new(Known {

@@ -6,6 +6,7 @@
 //! | `peers`, `server`, `here` | chunks between nodes: the calling side, the answering side, and what both do with the own store |
 //! | `write`, `spread` | a content becomes chunks; chunks to their holders, each durable on two before it is told |
 //! | `read` | a range of a content, from the nearest that has it, and from the next where that one fails |
+//! | `releases` | uploads that have ended |
 //! | `repairs` | copies that are known to be missing |
 //! | `audit` | looks for missing copies of what manifests name |
 //! | `collect` | deletes what no manifest names |
@@ -18,6 +19,7 @@ pub mod layout;
 pub mod limits;
 pub mod peers;
 mod read;
+pub mod releases;
 pub mod repairs;
 pub mod server;
 mod spread;
@@ -25,16 +27,17 @@ mod write;
 
 use std::sync::Arc;
 
-use moka::sync::Cache;
 use bytes::Bytes;
+use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use yunbase_chunkstore::split::SplitAlgorithm;
 use yunbase_chunkstore::{ChunkHash, SplitParameters, Store};
 
-pub use self::limits::BlobLimits;
 use self::here::Throttle;
 use self::layout::SharedLayout;
+pub use self::limits::BlobLimits;
 use self::peers::ChunkPeers;
+use self::releases::Releases;
 use self::repairs::Repairs;
 pub use self::write::{PinnedContent, WriteOptions, Written, digest_of};
 
@@ -59,6 +62,7 @@ struct Inner {
     layout: SharedLayout,
     peers: ChunkPeers,
     repairs: Repairs,
+    releases: Releases,
     limits: BlobLimits,
     /// Chunks of other nodes that were read here.
     cache: Cache<ChunkHash, Bytes>,
@@ -89,6 +93,7 @@ impl Blobs {
                 layout,
                 peers,
                 repairs: Repairs::new(limits.repairs_max),
+                releases: Releases::default(),
                 stragglers: Arc::new(Semaphore::new(limits.straggling_bytes_max)),
                 cache,
                 repair_pace: Throttle::new(limits.repair_bytes_per_second),

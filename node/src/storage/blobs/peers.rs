@@ -283,9 +283,13 @@ impl ChunkPeers {
         decode_states(&answer.into_inner().states, hashes.len())
     }
 
-    pub(super) async fn release(&self, node: u64, upload: UploadId) -> Result<(), HolderError> {
+    pub(super) async fn release(&self, node: u64, uploads: &[UploadId]) -> Result<(), HolderError> {
+        let encoded: Vec<u8> = uploads
+            .iter()
+            .flat_map(|upload| upload.0.to_be_bytes())
+            .collect();
         let request = ReleaseRequest {
-            upload: encode_upload(upload),
+            uploads: encoded.into(),
         };
         let release = |mut client: ChunksClient<Channel>| {
             let request = request.clone();

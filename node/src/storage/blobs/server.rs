@@ -12,6 +12,7 @@ use yunbase_chunkstore::{Chunk, ChunkHash, UploadId};
 
 use super::here::{self, Got};
 use super::peers::{HolderError, decode_hashes, decode_upload, encode_states};
+use super::releases::MESSAGE_UPLOADS_MAX;
 use super::{Blobs, collect};
 use crate::peer_proto::chunks_server::Chunks;
 use crate::peer_proto::{
@@ -86,7 +87,9 @@ impl Chunks for ChunkService {
         let request = request.into_inner();
         let upload = upload(&request.upload)?;
         if request.chunks.len() > self.blobs.inner.limits.hashes_per_call_max {
-            return Err(Status::invalid_argument("more chunks than one call may have"));
+            return Err(Status::invalid_argument(
+                "more chunks than one call may have",
+            ));
         }
         let verify = move || {
             let chunks = request.chunks.into_iter().map(|chunk| {
@@ -165,8 +168,19 @@ impl Chunks for ChunkService {
         &self,
         request: Request<ReleaseRequest>,
     ) -> Result<Response<ReleaseResponse>, Status> {
-        let upload = upload(&request.into_inner().upload)?;
-        self.blobs.inner.store.release(upload);
+        let uploads = request.into_inner().uploads;
+        let (uploads, []) = uploads.as_chunks::<16>() else {
+            return Err(Status::invalid_argument("`uploads` needs 16 bytes each"));
+        };
+        if uploads.len() > MESSAGE_UPLOADS_MAX {
+            return Err(Status::invalid_argument(
+                "more uploads than one call may tell of",
+            ));
+        }
+        for upload in uploads {
+            let upload = UploadId(u128::from_be_bytes(*upload));
+            self.blobs.inner.store.release(upload);
+        }
         Ok(Response::new(ReleaseResponse {}))
     }
 

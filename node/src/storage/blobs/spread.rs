@@ -206,20 +206,6 @@ impl Blobs {
         }
         Ok(copies.into_iter().map(|count| count >= needed).collect())
     }
-
-    /// Ends an upload on every node.
-    pub(super) async fn release(&self, upload: UploadId) {
-        let layout = self.inner.layout.get();
-        let released = layout.hosts().iter().map(|host| async move {
-            if host.id == self.inner.node {
-                self.inner.store.release(upload);
-            } else if !self.inner.peers.is_suspect(host.id) {
-                // One that does not hear of it forgets the pins when their lease ends.
-                let _ = self.inner.peers.release(host.id, upload).await;
-            }
-        });
-        futures::future::join_all(released).await;
-    }
 }
 
 /// Chunks on their way to one holder, by the number of the sending.

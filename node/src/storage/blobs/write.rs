@@ -52,11 +52,8 @@ impl PinnedContent {
 
 impl Drop for PinnedContent {
     fn drop(&mut self) {
-        // Without a runtime the node is stopping, and the pins end with it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (blobs, upload) = (self.blobs.clone(), self.upload);
-            runtime.spawn(async move { blobs.release(upload).await });
-        }
+        self.blobs.inner.store.release(self.upload);
+        self.blobs.inner.releases.add(self.upload);
     }
 }
 
@@ -138,11 +135,7 @@ impl Blobs {
     }
 
     /// The content that consists of these pieces; where they are many, stores the lists that name them.
-    pub async fn content_of(
-        &self,
-        upload: UploadId,
-        pieces: Vec<Piece>,
-    ) -> StorageResult<Content> {
+    pub async fn content_of(&self, upload: UploadId, pieces: Vec<Piece>) -> StorageResult<Content> {
         if pieces.len() <= INLINE_CHUNKS_MAX {
             return Ok(Content::of(&pieces, false));
         }
