@@ -343,8 +343,7 @@ async fn last_looks(load: Arc<Load>, node: usize) -> Result<(), String> {
         .access
         .session_of(node)
         .map_err(|error| error.to_string())?;
-    // Behind all that clients ever were.
-    let mut process = u64::MAX / 4 + node as u64 * 1_000_000;
+    let mut process = crate::history::OBSERVERS + node as u64 * 1_000_000;
     for step in load.workload.last() {
         let given_up = Instant::now() + LAST_MAX;
         loop {
