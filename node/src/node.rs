@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::Server;
 use yunbase_consensus::{LogEngine, LogOptions};
 use yunbase_docdb::rocks_options::RocksShared;
 
@@ -50,7 +50,7 @@ use crate::scan_threads::ScanThreads;
 use crate::storage::blobs::server::ChunkService;
 use crate::storage::status::StatusBoard;
 use crate::surface::peer::{MemberDoor, PeerAddresses, PeerCalls};
-use crate::surface::{cors, health, http};
+use crate::surface::{cors, health, http, lanes};
 use crate::tls::NodeCertificates;
 use crate::{audit, direct_io, disk_space, maintenance, operators};
 
@@ -63,6 +63,16 @@ pub struct Node {
     failure: Failed,
     http: JoinHandle<()>,
     drain_timeout: Duration,
+}
+
+/// How the lanes of the peer port are served.
+fn peer_server(certificates: &NodeCertificates) -> anyhow::Result<Server> {
+    Ok(Server::builder()
+        .tls_config(certificates.server())?
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20))
 }
 
 /// Tells why a node cannot go on, should that come to pass.
@@ -215,27 +225,16 @@ impl Node {
             OperatorLimits::default(),
             config.request_timeout,
         ));
-        // tonic sets no options on connections that it did not accept itself; without this one, small messages
-        // wait for acknowledgements that the other side delays.
-        let incoming = TcpIncoming::from(peer_listener).with_nodelay(Some(true));
+        let lanes = lanes::split(peer_listener);
         let (failed, failure) = watch::channel(None);
 
         // Open to peers before the groups are: a group that opens may need them to elect a leader.
-        let peer_server = {
+        let prompt_server = {
             let door = MemberDoor::new(map.clone());
             let forward = InterceptedService::new(
                 forward_server::ForwardServer::new(ForwardServer::new(Arc::new(handle.clone())))
                     .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
                     .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
-                door.clone(),
-            );
-            let chunks = InterceptedService::new(
-                chunks_server::ChunksServer::new(ChunkService::new(
-                    files.blobs().clone(),
-                    files.collector().clone(),
-                ))
-                .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
                 door.clone(),
             );
             let raft = InterceptedService::new(host.peer_service(), door);
@@ -247,22 +246,37 @@ impl Node {
                     audit.clone(),
                     now_ms,
                 ));
-            tonic::transport::Server::builder()
-                .tls_config(certificates.server())?
-                .http2_keepalive_interval(Some(Duration::from_secs(5)))
-                .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-                .initial_stream_window_size(8 << 20)
-                .initial_connection_window_size(16 << 20)
+            let mut stopping = peer_stopping.clone();
+            peer_server(&certificates)?
                 .add_service(raft)
                 .add_service(forward)
                 .add_service(membership)
+                .serve_with_incoming_shutdown(lanes.prompt, async move {
+                    let _ = stopping.wait_for(|stopping| *stopping).await;
+                })
+        };
+        let bulk_server = {
+            let chunks = ChunkService::new(files.blobs().clone(), files.collector().clone());
+            let chunks = InterceptedService::new(
+                chunks_server::ChunksServer::new(chunks)
+                    .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
+                MemberDoor::new(map.clone()),
+            );
+            peer_server(&certificates)?
                 .add_service(chunks)
-                .serve_with_incoming_shutdown(incoming, async move {
+                .serve_with_incoming_shutdown(lanes.bulk, async move {
                     let _ = peer_stopping.wait_for(|stopping| *stopping).await;
                 })
         };
+        tasks.push(host.runtime().spawn(lanes.accept));
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = bulk_server.await {
+                tracing::error!(%error, "the lane for files of the peer port has failed");
+            }
+        }));
         tasks.push(host.runtime().spawn(async move {
-            if let Err(error) = peer_server.await {
+            if let Err(error) = prompt_server.await {
                 tracing::error!(%error, "the peer port has failed");
             }
         }));

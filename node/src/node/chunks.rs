@@ -21,6 +21,7 @@ use crate::storage::blobs::peers::ChunkPeers;
 use crate::storage::blobs::{BlobLimits, Blobs, releases, repairs};
 use crate::storage::status::StatusBoard;
 use crate::storage::{Files, StorageLimits};
+use crate::surface::lanes;
 use crate::surface::peer::PeerAddresses;
 
 /// Damaged chunks that a scrub may report before somebody listens.
@@ -96,6 +97,7 @@ pub(super) fn files(
     let addresses = addresses.clone();
     let peers = ChunkPeers::new(
         Arc::new(move |node| addresses.endpoint(node, None)),
+        lanes::bulk_channel,
         limits.call_timeout,
         limits.suspicion,
     );

@@ -170,6 +170,7 @@ impl Bed {
                 let address = address.ok_or_else(|| format!("node {node} has no address"))?;
                 Endpoint::from_shared(format!("http://{address}")).map_err(|e| e.to_string())
             }),
+            Endpoint::connect_lazy,
             limits.call_timeout,
             limits.suspicion,
         );

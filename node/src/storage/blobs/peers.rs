@@ -62,6 +62,7 @@ impl HolderError {
 /// Connections to all peers, each made when first needed.
 pub struct ChunkPeers {
     endpoints: EndpointFactory,
+    connect: fn(&Endpoint) -> Channel,
     timeout: Duration,
     suspicion: Duration,
     channels: Mutex<HashMap<u64, Channel>>,
@@ -70,10 +71,17 @@ pub struct ChunkPeers {
 }
 
 impl ChunkPeers {
-    /// Peers at `endpoints`; each call waits at most `timeout`, and who fails is suspected for `suspicion`.
-    pub fn new(endpoints: EndpointFactory, timeout: Duration, suspicion: Duration) -> Self {
+    /// Peers at `endpoints`, each reached by `connect`; each call waits at most `timeout`, and who fails is suspected for
+    /// `suspicion`.
+    pub fn new(
+        endpoints: EndpointFactory,
+        connect: fn(&Endpoint) -> Channel,
+        timeout: Duration,
+        suspicion: Duration,
+    ) -> Self {
         Self {
             endpoints,
+            connect,
             timeout,
             suspicion,
             channels: Mutex::default(),
@@ -105,7 +113,7 @@ impl ChunkPeers {
             Some(channel) => channel.clone(),
             None => {
                 let endpoint = (self.endpoints)(node).map_err(HolderError::Unreachable)?;
-                let channel = tuned(endpoint).connect_lazy();
+                let channel = (self.connect)(&tuned(endpoint));
                 channels.insert(node, channel.clone());
                 channel
             }
