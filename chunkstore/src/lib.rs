@@ -40,6 +40,7 @@ mod edges;
 mod error;
 mod hash_locks;
 mod index;
+mod mutant;
 mod options;
 mod pins;
 pub mod placement;

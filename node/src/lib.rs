@@ -51,6 +51,7 @@ pub mod leader_hints;
 pub mod maintenance;
 pub mod metrics;
 pub mod multiplex;
+mod mutant;
 pub mod node;
 pub mod operators;
 mod priority;

@@ -138,7 +138,7 @@ async fn damage_on_a_disk_is_found_and_repaired_and_never_served() {
     bed.stop(0).await;
     let mut damaged = 0;
     for entry in walk(&bed.nodes[0].dir) {
-        if entry.extension().is_some_and(|ending| ending == "seg") || is_large(&entry) {
+        if entry.extension().is_some_and(|ending| ending == "segment") {
             let mut bytes = std::fs::read(&entry).expect("read");
             for at in (10_000..bytes.len()).step_by(50_000) {
                 bytes[at] ^= 0x10;
@@ -166,14 +166,6 @@ async fn damage_on_a_disk_is_found_and_repaired_and_never_served() {
         .await
         .expect("through");
     assert!(again.is_clean(), "{again:?}");
-}
-
-fn is_large(path: &std::path::Path) -> bool {
-    let in_index = path.components().any(|part| part.as_os_str() == "index");
-    !in_index
-        && path
-            .metadata()
-            .is_ok_and(|metadata| metadata.len() > 100_000)
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
