@@ -8,6 +8,7 @@ mod t20_cities;
 mod t25_movement;
 mod t30_cluster;
 mod t35_removal;
+mod t40_files;
 mod t50_kill;
 mod t60_garbage;
 mod t70_operators;
