@@ -96,7 +96,10 @@ async fn t40_files_live_on() {
     for first in 0..3 {
         let client = cluster.client(first, DEADLINE).await;
         for (path, content) in &files {
-            assert!(get(&client, path).await == *content, "{path} through node {first}");
+            assert!(
+                get(&client, path).await == *content,
+                "{path} through node {first}"
+            );
         }
     }
 
@@ -107,7 +110,10 @@ async fn t40_files_live_on() {
     put(&client, "without-2.bin", &content).await;
     files.push(("without-2.bin".to_owned(), content));
     for (path, content) in &files {
-        assert!(get(&client, path).await == *content, "{path} without node 2");
+        assert!(
+            get(&client, path).await == *content,
+            "{path} without node 2"
+        );
     }
 
     // It has lost its disk for files besides: all of it comes back by itself.
@@ -122,10 +128,16 @@ async fn t40_files_live_on() {
     cluster.restart(3);
     let through_it = cluster.client(2, DEADLINE).await;
     for (path, content) in &files {
-        assert!(get(&through_it, path).await == *content, "{path} through the damaged node");
+        assert!(
+            get(&through_it, path).await == *content,
+            "{path} through the damaged node"
+        );
     }
     whole(&client).await;
     for (path, content) in &files {
-        assert!(get(&through_it, path).await == *content, "{path} in the end");
+        assert!(
+            get(&through_it, path).await == *content,
+            "{path} in the end"
+        );
     }
 }
