@@ -265,16 +265,16 @@ impl Files {
 
     /// Where the chunks of a file are, and what of it is stored once.
     pub async fn describe(&self, record: &FileRecord) -> StorageResult<FileDetail> {
-        let pieces = self.inner.blobs.chunks_of(&record.content).await?;
         let mut detail = FileDetail {
-            chunks: pieces.len() as u64,
             replicas_wanted: self.inner.blobs.layout().get().copies() as u32,
             ..FileDetail::default()
         };
-        let sizes: HashMap<ChunkHash, u32> = pieces
-            .iter()
-            .map(|piece| (piece.hash, piece.bytes))
-            .collect();
+        let mut sizes: HashMap<ChunkHash, u32> = HashMap::new();
+        let mut parts = self.inner.blobs.parts(&record.content)?;
+        while let Some((_, pieces)) = parts.next().await? {
+            detail.chunks += pieces.len() as u64;
+            sizes.extend(pieces.iter().map(|piece| (piece.hash, piece.bytes)));
+        }
         detail.unique_chunks = sizes.len() as u64;
         detail.unique_bytes = sizes.values().map(|bytes| u64::from(*bytes)).sum();
         let mut fewest = None;
@@ -321,16 +321,16 @@ impl Files {
         upload: UploadId,
         content: &Content,
     ) -> StorageResult<()> {
-        let mut hashes: Vec<ChunkHash> = content.pieces()?.iter().map(|piece| piece.hash).collect();
-        if content.are_lists {
-            let chunks = self.inner.blobs.chunks_of(content).await?;
-            hashes.extend(chunks.iter().map(|piece| piece.hash));
-        }
-        if self.missing(upload, &hashes).await?.contains(&true) {
-            return Err(StorageError::Unavailable(
-                "some chunks of the file are on too few nodes at this moment: try again shortly"
-                    .to_owned(),
-            ));
+        let mut parts = self.inner.blobs.parts(content)?;
+        while let Some((list, pieces)) = parts.next().await? {
+            let named = pieces.iter().map(|piece| piece.hash);
+            let hashes: Vec<ChunkHash> = named.chain(list).collect();
+            if self.missing(upload, &hashes).await?.contains(&true) {
+                return Err(StorageError::Unavailable(
+                    "some chunks of the file are on too few nodes at this moment: try again shortly"
+                        .to_owned(),
+                ));
+            }
         }
         Ok(())
     }

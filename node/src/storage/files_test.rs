@@ -558,13 +558,14 @@ async fn nothing_named_is_collected_and_nothing_unnamed_stays() {
             .await
             .expect("known")
             .expect("there");
-        let chunks = bed.nodes[0]
+        let mut parts = bed.nodes[0]
             .files
             .blobs()
-            .chunks_of(&record.content)
-            .await
+            .parts(&record.content)
             .expect("read");
-        named.extend(chunks.into_iter().map(|piece| piece.hash));
+        while let Some((_, pieces)) = parts.next().await.expect("read") {
+            named.extend(pieces.into_iter().map(|piece| piece.hash));
+        }
     }
     let report = bed.audit().await;
     assert!(report.is_clean(), "{report:?}");

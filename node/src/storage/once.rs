@@ -2,7 +2,6 @@
 
 use yunbase_chunkstore::{Chunk, ChunkHash, UploadId};
 
-use super::blobs::digest_of;
 use super::error::{StorageError, StorageResult};
 use super::files::{Files, NewFile, PIN_STEP, Scope, check};
 use super::record::{FileRecord, Piece};
@@ -47,9 +46,12 @@ impl Files {
                 "some of the chunks are not stored: ask which are missing and send them".to_owned(),
             ));
         }
-        let etag = digest_of(&pieces);
-        let content = self.inner().blobs.content_of(upload, pieces).await?;
-        let record = self.record(&new, bytes, etag, content)?;
+        let mut content = self.inner().blobs.build(upload);
+        for piece in pieces {
+            content.push(piece).await?;
+        }
+        let built = content.finish().await?;
+        let record = self.record(&new, built.bytes, built.digest, built.content)?;
         self.commit(scope, &record, &new.condition).await?;
         Ok(record)
     }

@@ -12,7 +12,7 @@ use super::blobs::WriteOptions;
 use super::error::{StorageError, StorageResult};
 use super::files::{Condition, Files, NewFile, Scope, check};
 use super::limits::PARTS_MAX;
-use super::record::{Content, FileRecord, PARTS, PartRecord, Piece, UPLOADS, UploadRecord};
+use super::record::{Content, FileRecord, PARTS, PartRecord, UPLOADS, UploadRecord};
 
 /// Part records of one page, with their contents.
 const PAGE: usize = 64;
@@ -184,8 +184,7 @@ impl Files {
         let stored = self.stored_parts(scope, upload).await?;
         let inner = self.inner();
         let pinned = inner.blobs.begin();
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut bytes = 0_u64;
+        let mut content = inner.blobs.build(pinned.upload());
         let mut digest = Md5::new();
         for (number, etag) in parts {
             let part = stored.get(&i64::from(*number));
@@ -194,17 +193,21 @@ impl Files {
                 StorageError::BadContent(format!("part {number} is not there, or has another etag"))
             })?;
             self.pin_content(pinned.upload(), &part.content).await?;
-            pieces.extend(inner.blobs.chunks_of(&part.content).await?);
-            bytes += u64::try_from(part.size).unwrap_or(0);
+            let mut chunks = inner.blobs.parts(&part.content)?;
+            while let Some((_, pieces)) = chunks.next().await? {
+                for piece in pieces {
+                    content.push(piece).await?;
+                }
+            }
             digest.update(hex::decode(&part.etag).unwrap_or_default());
         }
-        if bytes > self.limits().file_bytes_max {
+        if content.bytes() > self.limits().file_bytes_max {
             return Err(StorageError::TooLarge {
                 bytes_max: self.limits().file_bytes_max,
             });
         }
         let etag = format!("{}-{}", hex::encode(digest.finalize()), parts.len());
-        let content = inner.blobs.content_of(pinned.upload(), pieces).await?;
+        let built = content.finish().await?;
         let new = NewFile {
             path: super::FilePath::parse(&record.path)?,
             content_type: Some(record.content_type),
@@ -215,7 +218,7 @@ impl Files {
             md5: None,
             bytes_max: u64::MAX,
         };
-        let file = self.record(&new, bytes, etag, content)?;
+        let file = self.record(&new, built.bytes, etag, built.content)?;
         self.commit(scope, &file, &new.condition).await?;
         self.forget_upload(scope, upload).await?;
         Ok(file)

@@ -76,6 +76,9 @@ pub struct AuditStatus {
     pub last: VerifyReport,
 }
 
+/// Chunks that are to be looked for, and the files that name them.
+type Waiting = HashMap<ChunkHash, Vec<Arc<str>>>;
+
 /// Audits.
 pub struct Auditor {
     blobs: Blobs,
@@ -196,31 +199,37 @@ impl Auditor {
     ) -> StorageResult<VerifyReport> {
         let mut report = VerifyReport::default();
         let mut contents = self.manifests.contents(env);
-        let mut waiting: HashMap<ChunkHash, Vec<String>> = HashMap::new();
+        let mut waiting: Waiting = HashMap::new();
         while let Some(page) = contents.next().await? {
             for (name, content) in page {
                 report.files += 1;
                 report.bytes += bytes_of(&content)?;
-                match self.blobs.all_pieces(&content).await {
-                    Ok(hashes) => {
-                        for hash in hashes {
-                            let names = waiting.entry(hash).or_default();
-                            if names.last() != Some(&name) {
-                                names.push(name.clone());
+                let name: Arc<str> = name.into();
+                let mut parts = self.blobs.parts(&content)?;
+                loop {
+                    match parts.next().await {
+                        Ok(None) => break,
+                        Ok(Some((list, pieces))) => {
+                            let named = pieces.iter().map(|piece| piece.hash);
+                            for hash in named.chain(list) {
+                                let names = waiting.entry(hash).or_default();
+                                if names.last() != Some(&name) {
+                                    names.push(name.clone());
+                                }
                             }
                         }
+                        // A list of its chunks cannot be read: as bad as if they were lost. The next one perhaps can.
+                        Err(error) => {
+                            tracing::warn!(env, file = &*name, %error, "the chunks of a file are not known");
+                            report.lost_chunks += 1;
+                            tell(&mut report.lost_files, &name);
+                        }
                     }
-                    // A list of its chunks cannot be read: as bad as if they were lost.
-                    Err(error) => {
-                        tracing::warn!(env, file = name, %error, "the chunks of a file are not known");
-                        report.lost_chunks += 1;
-                        tell(&mut report.lost_files, name);
+                    if waiting.len() >= STEP {
+                        let step = std::mem::take(&mut waiting);
+                        self.step(step, deep, &mut report).await;
+                        progress(&report);
                     }
-                }
-                if waiting.len() >= STEP {
-                    self.step(std::mem::take(&mut waiting), deep, &mut report)
-                        .await;
-                    progress(&report);
                 }
             }
         }
@@ -230,12 +239,7 @@ impl Auditor {
     }
 
     /// Looks for chunks at all their holders.
-    async fn step(
-        &self,
-        named: HashMap<ChunkHash, Vec<String>>,
-        deep: bool,
-        report: &mut VerifyReport,
-    ) {
+    async fn step(&self, named: Waiting, deep: bool, report: &mut VerifyReport) {
         let hashes: Vec<ChunkHash> = named.keys().copied().collect();
         report.chunks += hashes.len() as u64;
         let (states, unreachable) = self.blobs.states(&hashes, deep).await;
@@ -261,7 +265,7 @@ impl Auditor {
             if copies == 0 && unreachable.is_empty() && !self.is_elsewhere(hash).await {
                 report.lost_chunks += 1;
                 for name in named.get(hash).into_iter().flatten() {
-                    tell(&mut report.lost_files, name.clone());
+                    tell(&mut report.lost_files, name);
                 }
             }
         }
@@ -369,9 +373,9 @@ fn bytes_of(content: &Content) -> StorageResult<u64> {
     Ok(pieces.iter().map(|piece| u64::from(piece.bytes)).sum())
 }
 
-fn tell(names: &mut Vec<String>, name: String) {
-    if names.len() < NAMES_MAX && !names.contains(&name) {
-        names.push(name);
+fn tell(names: &mut Vec<String>, name: &str) {
+    if names.len() < NAMES_MAX && !names.iter().any(|known| known == name) {
+        names.push(name.to_owned());
     }
 }
 
@@ -385,7 +389,7 @@ fn add(total: &mut VerifyReport, report: VerifyReport) {
     total.lost_chunks += report.lost_chunks;
     total.unnamed_chunks += report.unnamed_chunks;
     total.unreachable.extend(report.unreachable);
-    for name in report.lost_files {
+    for name in &report.lost_files {
         tell(&mut total.lost_files, name);
     }
 }

@@ -183,11 +183,10 @@ impl Collector {
             let mut contents = self.manifests.contents(&env);
             while let Some(page) = contents.next().await? {
                 for (_, content) in page {
-                    for piece in content.pieces()? {
-                        candidates.remove(&piece.hash);
-                    }
-                    if content.are_lists {
-                        for hash in self.blobs.all_pieces(&content).await? {
+                    let mut parts = self.blobs.parts(&content)?;
+                    while let Some((list, pieces)) = parts.next().await? {
+                        let named = pieces.iter().map(|piece| piece.hash);
+                        for hash in named.chain(list) {
                             candidates.remove(&hash);
                         }
                     }

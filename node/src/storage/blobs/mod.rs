@@ -5,6 +5,7 @@
 //! | `layout` | which nodes those are, from the cluster map |
 //! | `peers`, `server`, `here` | chunks between nodes: the calling side, the answering side, and what both do with the own store |
 //! | `write`, `spread` | a content becomes chunks; chunks to their holders, each durable on two before it is told |
+//! | `content` | contents from their chunks, and back |
 //! | `read` | a range of a content, from the nearest that has it, and from the next where that one fails |
 //! | `releases` | uploads that have ended |
 //! | `repairs` | copies that are known to be missing |
@@ -14,6 +15,7 @@
 
 pub mod audit;
 pub mod collect;
+pub mod content;
 mod here;
 pub mod layout;
 pub mod limits;
@@ -39,7 +41,7 @@ pub use self::limits::BlobLimits;
 use self::peers::ChunkPeers;
 use self::releases::Releases;
 use self::repairs::Repairs;
-pub use self::write::{PinnedContent, WriteOptions, Written, digest_of};
+pub use self::write::{PinnedContent, WriteOptions, Written};
 
 /// How contents are cut. Small chunks, since an edit costs a chunk or two: a file of 100 MiB with 1% of scattered edits
 /// stores some percent anew. Smaller ones would make manifests long.

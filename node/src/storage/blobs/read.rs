@@ -98,35 +98,10 @@ impl Blobs {
     }
 
     /// The chunks that a list names.
-    async fn list(&self, list: &Piece) -> StorageResult<Vec<Piece>> {
+    pub(super) async fn list(&self, list: &Piece) -> StorageResult<Vec<Piece>> {
         let bytes = self.fetch(&[list.hash]).await?;
         let bytes = bytes.into_iter().next().unwrap_or_default();
         Piece::decode_all(&bytes)
-    }
-
-    /// Every chunk that a content names, its lists included, list by list.
-    pub(super) async fn all_pieces(&self, content: &Content) -> StorageResult<Vec<ChunkHash>> {
-        let pieces = content.pieces()?;
-        let mut named: Vec<ChunkHash> = pieces.iter().map(|piece| piece.hash).collect();
-        if content.are_lists {
-            for list in &pieces {
-                named.extend(self.list(list).await?.iter().map(|piece| piece.hash));
-            }
-        }
-        Ok(named)
-    }
-
-    /// The chunks of a content in their order, without its lists.
-    pub async fn chunks_of(&self, content: &Content) -> StorageResult<Vec<Piece>> {
-        let pieces = content.pieces()?;
-        if !content.are_lists {
-            return Ok(pieces);
-        }
-        let mut named = Vec::new();
-        for list in &pieces {
-            named.extend(self.list(list).await?);
-        }
-        Ok(named)
     }
 
     async fn fetch_run(&self, run: Vec<Slice>) -> StorageResult<Vec<Bytes>> {

@@ -7,9 +7,9 @@ use md5::{Digest as _, Md5};
 use tokio::io::AsyncRead;
 use yunbase_chunkstore::{Chunk, Splitter, UploadId};
 
+use super::content::Built;
 use super::{Blobs, SPLIT};
 use crate::storage::error::{StorageError, StorageResult};
-use crate::storage::limits::{INLINE_CHUNKS_MAX, LIST_CHUNKS_MAX};
 use crate::storage::record::{Content, Piece};
 
 /// What to do with a content beside storing it.
@@ -85,7 +85,7 @@ impl Blobs {
             Splitter::new(body, SPLIT).map_err(|error| StorageError::Invalid(error.to_string()))?;
         let mut on_their_way: FuturesOrdered<BoxFuture<'_, StorageResult<()>>> =
             FuturesOrdered::new();
-        let mut pieces = Pieces::default();
+        let mut content = self.build(upload);
         let mut digest = options.md5.then(Md5::new);
         loop {
             let next = splitter.next_chunks(limits.batch_bytes);
@@ -103,9 +103,14 @@ impl Blobs {
                 break;
             }
             for chunk in &chunks {
-                pieces.push(chunk);
+                let piece = Piece {
+                    hash: chunk.hash(),
+                    // A chunk is smaller than its largest size, which fits.
+                    bytes: chunk.bytes().len() as u32,
+                };
+                content.push(piece).await?;
             }
-            if pieces.bytes > options.bytes_max {
+            if content.bytes() > options.bytes_max {
                 return Err(StorageError::TooLarge {
                     bytes_max: options.bytes_max,
                 });
@@ -123,83 +128,19 @@ impl Blobs {
         while let Some(stored) = on_their_way.next().await {
             stored?;
         }
-        let (bytes, digest_of_chunks) = (pieces.bytes, pieces.digest());
-        let content = self.content_of(upload, pieces.pieces).await?;
+        let Built {
+            content,
+            bytes,
+            digest: etag,
+        } = content.finish().await?;
         Ok(Written {
             content,
             bytes,
-            digest: digest_of_chunks,
+            digest: etag,
             md5: digest.map(|state| state.finalize().into()),
             pinned,
         })
     }
-
-    /// The content that consists of these pieces; where they are many, stores the lists that name them.
-    pub async fn content_of(&self, upload: UploadId, pieces: Vec<Piece>) -> StorageResult<Content> {
-        if pieces.len() <= INLINE_CHUNKS_MAX {
-            return Ok(Content::of(&pieces, false));
-        }
-        let mut lists = Vec::new();
-        for part in pieces.chunks(LIST_CHUNKS_MAX) {
-            let mut encoded = Vec::with_capacity(part.len() * Piece::BYTES);
-            part.iter().for_each(|piece| piece.encode(&mut encoded));
-            let bytes: u64 = part.iter().map(|piece| u64::from(piece.bytes)).sum();
-            let chunk = Chunk::new(encoded.into())
-                .map_err(|error| StorageError::Invalid(error.to_string()))?;
-            lists.push(Piece {
-                hash: chunk.hash(),
-                bytes: u32::try_from(bytes).map_err(|_| {
-                    StorageError::Invalid("a list of chunks stands for more than 4 GiB".to_owned())
-                })?,
-            });
-            self.put(upload, vec![chunk]).await?;
-        }
-        if lists.len() > INLINE_CHUNKS_MAX {
-            return Err(StorageError::Invalid(
-                "the content has more chunks than a manifest can name".to_owned(),
-            ));
-        }
-        Ok(Content::of(&lists, true))
-    }
-}
-
-/// The pieces of a content as it is cut.
-#[derive(Default)]
-struct Pieces {
-    pieces: Vec<Piece>,
-    bytes: u64,
-    hasher: blake3::Hasher,
-}
-
-impl Pieces {
-    fn push(&mut self, chunk: &Chunk) {
-        // A chunk is smaller than its largest size, which fits.
-        let bytes = chunk.bytes().len() as u32;
-        self.bytes += u64::from(bytes);
-        self.hasher.update(chunk.hash().as_bytes());
-        self.pieces.push(Piece {
-            hash: chunk.hash(),
-            bytes,
-        });
-    }
-
-    fn digest(&self) -> String {
-        digest_text(&self.hasher)
-    }
-}
-
-/// Sixteen bytes are enough to tell contents apart.
-fn digest_text(hasher: &blake3::Hasher) -> String {
-    hex::encode(&hasher.finalize().as_bytes()[..16])
-}
-
-/// The digest of a content that consists of these pieces.
-pub fn digest_of(pieces: &[Piece]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for piece in pieces {
-        hasher.update(piece.hash.as_bytes());
-    }
-    digest_text(&hasher)
 }
 
 async fn digest_on(mut state: Md5, chunks: &[Chunk]) -> StorageResult<Md5> {
