@@ -59,6 +59,7 @@ pub mod scan_threads;
 pub mod sessions;
 pub mod spill;
 pub mod state_bridge;
+pub mod storage;
 pub mod surface;
 pub mod threads;
 pub mod tls;

@@ -13,7 +13,9 @@
 //! | `files` | what every surface calls: put, stat, open, list, copy, delete |
 //! | `parts` | uploads in parts |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
-//! | `links` | addresses that open one file for a while, to read or to write it |
+//! | `links`, `address` | what opens one file for a while, to read or to write it, and the URLs with that |
+//! | `access` | what end users may do: the rules of files |
+//! | `door`, `transfer` | what surfaces need; uploads and downloads over HTTP |
 //! | `error`, `limits` | what callers are told; every bound |
 //!
 //! # What it promises
@@ -21,6 +23,9 @@
 //! * What is read was compared with its hash, chunk by chunk; damage is an error, never other bytes.
 //! * Chunks that a manifest names are never collected; chunks that nothing names are, after a grace period.
 
+pub mod access;
+pub mod address;
+pub mod door;
 pub mod error;
 pub mod file_id;
 pub mod files;
@@ -29,7 +34,10 @@ pub mod links;
 pub mod parts;
 pub mod path;
 pub mod record;
+pub mod transfer;
 
+pub use access::StorageAccess;
+pub use door::FileDoor;
 pub use error::{StorageError, StorageResult};
 pub use file_id::FileId;
 pub use files::{Condition, FileBody, Files, Listing, ListQuery, NewFile, Scope};
