@@ -170,7 +170,8 @@ async fn a_question_about_no_file_finds_none() {
     let access = under(&doc! { "mode": "READONLY" });
     let path = FilePath::parse("a/b.png").unwrap();
     for action in [Action::Read, Action::Update, Action::Delete] {
-        let asked = access.check(&scope(), &caller("me"), action, &path, None);
-        assert!(matches!(asked.await, Err(StorageError::NotFound(_))));
+        let (scope, asker) = (scope(), caller("me"));
+        let asked = access.check(&scope, &asker, action, &path, None).await;
+        assert!(matches!(asked, Err(StorageError::NotFound(_))));
     }
 }

@@ -44,3 +44,6 @@ pub use files::{Condition, FileBody, Files, Listing, ListQuery, NewFile, Scope};
 pub use limits::StorageLimits;
 pub use path::FilePath;
 pub use record::FileRecord;
+
+#[cfg(test)]
+pub(crate) mod testing;

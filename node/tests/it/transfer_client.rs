@@ -106,7 +106,7 @@ pub(crate) fn split(url: &str) -> (&str, &str) {
 pub(crate) fn encode_uri(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'%' | b' ' | b'"' | 0x80.. => format!("%{byte:02X}"),
+            b'%' | b' ' | b'"' | 0x80..=0xff => format!("%{byte:02X}"),
             plain => char::from(plain).to_string(),
         })
         .collect()

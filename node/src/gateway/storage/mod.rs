@@ -8,6 +8,8 @@
 
 mod actions;
 mod authority;
+#[cfg(test)]
+mod calls_test;
 mod rest;
 #[cfg(test)]
 mod shapes_test;

@@ -1,14 +1,12 @@
-//! A body that arrives: it may be slow, but not for ever, and why it was given up is remembered in plain words.
+//! A body that arrives: it may be slow, but not for ever.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::{Stream, StreamExt};
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -110,37 +108,22 @@ where
     }
 }
 
-/// What was wrong with a body, kept for the answer while the reader of it only hears of an error.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Fault(Arc<Mutex<Option<StorageError>>>);
-
-impl Fault {
-    /// What was wrong with the body if that was it, else `error`.
-    pub(super) fn or(&self, error: StorageError) -> StorageError {
-        self.0.lock().take().unwrap_or(error)
-    }
-}
-
-/// Pieces as a reader of bytes.
+/// Pieces as a reader of bytes. What goes wrong with them is inside of its errors, where files look for it.
 pub(super) struct PieceReader<S> {
     pieces: S,
     rest: Bytes,
-    fault: Fault,
 }
 
 impl<S> PieceReader<S>
 where
     S: Stream<Item = StorageResult<Bytes>> + Unpin,
 {
-    /// A reader, and where it notes what goes wrong.
-    pub(super) fn new(pieces: S) -> (Self, Fault) {
-        let fault = Fault::default();
-        let reader = Self {
+    /// A reader of all pieces.
+    pub(super) fn new(pieces: S) -> Self {
+        Self {
             pieces,
             rest: Bytes::new(),
-            fault: fault.clone(),
-        };
-        (reader, fault)
+        }
     }
 }
 
@@ -160,7 +143,6 @@ where
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Ready(Some(Ok(piece))) => this.rest = piece,
                 Poll::Ready(Some(Err(error))) => {
-                    *this.fault.0.lock() = Some(error.clone());
                     return Poll::Ready(Err(io::Error::other(error)));
                 }
             }
@@ -196,24 +178,27 @@ mod tests {
     #[tokio::test]
     async fn pieces_become_bytes() {
         let pieces = ["ab", "", "cde"].map(|piece| Ok(Bytes::from(piece)));
-        let (mut reader, fault) = PieceReader::new(of(pieces.to_vec()));
         let mut all = String::new();
+        let mut reader = PieceReader::new(of(pieces.to_vec()));
         reader.read_to_string(&mut all).await.unwrap();
         assert_eq!(all, "abcde");
-        assert_eq!(
-            fault.or(StorageError::Full("x".into())),
-            StorageError::Full("x".into())
-        );
+    }
+
+    /// What files find in the error of a reader.
+    async fn fault(pieces: impl Stream<Item = StorageResult<Bytes>> + Unpin) -> String {
+        let mut reader = PieceReader::new(pieces);
+        let error = reader.read_to_end(&mut Vec::new()).await.unwrap_err();
+        let inner = error.get_ref().unwrap();
+        match inner.downcast_ref::<StorageError>().unwrap() {
+            StorageError::Aborted(why) => why.clone(),
+            other => panic!("{other}"),
+        }
     }
 
     #[tokio::test]
     async fn what_breaks_off_says_why() {
         let pieces = vec![Ok(Bytes::from("ab")), Err("reset by peer".to_owned())];
-        let (mut reader, fault) = PieceReader::new(of(pieces));
-        assert!(reader.read_to_end(&mut Vec::new()).await.is_err());
-        let StorageError::Aborted(why) = fault.or(StorageError::Full("x".into())) else {
-            panic!("not the fault of the body")
-        };
+        let why = fault(of(pieces)).await;
         assert_eq!(why, "the upload broke off: reset by peer");
     }
 
@@ -228,9 +213,7 @@ mod tests {
     #[tokio::test]
     async fn pauses_and_the_whole_have_their_time() {
         for (pause_ms, part) in [(5000, "nothing of the upload arrived"), (5, "took longer")] {
-            let (mut reader, fault) = PieceReader::new(Arrival::new(every(pause_ms), &limits()));
-            assert!(reader.read_to_end(&mut Vec::new()).await.is_err());
-            let why = fault.or(StorageError::Full(String::new())).to_string();
+            let why = fault(Arrival::new(every(pause_ms), &limits())).await;
             assert!(why.contains(part), "{why}");
         }
     }

@@ -1,6 +1,6 @@
 //! `/storage/{env}/{path}`: the bytes of files, in and out, over HTTP.
 //!
-//! Who comes with an address or a ticket of [`Links`](crate::storage::Links) is served without any other question; where
+//! Who comes with an address or a ticket of [`Links`](crate::storage::links::Links) is served without any other question; where
 //! everyone may read, who comes without is served too. Nothing here knows keys or tokens.
 //!
 //! | file | owns |
@@ -24,6 +24,8 @@ mod download;
 mod form;
 mod part_head;
 mod range;
+#[cfg(test)]
+mod transfer_test;
 mod upload;
 
 use std::sync::Arc;

@@ -205,9 +205,8 @@ impl UploadRequest<'_> {
             md5,
             bytes_max: ticket.bytes_max.min(files.limits().file_bytes_max),
         };
-        let (reader, fault) = PieceReader::new(content);
-        let putting = files.put(&self.place.scope, new, reader);
-        putting.await.map_err(|error| fault.or(error))
+        let reader = PieceReader::new(content);
+        files.put(&self.place.scope, new, reader).await
     }
 }
 
