@@ -46,7 +46,7 @@ fn content(bytes: usize) -> Vec<u8> {
 /// that must be refused.
 #[test]
 fn t80_files_over_http() {
-    let cluster = Cluster::start(3, 19_400);
+    let cluster = Cluster::start(3, 19_700);
     uploads_have_three_forms(&cluster);
     names_survive(&cluster);
     reads_have_ranges_and_conditions(&cluster);
