@@ -13,7 +13,7 @@
 //! | see collections, their sizes, indexes and rules | environment | yes | yes | yes |
 //! | create and drop collections and indexes | environment | yes | yes | |
 //! | set rules | environment | yes | yes | |
-//! | read documents and files, plans of queries | environment | yes | yes | |
+//! | read documents, plans of queries, files | environment | yes | yes | |
 //! | write documents and files | environment | yes | yes | |
 //! | see end users, their sessions, refusals by rules | environment | yes | yes | |
 //! | change end users and end their sessions | environment | yes | yes | |
@@ -103,7 +103,7 @@ pub enum Action {
     SchemaChange,
     /// Set rules.
     RulesChange,
-    /// Read documents and files, and plans of queries.
+    /// Read documents and plans of queries; list, read and check files.
     DataRead,
     /// Write documents and files.
     DataWrite,
