@@ -7,7 +7,7 @@
 //! | `disk_space` | no writes before the disk is full |
 //! | `tls` | the cluster's certificate authority and mutual TLS between nodes |
 //! | `call` | one request as everything behind the doors sees it |
-//! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`) |
+//! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`, `/v1/storages`) |
 //! | `auth` | end users: sign-in, sessions, tokens, and the door `/auth` |
 //! | `operators` | who runs the cluster or builds on it: roles, sign-in, the gate in front of what they do |
 //! | `audit` | who did what: append-only logs |

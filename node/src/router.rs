@@ -34,6 +34,7 @@ use crate::node::now_ms;
 use crate::realtime;
 use crate::rules::{Denials, RuleCache, Rules};
 use crate::sessions::SessionPool;
+use crate::storage::record::FILES;
 use crate::transactions::{Registry, Transact};
 
 pub use transaction::TransactionCall;
@@ -127,7 +128,26 @@ impl Router {
         if call.op.is_read() {
             return self.read(group, call).await;
         }
+        if matches!(&call.op, Op::SetAccess { collection, .. } if collection == FILES) {
+            self.make_files(group, &call).await?;
+        }
         self.run_write(group, &call).await
+    }
+
+    /// Makes the collection of files, which else comes to be with the first file: rules may be set before.
+    async fn make_files(&self, group: GroupId, call: &Call) -> Result<(), Failure> {
+        let make = Call {
+            caller: Caller::System,
+            op: Op::CreateCollection {
+                collection: FILES.to_owned(),
+            },
+            session: None,
+            ..call.clone()
+        };
+        match self.run_write(group, &make).await {
+            Err(failure) if failure.code != "DATABASE_COLLECTION_ALREADY_EXIST" => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// Has a write done under its exactly-once name.

@@ -38,6 +38,7 @@ impl StandIn {
             auth: None,
             operators: None,
             transactions: self.clone(),
+            files: None,
             tickets: Tickets::new(Seal::fixed([9; 32]), &Default::default()),
             large_requests: Arc::new(LargeRequests::start().expect("threads")),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),

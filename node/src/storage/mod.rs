@@ -13,7 +13,9 @@
 //! | `files`, `list` | what every surface calls: put, stat, open, copy, delete; listings |
 //! | `parts`, `once` | uploads in parts; uploads that send only what is missing |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
-//! | `links` | addresses that open one file for a while, to read or to write it |
+//! | `links`, `address` | what opens one file for a while, to read or to write it, and the URLs with that |
+//! | `access` | what end users may do: the rules of files |
+//! | `door`, `transfer` | what surfaces need; uploads and downloads over HTTP |
 //! | `status` | how the chunks of this node are, for operators |
 //! | `error`, `limits` | what callers are told; every bound |
 //!
@@ -22,7 +24,10 @@
 //! * What is read was compared with its hash, chunk by chunk; damage is an error, never other bytes.
 //! * Chunks that a manifest names are never collected; chunks that nothing names are, after a grace period.
 
+pub mod access;
+pub mod address;
 pub mod blobs;
+pub mod door;
 pub mod error;
 pub mod file_id;
 pub mod files;
@@ -36,7 +41,10 @@ pub mod path;
 pub mod record;
 pub mod status;
 mod store;
+pub mod transfer;
 
+pub use access::StorageAccess;
+pub use door::FileDoor;
 pub use error::{StorageError, StorageResult};
 pub use file_id::FileId;
 pub use files::{Condition, FileBody, Files, NewFile, Scope};
@@ -49,3 +57,5 @@ pub use record::FileRecord;
 mod bed;
 #[cfg(test)]
 mod files_test;
+#[cfg(test)]
+pub(crate) mod testing;

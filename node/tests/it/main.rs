@@ -13,3 +13,5 @@ mod t50_kill;
 mod t60_garbage;
 mod t70_operators;
 mod t70_transactions;
+mod t80_transfer;
+mod transfer_client;
