@@ -185,7 +185,8 @@ pub fn check_collection(caller: &Caller, op: &Op) -> Result<(), Failure> {
             .any(|prefix| name.starts_with(prefix))
     };
     // What end users may do with files is for administrators to say, as with any collection of theirs.
-    if let (Caller::Administrator { .. }, Op::SetAccess { .. } | Op::GetAccess { .. }) = (caller, op)
+    if let (Caller::Administrator { .. }, Op::SetAccess { .. } | Op::GetAccess { .. }) =
+        (caller, op)
         && op.collection() == Some(FILES)
     {
         return Ok(());

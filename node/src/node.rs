@@ -48,7 +48,10 @@ use crate::realtime;
 use crate::router::{Router, RouterHandle};
 use crate::scan_threads::ScanThreads;
 use crate::storage::blobs::server::ChunkService;
+use crate::storage::links::Links;
 use crate::storage::status::StatusBoard;
+use crate::storage::transfer::{self, TransferState};
+use crate::storage::{FileDoor, StorageAccess};
 use crate::surface::peer::{MemberDoor, PeerAddresses, PeerCalls};
 use crate::surface::{cors, health, http, lanes};
 use crate::tls::NodeCertificates;
@@ -412,16 +415,22 @@ impl Node {
             },
         ));
         let transactions = Arc::new(handle);
+        let file_access = StorageAccess::new(execute.clone(), config.request_timeout);
+        let links = Links::of_cluster(map.clone());
+        let file_door = FileDoor::new(files, links, file_access);
+        let clock = Arc::new(gateway::SystemClock);
+        let transfers = TransferState::new(file_door.clone(), keys.clone(), clock.clone());
         let state = gateway::GatewayState {
             execute,
             keys,
+            files: Some(file_door),
             tokens: Arc::new(auth.verifier()),
             transactions,
             auth: Some(auth.clone()),
             operators: Some(operators.clone()),
             tickets,
             large_requests: Arc::new(gateway::LargeRequests::start()?),
-            clock: Arc::new(gateway::SystemClock),
+            clock,
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
                 body_bytes_max: config.body_bytes_max,
@@ -437,6 +446,7 @@ impl Node {
             .add_service(audit_service)
             .into_axum_router()
             .merge(gateway::router(state))
+            .merge(transfer::router(transfers))
             .merge(rest::router(auth))
             .merge(realtime.routes())
             .layer(cors::layer(&config.cors_origins))

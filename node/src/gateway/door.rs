@@ -200,10 +200,7 @@ pub(super) async fn rest(State(door): State<Arc<Door>>, request: Request) -> Res
 }
 
 /// Everything below `/v1/storages`.
-pub(super) async fn storages(
-    State(door): State<Arc<Door>>,
-    request: Request,
-) -> Response<Body> {
+pub(super) async fn storages(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
     door.serve(Protocol::Storages, request).await
 }
 

@@ -61,7 +61,9 @@ impl<'a> Params<'a> {
             Some(raw) if raw.starts_with('{') => {
                 let envs: PerService = serde_json::from_str(raw)
                     .map_err(|_| wrong("envName", "a string, or strings for services"))?;
-                let of_files = self.raw("action").is_some_and(|raw| raw.starts_with("\"storage."));
+                let of_files = self
+                    .raw("action")
+                    .is_some_and(|raw| raw.starts_with("\"storage."));
                 let own = if of_files {
                     envs.storage
                 } else {

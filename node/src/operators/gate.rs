@@ -49,12 +49,7 @@ impl Gate {
     }
 
     /// The same question for what is no operation of the database, such as files; a refusal is written down as any other.
-    pub async fn permit(
-        &self,
-        action: Action,
-        env: &str,
-        request_id: &str,
-    ) -> Result<(), Failure> {
+    pub async fn permit(&self, action: Action, env: &str, request_id: &str) -> Result<(), Failure> {
         match self.check(action, env) {
             Ok(()) => Ok(()),
             Err(failure) => {

@@ -218,9 +218,8 @@ impl Documents for EnvironmentDocuments<'_> {
         id: &'a Bson,
     ) -> BoxFuture<'a, Result<Option<RawDocumentBuf>, Failure>> {
         Box::pin(async move {
-            let filter = RawDocumentBuf::try_from(&doc! { "_id": id.clone() }).map_err(|error| {
-                Failure::new("INVALID_PARAM", error.to_string(), Retry::Never)
-            })?;
+            let filter = RawDocumentBuf::try_from(&doc! { "_id": id.clone() })
+                .map_err(|error| Failure::new("INVALID_PARAM", error.to_string(), Retry::Never))?;
             let op = Op::Find {
                 collection: collection.to_owned(),
                 find: FindOp {
@@ -247,7 +246,10 @@ fn document_of(record: &FileRecord) -> StorageResult<RawDocumentBuf> {
     own(&mut document, record.owner.as_deref());
     document.insert("size", record.size);
     document.insert("type", record.content_type.as_str());
-    document.insert("modifiedAt", bson::DateTime::from_millis(record.modified_at_ms));
+    document.insert(
+        "modifiedAt",
+        bson::DateTime::from_millis(record.modified_at_ms),
+    );
     let metadata: Document = record
         .metadata
         .iter()
@@ -274,7 +276,9 @@ fn own(document: &mut Document, owner: Option<&str>) {
 
 fn raw(document: &Document) -> StorageResult<RawDocumentBuf> {
     RawDocumentBuf::try_from(document).map_err(|error| {
-        StorageError::Damaged(format!("what is noted of the file is not well-formed: {error}"))
+        StorageError::Damaged(format!(
+            "what is noted of the file is not well-formed: {error}"
+        ))
     })
 }
 

@@ -93,7 +93,12 @@ async fn modes_decide() {
     for (mode, public, owner, other) in [
         ("READONLY", true, [true; 4], [true, true, false, false]),
         ("PRIVATE", false, [true; 4], [false, true, false, false]),
-        ("ADMINWRITE", true, [true, false, false, false], [true, false, false, false]),
+        (
+            "ADMINWRITE",
+            true,
+            [true, false, false, false],
+            [true, false, false, false],
+        ),
         ("ADMINONLY", false, [false; 4], [false; 4]),
     ] {
         let access = under(&doc! { "mode": mode });
@@ -102,7 +107,11 @@ async fn modes_decide() {
         assert_eq!(may(&access, &caller("me"), &mine).await, owner, "{mode}");
         assert_eq!(may(&access, &caller("you"), &mine).await, other, "{mode}");
         let administrator = Caller::Administrator { key_id: "k".into() };
-        assert_eq!(may(&access, &administrator, &mine).await, [true; 4], "{mode}");
+        assert_eq!(
+            may(&access, &administrator, &mine).await,
+            [true; 4],
+            "{mode}"
+        );
     }
 }
 

@@ -84,7 +84,9 @@ mod tests {
     /// The path below the environment as a server gets it.
     fn arrived(address: &str) -> String {
         let path = address.split(['?', '#']).next().unwrap();
-        path.strip_prefix("http://h/storage/demo/").unwrap().to_owned()
+        path.strip_prefix("http://h/storage/demo/")
+            .unwrap()
+            .to_owned()
     }
 
     #[test]
@@ -112,7 +114,10 @@ mod tests {
             ] {
                 assert!(address.ends_with("?sign=ab&t=5"), "{address}");
                 let means = readings(&arrived(&address)).unwrap();
-                assert!(means.iter().any(|path| path == name), "{address}: {means:?}");
+                assert!(
+                    means.iter().any(|path| path == name),
+                    "{address}: {means:?}"
+                );
             }
             // Without a signature only the first is looked at.
             assert_eq!(readings(&arrived(&escaped)).unwrap()[0], name);

@@ -19,7 +19,8 @@ fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
 fn form(fields: &[(&str, &str)], file: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
-        let part = format!("--B\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        let part =
+            format!("--B\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
         body.extend_from_slice(part.as_bytes());
     }
     body.extend_from_slice(b"--B\r\ncontent-disposition: form-data; name=\"file\"; filename=\"x\"\r\ncontent-type: text/plain\r\n\r\n");
@@ -61,7 +62,11 @@ fn uploads_have_three_forms(cluster: &Cluster) {
     let text = b"some text";
     let check = |path: &str, k: usize| {
         let read = get(&root.link(k, path, 60), &[]);
-        assert_eq!((read.status, read.body.as_slice()), (200, &text[..]), "{path}");
+        assert_eq!(
+            (read.status, read.body.as_slice()),
+            (200, &text[..]),
+            "{path}"
+        );
     };
 
     let stored = root.put(1, "forms/put.txt", text);
@@ -77,7 +82,12 @@ fn uploads_have_three_forms(cluster: &Cluster) {
     ];
     let pieces = b"5\r\nsome \r\n4\r\ntext\r\n0\r\n\r\n";
     let stored = send(host, &format!("PUT {target}"), &headers, pieces);
-    assert_eq!((stored.status, stored.body.len()), (200, 0), "{}", stored.text());
+    assert_eq!(
+        (stored.status, stored.body.len()),
+        (200, 0),
+        "{}",
+        stored.text()
+    );
     check("forms/chunked.txt", 3);
 
     for (asked, status) in [(None, 204), (Some("200"), 200), (Some("201"), 201)] {
@@ -90,8 +100,18 @@ fn uploads_have_three_forms(cluster: &Cluster) {
             ("x-cos-meta-fileid", "any"),
         ];
         fields.extend(asked.map(|asked| ("success_action_status", asked)));
-        let stored = send_body(host, &format!("POST {target}"), &[FORM], &form(&fields, text));
-        assert_eq!((stored.status, stored.body.len()), (status, 0), "{}", stored.text());
+        let stored = send_body(
+            host,
+            &format!("POST {target}"),
+            &[FORM],
+            &form(&fields, text),
+        );
+        assert_eq!(
+            (stored.status, stored.body.len()),
+            (status, 0),
+            "{}",
+            stored.text()
+        );
         check(&path, 1);
     }
 
@@ -99,14 +119,25 @@ fn uploads_have_three_forms(cluster: &Cluster) {
     let info = root.upload_info(1, "forms/mini.txt");
     let (host, target) = split(info["uploadUrl"].as_str().unwrap());
     let ticket = ("x-cos-security-token", info["token"].as_str().unwrap());
-    let stored = send_body(host, &format!("POST {target}"), &[FORM, ticket], &form(&[], text));
+    let stored = send_body(
+        host,
+        &format!("POST {target}"),
+        &[FORM, ticket],
+        &form(&[], text),
+    );
     assert_eq!(stored.status, 204);
     check("forms/mini.txt", 2);
 }
 
 fn names_survive(cluster: &Cluster) {
     let root = Asker::administrator(cluster);
-    for path in ["图片/一 二 🙂.png", "100%.txt", "a%41b", "q?x=1#y", "it's (1)!*;:@,$&=+.txt"] {
+    for path in [
+        "图片/一 二 🙂.png",
+        "100%.txt",
+        "a%41b",
+        "q?x=1#y",
+        "it's (1)!*;:@,$&=+.txt",
+    ] {
         assert_eq!(root.put(1, path, path.as_bytes()).status, 200, "{path}");
         let read = get(&root.link(2, path, 60), &[]);
         assert_eq!((read.status, read.text()), (200, path.to_owned()));
@@ -132,7 +163,10 @@ fn reads_have_ranges_and_conditions(cluster: &Cluster) {
     }
     let (host, target) = split(&url);
     let head = send(host, &format!("HEAD {target}"), &[], b"");
-    assert_eq!((head.status, head.headers["content-length"].as_str()), (200, "3000000"));
+    assert_eq!(
+        (head.status, head.headers["content-length"].as_str()),
+        (200, "3000000")
+    );
 
     for (range, expected) in [
         ("bytes=0-0", 0..1),
@@ -151,7 +185,10 @@ fn reads_have_ranges_and_conditions(cluster: &Cluster) {
     assert_eq!((none.status, none.code().as_str()), (416, "InvalidRange"));
     assert_eq!(none.headers["content-range"], "bytes */3000000");
 
-    let (etag, date) = (whole.headers["etag"].as_str(), whole.headers["last-modified"].as_str());
+    let (etag, date) = (
+        whole.headers["etag"].as_str(),
+        whole.headers["last-modified"].as_str(),
+    );
     for (name, value, status) in [
         ("if-none-match", etag, 304),
         ("if-none-match", "\"other\"", 200),
@@ -164,19 +201,31 @@ fn reads_have_ranges_and_conditions(cluster: &Cluster) {
         assert_eq!(answer.body.is_empty(), status == 304);
     }
     for (value, status) in [(etag, 206), ("\"other\"", 200)] {
-        assert_eq!(get(&url, &[("range", "bytes=0-1"), ("if-range", value)]).status, status);
+        assert_eq!(
+            get(&url, &[("range", "bytes=0-1"), ("if-range", value)]).status,
+            status
+        );
     }
     // Another content has another etag, at the same address.
     assert_eq!(root.put(3, "read/large.bin", b"small").status, 200);
     let read = get(&url, &[("if-none-match", etag)]);
     assert_eq!((read.status, read.text()), (200, "small".to_owned()));
     let saved = get(&format!("{url}&download=a.txt"), &[]);
-    assert_eq!(saved.headers["content-disposition"], "attachment; filename*=UTF-8''a%2Etxt");
+    assert_eq!(
+        saved.headers["content-disposition"],
+        "attachment; filename*=UTF-8''a%2Etxt"
+    );
 
     assert_eq!(root.put(1, "read/empty", b"").status, 200);
     let empty = get(&root.link(2, "read/empty", 60), &[]);
-    assert_eq!((empty.status, empty.headers["content-length"].as_str()), (200, "0"));
-    assert_eq!(get(&root.link(2, "read/empty", 60), &[("range", "bytes=0-")]).status, 416);
+    assert_eq!(
+        (empty.status, empty.headers["content-length"].as_str()),
+        (200, "0")
+    );
+    assert_eq!(
+        get(&root.link(2, "read/empty", 60), &[("range", "bytes=0-")]).status,
+        416
+    );
 }
 
 fn wrong_addresses_open_nothing(cluster: &Cluster) {
@@ -200,16 +249,26 @@ fn wrong_addresses_open_nothing(cluster: &Cluster) {
         format!("{}?{query}", address.replace("wrong/a", "wrong/b")),
     ] {
         let refused = get(&wrong, &[]);
-        assert_eq!((refused.status, refused.code().as_str()), (403, "AccessDenied"), "{wrong}");
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (403, "AccessDenied"),
+            "{wrong}"
+        );
     }
     let short = root.link(1, "wrong/a", 1);
     std::thread::sleep(Duration::from_millis(2100));
     let refused = get(&short, &[]);
-    assert_eq!((refused.status, refused.code().as_str()), (403, "AccessDenied"));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (403, "AccessDenied")
+    );
     assert!(refused.text().contains("expired"), "{}", refused.text());
     let (host, target) = split(&url);
     let refused = send(host, &format!("DELETE {target}"), &[], b"");
-    assert_eq!((refused.status, refused.code().as_str()), (405, "MethodNotAllowed"));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (405, "MethodNotAllowed")
+    );
 }
 
 fn wrong_uploads_leave_nothing(cluster: &Cluster) {
@@ -225,26 +284,64 @@ fn wrong_uploads_leave_nothing(cluster: &Cluster) {
     let large = (2_u64 << 40).to_string();
     let broken = [
         (send_body(host, &line, &[], b"x"), 403, "AccessDenied"),
-        (send_body(host, &line, &[("authorization", "nonsense")], b"x"), 403, "AccessDenied"),
-        (send_body(host, &line, &[("authorization", &forged[1..])], b"x"), 403, "AccessDenied"),
-        (send_body(host, &elsewhere, &[("authorization", ticket)], b"x"), 403, "AccessDenied"),
         (
-            send(host, &line, &[("authorization", ticket), ("content-length", large.as_str())], b""),
+            send_body(host, &line, &[("authorization", "nonsense")], b"x"),
+            403,
+            "AccessDenied",
+        ),
+        (
+            send_body(host, &line, &[("authorization", &forged[1..])], b"x"),
+            403,
+            "AccessDenied",
+        ),
+        (
+            send_body(host, &elsewhere, &[("authorization", ticket)], b"x"),
+            403,
+            "AccessDenied",
+        ),
+        (
+            send(
+                host,
+                &line,
+                &[
+                    ("authorization", ticket),
+                    ("content-length", large.as_str()),
+                ],
+                b"",
+            ),
             413,
             "EntityTooLarge",
         ),
         (
-            send_body(host, &line, &[("authorization", ticket), ("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")], b"x"),
+            send_body(
+                host,
+                &line,
+                &[
+                    ("authorization", ticket),
+                    ("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="),
+                ],
+                b"x",
+            ),
             400,
             "BadDigest",
         ),
         (
-            send_body(host, &format!("POST {target}"), &[("authorization", ticket)], b"x"),
+            send_body(
+                host,
+                &format!("POST {target}"),
+                &[("authorization", ticket)],
+                b"x",
+            ),
             400,
             "InvalidArgument",
         ),
         (
-            send_body(host, &format!("POST {target}"), &[FORM, ("authorization", ticket)], b"--B--"),
+            send_body(
+                host,
+                &format!("POST {target}"),
+                &[FORM, ("authorization", ticket)],
+                b"--B--",
+            ),
             400,
             "InvalidArgument",
         ),
@@ -260,18 +357,29 @@ fn wrong_uploads_leave_nothing(cluster: &Cluster) {
         ),
     ];
     for (at, (answer, status, code)) in broken.iter().enumerate() {
-        assert_eq!((answer.status, answer.code().as_str()), (*status, *code), "{at}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (*status, *code),
+            "{at}"
+        );
     }
 
     // A client that goes away in the middle.
     let mut stream = TcpStream::connect(host).unwrap();
-    let head = format!("{line} HTTP/1.1\r\nhost: {host}\r\nauthorization: {ticket}\r\ncontent-length: 1000000\r\n\r\n");
+    let head = format!(
+        "{line} HTTP/1.1\r\nhost: {host}\r\nauthorization: {ticket}\r\ncontent-length: 1000000\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&content(300_000)).unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
     // A form without its end.
     let cut = form(&[("signature", ticket)], b"x");
-    let answer = send_body(host, &format!("POST {target}"), &[FORM], &cut[..cut.len() - 6]);
+    let answer = send_body(
+        host,
+        &format!("POST {target}"),
+        &[FORM],
+        &cut[..cut.len() - 6],
+    );
     assert_eq!(answer.status, 400, "{}", answer.text());
 
     std::thread::sleep(Duration::from_millis(300));
@@ -286,7 +394,9 @@ fn wrong_uploads_leave_nothing(cluster: &Cluster) {
 fn tricks_with_paths_are_refused(cluster: &Cluster) {
     let root = Asker::administrator(cluster);
     let long = "x".repeat(1025);
-    for path in ["", "/a", "../a", "a/../b", "a//b", "a/.", "a\u{0}b", "a\nb", &long] {
+    for path in [
+        "", "/a", "../a", "a/../b", "a//b", "a/.", "a\u{0}b", "a\nb", &long,
+    ] {
         let info: Value = root.upload_info(1, path);
         assert_eq!(info["code"], "INVALID_PARAM", "{path:?}: {info}");
     }
@@ -304,7 +414,11 @@ fn tricks_with_paths_are_refused(cluster: &Cluster) {
         ("/storage/nowhere/a".to_owned(), vec![404]),
     ] {
         let refused = send(host, &format!("GET {target}"), &[], b"");
-        assert!(statuses.contains(&refused.status), "{target}: {}", refused.status);
+        assert!(
+            statuses.contains(&refused.status),
+            "{target}: {}",
+            refused.status
+        );
         refused.code();
     }
 }
@@ -317,12 +431,24 @@ fn rules_hold(cluster: &Cluster) {
     );
     let env = cluster.json["env"].as_str().unwrap();
     let set = |mode: &str| {
-        let words = ["rules", "set", "_sys.files", mode, "--target", cluster.folder()];
+        let words = [
+            "rules",
+            "set",
+            "_sys.files",
+            mode,
+            "--target",
+            cluster.folder(),
+        ];
         let output = cluster.yunbase(&words);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     };
     let outcome = |who: &Asker<'_>, call: &str, path: &str| {
-        let element = json!([{ "cloudObjectId": format!("cloud://{env}.{env}/{path}"), "objectId": path }]);
+        let element =
+            json!([{ "cloudObjectId": format!("cloud://{env}.{env}/{path}"), "objectId": path }]);
         let answer = who.call(2, call, &element);
         answer[0]["code"].as_str().unwrap_or("ok").to_owned()
     };
@@ -332,8 +458,14 @@ fn rules_hold(cluster: &Cluster) {
     // Before any rules: everyone reads, the owner writes.
     assert_eq!(ann.put(1, "hers/a.txt", b"hers").status, 200);
     assert_eq!(outcome(&bob, read, "hers/a.txt"), "ok");
-    assert_eq!(outcome(&bob, write, "hers/a.txt"), "STORAGE_EXCEED_AUTHORITY");
-    assert_eq!(outcome(&bob, "delete-objects", "hers/a.txt"), "STORAGE_EXCEED_AUTHORITY");
+    assert_eq!(
+        outcome(&bob, write, "hers/a.txt"),
+        "STORAGE_EXCEED_AUTHORITY"
+    );
+    assert_eq!(
+        outcome(&bob, "delete-objects", "hers/a.txt"),
+        "STORAGE_EXCEED_AUTHORITY"
+    );
     assert_eq!(ann.put(2, "hers/a.txt", b"hers too").status, 200);
     let unsigned = format!("{}/storage/{env}/hers/a.txt", cluster.url(3));
     assert_eq!(get(&unsigned, &[]).text(), "hers too");
@@ -341,13 +473,19 @@ fn rules_hold(cluster: &Cluster) {
     set("private");
     assert_eq!(get(&unsigned, &[]).code(), "AccessDenied");
     assert_eq!(outcome(&ann, read, "hers/a.txt"), "ok");
-    assert_eq!(outcome(&bob, read, "hers/a.txt"), "STORAGE_EXCEED_AUTHORITY");
+    assert_eq!(
+        outcome(&bob, read, "hers/a.txt"),
+        "STORAGE_EXCEED_AUTHORITY"
+    );
     assert_eq!(outcome(&root, read, "hers/a.txt"), "ok");
     // Whoever has an address reads.
     assert_eq!(get(&ann.link(1, "hers/a.txt", 60), &[]).text(), "hers too");
 
     set("adminwrite");
-    assert_eq!(outcome(&ann, write, "hers/b.txt"), "STORAGE_EXCEED_AUTHORITY");
+    assert_eq!(
+        outcome(&ann, write, "hers/b.txt"),
+        "STORAGE_EXCEED_AUTHORITY"
+    );
     set("readonly");
     // A ticket counts for what was there when it was given out.
     let stale = ann.upload_info(1, "hers/c.txt");
@@ -355,7 +493,13 @@ fn rules_hold(cluster: &Cluster) {
     let (host, target) = split(stale["uploadUrl"].as_str().unwrap());
     let ticket = ("authorization", stale["authorization"].as_str().unwrap());
     let refused = send_body(host, &format!("PUT {target}"), &[ticket], b"hers");
-    assert_eq!((refused.status, refused.code().as_str()), (412, "PreconditionFailed"));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (412, "PreconditionFailed")
+    );
     assert_eq!(outcome(&ann, "delete-objects", "hers/a.txt"), "ok");
-    assert_eq!(outcome(&ann, "delete-objects", "hers/a.txt"), "OBJECT_NOT_EXIST");
+    assert_eq!(
+        outcome(&ann, "delete-objects", "hers/a.txt"),
+        "OBJECT_NOT_EXIST"
+    );
 }

@@ -27,7 +27,11 @@ impl Answer {
     pub(crate) fn code(&self) -> String {
         let text = self.text();
         for member in ["Code", "Message", "RequestId", "TraceId"] {
-            assert!(text.contains(&format!("<{member}>")), "{}: {text}", self.status);
+            assert!(
+                text.contains(&format!("<{member}>")),
+                "{}: {text}",
+                self.status
+            );
         }
         let code = text.split("<Code>").nth(1).unwrap();
         code.split("</Code>").next().unwrap().to_owned()
@@ -35,12 +39,7 @@ impl Answer {
 }
 
 /// Sends one request to `host` and reads the answer; `bytes` are everything behind the headers.
-pub(crate) fn send(
-    host: &str,
-    line: &str,
-    headers: &[(&str, &str)],
-    bytes: &[u8],
-) -> Answer {
+pub(crate) fn send(host: &str, line: &str, headers: &[(&str, &str)], bytes: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(host).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
@@ -70,7 +69,9 @@ fn read(stream: TcpStream, is_head: bool) -> Answer {
         };
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
-    let length = headers.get("content-length").map_or(0, |n| n.parse().unwrap());
+    let length = headers
+        .get("content-length")
+        .map_or(0, |n| n.parse().unwrap());
     let mut body = vec![0; if is_head || status == 304 { 0 } else { length }];
     reader.read_exact(&mut body).unwrap();
     Answer {
@@ -81,12 +82,7 @@ fn read(stream: TcpStream, is_head: bool) -> Answer {
 }
 
 /// A request with a body of known length.
-pub(crate) fn send_body(
-    host: &str,
-    line: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Answer {
+pub(crate) fn send_body(host: &str, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let length = body.len().to_string();
     let headers: Vec<_> = headers
         .iter()
@@ -134,7 +130,12 @@ impl<'a> Asker<'a> {
         let line = format!("POST /auth/v1/signup?client_id={env}");
         let url = cluster.url(1);
         let host = url.strip_prefix("http://").unwrap();
-        let answer = send_body(host, &line, &[("content-type", "application/json")], body.as_bytes());
+        let answer = send_body(
+            host,
+            &line,
+            &[("content-type", "application/json")],
+            body.as_bytes(),
+        );
         let credentials: Value = serde_json::from_slice(&answer.body).unwrap();
         Self {
             token: credentials["access_token"].as_str().unwrap().to_owned(),
@@ -166,7 +167,8 @@ impl<'a> Asker<'a> {
     /// The address to read `path` from through node `k`, for `life_s` seconds.
     pub(crate) fn link(&self, k: usize, path: &str, life_s: u64) -> String {
         let env = self.cluster.json["env"].as_str().unwrap();
-        let wanted = json!([{ "cloudObjectId": format!("cloud://{env}.{env}/{path}"), "maxAge": life_s }]);
+        let wanted =
+            json!([{ "cloudObjectId": format!("cloud://{env}.{env}/{path}"), "maxAge": life_s }]);
         let answer = self.call(k, "get-objects-download-info", &wanted);
         let url = answer[0]["downloadUrl"].as_str();
         encode_uri(url.unwrap_or_else(|| panic!("{answer}")))
@@ -175,9 +177,16 @@ impl<'a> Asker<'a> {
     /// Uploads `content` by PUT.
     pub(crate) fn put(&self, k: usize, path: &str, content: &[u8]) -> Answer {
         let info = self.upload_info(k, path);
-        let url = info["uploadUrl"].as_str().unwrap_or_else(|| panic!("{info}"));
+        let url = info["uploadUrl"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{info}"));
         let (host, target) = split(url);
         let ticket = info["authorization"].as_str().unwrap();
-        send_body(host, &format!("PUT {target}"), &[("authorization", ticket)], content)
+        send_body(
+            host,
+            &format!("PUT {target}"),
+            &[("authorization", ticket)],
+            content,
+        )
     }
 }

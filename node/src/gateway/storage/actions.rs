@@ -46,7 +46,8 @@ pub(in crate::gateway) async fn dispatch(
         UPLOAD | DELETE | COPY => Action::DataWrite,
         _ => return Err(actions::unknown(name)),
     };
-    gate.permit(action, &context.env, context.request_id).await?;
+    gate.permit(action, &context.env, context.request_id)
+        .await?;
     let calls = FileCalls::of(
         state,
         parts,
@@ -146,9 +147,12 @@ async fn links(calls: &FileCalls<'_>, params: &Params<'_>) -> Result<Value, Fail
     let lives: Vec<StorageResult<Option<u64>>> = wanted.iter().map(Wanted::life_s).collect();
     let unsaid = |life: &StorageResult<Option<u64>>| matches!(life, Ok(None | Some(0)));
     let public = lives.iter().any(unsaid) && calls.door.access.is_public(&calls.scope).await?;
-    let opened = join_all(wanted.iter().zip(lives).map(|(one, life)| async move {
-        calls.link(one.id(), life?, public).await
-    }))
+    let opened = join_all(
+        wanted
+            .iter()
+            .zip(lives)
+            .map(|(one, life)| async move { calls.link(one.id(), life?, public).await }),
+    )
     .await;
     outage(&opened)?;
     let rows = wanted.iter().zip(&opened).map(|(one, outcome)| {
@@ -168,7 +172,13 @@ async fn links(calls: &FileCalls<'_>, params: &Params<'_>) -> Result<Value, Fail
 }
 
 async fn deletions(calls: &FileCalls<'_>, params: &Params<'_>) -> Result<Value, Failure> {
-    let names = ["fileid_list", "fileIdList", "fileIDList", "file_list", "fileList"];
+    let names = [
+        "fileid_list",
+        "fileIdList",
+        "fileIDList",
+        "file_list",
+        "fileList",
+    ];
     let ids: Vec<Wanted> = list(params, &names)?;
     let outcomes = join_all(ids.iter().map(|one| calls.delete(one.id()))).await;
     let rows = ids.iter().zip(&outcomes).map(|(one, outcome)| {
@@ -232,8 +242,8 @@ pub(super) fn list<T: DeserializeOwned>(
     let Some((name, raw)) = found else {
         return Err(wrong(names.first().copied().unwrap_or_default(), &needs));
     };
-    let listed: Vec<T> = serde_json::from_str(raw)
-        .map_err(|error| wrong(name, &format!("{needs}: {error}")))?;
+    let listed: Vec<T> =
+        serde_json::from_str(raw).map_err(|error| wrong(name, &format!("{needs}: {error}")))?;
     if listed.is_empty() || listed.len() > FILES_MAX {
         return Err(wrong(name, &needs));
     }

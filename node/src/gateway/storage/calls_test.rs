@@ -106,7 +106,9 @@ async fn read(stage: &Stage, token: &str, path: &str) -> String {
 
 async fn codes(stage: &Stage, token: &str, action: &str, members: Value) -> Vec<String> {
     let answer = act(stage, token, action, members).await;
-    let lists = answer["data"].as_object().unwrap_or_else(|| panic!("{answer}"));
+    let lists = answer["data"]
+        .as_object()
+        .unwrap_or_else(|| panic!("{answer}"));
     let rows = lists.values().next().unwrap().as_array().unwrap();
     rows.iter()
         .map(|row| row["code"].as_str().unwrap().to_owned())
@@ -173,22 +175,41 @@ async fn copies_and_moves_ask_at_both_ends() {
     };
     let copy = |token: String, member: Value| {
         let stage = &stage;
-        async move { codes(stage, &token, "batchCopyFile", member).await.remove(0) }
+        async move {
+            codes(stage, &token, "batchCopyFile", member)
+                .await
+                .remove(0)
+        }
     };
     // A copy belongs to whoever made it.
     assert_eq!(copy(bob.clone(), one("a", "b", json!({}))).await, "SUCCESS");
     assert_eq!(read(&stage, &ann, "b").await, "hers");
     assert_eq!(copy(ann.clone(), one("a", "b", json!({}))).await, DENIED);
     let kept = json!({ "overwrite": false });
-    assert_eq!(copy(bob.clone(), one("a", "b", kept.clone())).await, "OBJECT_ALREADY_EXIST");
-    assert_eq!(copy(ROOT.to_owned(), one("a", "b", kept)).await, "OBJECT_ALREADY_EXIST");
+    assert_eq!(
+        copy(bob.clone(), one("a", "b", kept.clone())).await,
+        "OBJECT_ALREADY_EXIST"
+    );
+    assert_eq!(
+        copy(ROOT.to_owned(), one("a", "b", kept)).await,
+        "OBJECT_ALREADY_EXIST"
+    );
     assert_eq!(copy(bob.clone(), one("none", "c", json!({}))).await, ABSENT);
     let moved = json!({ "removeOriginal": true });
-    assert_eq!(copy(bob.clone(), one("a", "c", moved.clone())).await, DENIED);
-    assert_eq!(copy(ann.clone(), one("a", "c", moved.clone())).await, "SUCCESS");
+    assert_eq!(
+        copy(bob.clone(), one("a", "c", moved.clone())).await,
+        DENIED
+    );
+    assert_eq!(
+        copy(ann.clone(), one("a", "c", moved.clone())).await,
+        "SUCCESS"
+    );
     assert_eq!(read(&stage, &ann, "a").await, ABSENT);
     // Onto itself: still there.
-    assert_eq!(copy(ann.clone(), one("c", "c", moved.clone())).await, "SUCCESS");
+    assert_eq!(
+        copy(ann.clone(), one("c", "c", moved.clone())).await,
+        "SUCCESS"
+    );
     assert_eq!(read(&stage, &bob, "c").await, "hers");
     // An administrator who moves a file leaves it to its owner.
     assert_eq!(copy(ROOT.to_owned(), one("c", "d", moved)).await, "SUCCESS");
@@ -239,7 +260,9 @@ async fn addresses_live_as_long_as_asked_for_within_bounds() {
             let list = json!({ "file_list": [member] });
             let answer = act(stage, ROOT, "batchGetDownloadUrl", list).await;
             let row = &answer["data"]["download_list"][0];
-            row["maxAge"].as_u64().ok_or(row["code"].as_str().unwrap().to_owned())
+            row["maxAge"]
+                .as_u64()
+                .ok_or(row["code"].as_str().unwrap().to_owned())
         }
     };
     let limits = stage.door.files.limits().clone();
@@ -248,7 +271,10 @@ async fn addresses_live_as_long_as_asked_for_within_bounds() {
         limits.download_link_life_max.as_secs(),
     );
     assert_eq!(life(json!({ "fileID": id("a"), "maxAge": 7 })).await, Ok(7));
-    assert_eq!(life(json!({ "fileid": id("a"), "max_age": 1e12 })).await, Ok(longest));
+    assert_eq!(
+        life(json!({ "fileid": id("a"), "max_age": 1e12 })).await,
+        Ok(longest)
+    );
     let negative = json!({ "fileid": id("a"), "max_age": -1 });
     assert_eq!(life(negative).await, Err("INVALID_PARAM".to_owned()));
     // Unasked: long where everyone reads, a day where not.
@@ -261,7 +287,10 @@ async fn addresses_live_as_long_as_asked_for_within_bounds() {
     stage.pass(limits.upload_link_life + Duration::from_secs(2));
     let url = answer["data"]["url"].as_str().unwrap();
     let request = Request::put(url.strip_prefix("https://files.example:7600").unwrap())
-        .header("authorization", answer["data"]["authorization"].as_str().unwrap())
+        .header(
+            "authorization",
+            answer["data"]["authorization"].as_str().unwrap(),
+        )
         .body(Body::from("x"))
         .unwrap();
     assert_eq!(send(&stage, request).await.0, 403);
@@ -275,7 +304,13 @@ async fn a_request_names_files_of_its_environment_and_not_too_many() {
         codes(&stage, ROOT, "batchDeleteFile", foreign).await,
         ["INVALID_PARAM"]
     );
-    for list in [json!([]), json!(vec![id("a"); 51]), json!("a"), json!([5]), Value::Null] {
+    for list in [
+        json!([]),
+        json!(vec![id("a"); 51]),
+        json!("a"),
+        json!([5]),
+        Value::Null,
+    ] {
         let members = json!({ "file_list": list, "fileid_list": list });
         for action in ["batchGetDownloadUrl", "batchDeleteFile"] {
             let answer = act(&stage, ROOT, action, members.clone()).await;
@@ -292,7 +327,10 @@ async fn servers_learn_what_a_user_may_do() {
     upload(&stage, &user("ann"), "a", "hers").await;
     let asked = json!([{ "type": "READ", "path": "a" }, { "type": "WRITE", "path": "a" }, { "type": "READWRITE", "path": "new" }]);
     let of = |who: &str| {
-        let (stage, members) = (&stage, json!({ "openId": who, "uid": "", "fileList": asked }));
+        let (stage, members) = (
+            &stage,
+            json!({ "openId": who, "uid": "", "fileList": asked }),
+        );
         async move {
             let answer = act(stage, ROOT, "getFileAuthority", members).await;
             let rows = answer["data"]["authorityList"].as_array().unwrap().clone();
@@ -303,6 +341,12 @@ async fn servers_learn_what_a_user_may_do() {
     };
     assert_eq!(of("ann").await, ["SUCCESS", "SUCCESS", ABSENT]);
     assert_eq!(of("bob").await, ["SUCCESS", DENIED, ABSENT]);
-    let nobody = act(&stage, ROOT, "getFileAuthority", json!({ "file_list": asked })).await;
+    let nobody = act(
+        &stage,
+        ROOT,
+        "getFileAuthority",
+        json!({ "file_list": asked }),
+    )
+    .await;
     assert_eq!(nobody["code"], "INVALID_PARAM");
 }

@@ -78,7 +78,8 @@ impl<'a> FileCalls<'a> {
         request_id: &str,
     ) -> Result<Self, Failure> {
         let door = state.files.as_deref().ok_or_else(|| {
-            let message = "this node serves no files: ask another, or try again when it has started";
+            let message =
+                "this node serves no files: ask another, or try again when it has started";
             Failure::new(codes::RESOURCE_NOT_INITIAL, message, Retry::Safe)
         })?;
         let (secure, host) = head::origin(parts).ok_or_else(|| {
@@ -140,7 +141,13 @@ impl<'a> FileCalls<'a> {
             Some(_) if !overwrite => Err(StorageError::Exists(path.to_string())),
             Some(record) => {
                 access
-                    .check(&self.scope, self.caller, Action::Update, path, Some(&record))
+                    .check(
+                        &self.scope,
+                        self.caller,
+                        Action::Update,
+                        path,
+                        Some(&record),
+                    )
                     .await?;
                 // Whose a file is never changes.
                 Ok((record.owner, TicketCondition::Version(record.version)))
@@ -271,7 +278,13 @@ impl<'a> FileCalls<'a> {
         if copying.remove_source {
             let access = &self.door.access;
             access
-                .check(&self.scope, self.caller, Action::Delete, &source, Some(&record))
+                .check(
+                    &self.scope,
+                    self.caller,
+                    Action::Delete,
+                    &source,
+                    Some(&record),
+                )
                 .await?;
         }
         if source == target {
@@ -282,7 +295,8 @@ impl<'a> FileCalls<'a> {
             return Err(StorageError::Exists(target.to_string()));
         }
         let (owner, condition) = self.may_write(&target, copying.overwrite).await?;
-        let moved_by_administrator = copying.remove_source && !matches!(self.caller, Caller::User(_));
+        let moved_by_administrator =
+            copying.remove_source && !matches!(self.caller, Caller::User(_));
         let owner = if moved_by_administrator {
             record.owner.clone()
         } else {

@@ -53,7 +53,11 @@ impl Route {
         };
         if method != "POST" {
             let message = "this call needs the method POST";
-            return Err(Failure::new(codes::METHOD_NOT_ALLOWED, message, Retry::Never));
+            return Err(Failure::new(
+                codes::METHOD_NOT_ALLOWED,
+                message,
+                Retry::Never,
+            ));
         }
         Ok(route)
     }
@@ -111,11 +115,9 @@ pub(in crate::gateway) async fn answer(
 
 /// The text of a body, not nested too deep.
 fn text_of(body: &[u8], depth_max: usize) -> Result<&str, Failure> {
-    let text =
-        std::str::from_utf8(body).map_err(|_| wrong("the body", "to be JSON in UTF-8"))?;
-    check_depth(text, depth_max).map_err(|error| {
-        Failure::new(codes::INVALID_PARAM, error.to_string(), Retry::Never)
-    })?;
+    let text = std::str::from_utf8(body).map_err(|_| wrong("the body", "to be JSON in UTF-8"))?;
+    check_depth(text, depth_max)
+        .map_err(|error| Failure::new(codes::INVALID_PARAM, error.to_string(), Retry::Never))?;
     Ok(text)
 }
 
@@ -126,7 +128,11 @@ fn elements<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, Failure> {
         .map_err(|error| wrong("the body", &format!("{needs}: {error}")))?;
     if elements.len() > FILES_MAX {
         let message = format!("a request may be about {FILES_MAX} files: send several");
-        return Err(Failure::new("OBJECT_BATCH_TOO_LARGE", message, Retry::Never));
+        return Err(Failure::new(
+            "OBJECT_BATCH_TOO_LARGE",
+            message,
+            Retry::Never,
+        ));
     }
     if elements.is_empty() {
         return Err(wrong("the body", &needs));
@@ -204,7 +210,9 @@ async fn downloads(calls: &FileCalls<'_>, text: &str) -> Result<Vec<Value>, Fail
 
 async fn deletions(calls: &FileCalls<'_>, text: &str) -> Result<Vec<Value>, Failure> {
     let elements: Vec<IdElement> = elements(text)?;
-    let deleted = elements.iter().map(|one| calls.delete(&one.cloud_object_id));
+    let deleted = elements
+        .iter()
+        .map(|one| calls.delete(&one.cloud_object_id));
     let outcomes = join_all(deleted).await;
     let rows = elements.iter().zip(&outcomes).map(|(element, outcome)| {
         let row = json!({ "cloudObjectId": element.cloud_object_id });
@@ -254,8 +262,14 @@ mod tests {
             Route::parse(method, &format!("{PREFIX}{path}")).map_err(|failure| failure.code)
         };
         assert_eq!(parse("POST", "delete-objects"), Ok(Route::Delete));
-        assert_eq!(parse("GET", "delete-objects"), Err("METHOD_NOT_ALLOWED".into()));
-        assert_eq!(parse("POST", "delete-objects/x"), Err("PATH_NOT_FOUND".into()));
+        assert_eq!(
+            parse("GET", "delete-objects"),
+            Err("METHOD_NOT_ALLOWED".into())
+        );
+        assert_eq!(
+            parse("POST", "delete-objects/x"),
+            Err("PATH_NOT_FOUND".into())
+        );
         for path in ["bucket/", "bucket/b", "object/b/a/c.png", "object/sign/b/a"] {
             assert_eq!(parse("GET", path), Err("INVALID_ACTION".into()), "{path}");
         }
@@ -267,7 +281,10 @@ mod tests {
         let one = r#"{"cloudObjectId":"cloud://demo.demo/a"}"#;
         assert_eq!(of(&format!("[{one}]")).map(|all| all.len()).ok(), Some(1));
         let many = vec![one; FILES_MAX + 1].join(",");
-        assert_eq!(of(&format!("[{many}]")).err().unwrap(), "OBJECT_BATCH_TOO_LARGE");
+        assert_eq!(
+            of(&format!("[{many}]")).err().unwrap(),
+            "OBJECT_BATCH_TOO_LARGE"
+        );
         for bad in ["", "[]", "{}", "[1]", "[{}]"] {
             assert_eq!(of(bad).err().unwrap(), "INVALID_PARAM", "{bad}");
         }

@@ -39,7 +39,11 @@ async fn a_node_without_files_says_so() {
             .body(Body::from(body.to_string()))
             .unwrap();
         let (status, answer) = send(request).await;
-        assert_eq!((status, &answer["code"]), (200, &json!("RESOURCE_NOT_INITIAL")), "{action}");
+        assert_eq!(
+            (status, &answer["code"]),
+            (200, &json!("RESOURCE_NOT_INITIAL")),
+            "{action}"
+        );
     }
     let request = Request::post("/v1/storages/delete-objects")
         .header("host", "h:1")
@@ -47,23 +51,45 @@ async fn a_node_without_files_says_so() {
         .body(Body::from(r#"[{"cloudObjectId":"cloud://env-2.b/a"}]"#))
         .unwrap();
     let (status, answer) = send(request).await;
-    assert_eq!((status, &answer["code"]), (503, &json!("RESOURCE_NOT_INITIAL")));
+    assert_eq!(
+        (status, &answer["code"]),
+        (503, &json!("RESOURCE_NOT_INITIAL"))
+    );
 }
 
 #[tokio::test]
 async fn the_rest_wants_credentials_and_names_what_it_lacks() {
     for (authorization, path, status, code) in [
         (None, "delete-objects", 401, "MISSING_CREDENTIALS"),
-        (Some("Bearer AKIDLIMITED.wrong"), "delete-objects", 401, "INVALID_CREDENTIALS"),
-        (Some("Bearer AKIDLIMITED.SKLIMITED"), "bucket/", 501, "INVALID_ACTION"),
-        (Some("Bearer AKIDLIMITED.SKLIMITED"), "nonsense", 404, "PATH_NOT_FOUND"),
+        (
+            Some("Bearer AKIDLIMITED.wrong"),
+            "delete-objects",
+            401,
+            "INVALID_CREDENTIALS",
+        ),
+        (
+            Some("Bearer AKIDLIMITED.SKLIMITED"),
+            "bucket/",
+            501,
+            "INVALID_ACTION",
+        ),
+        (
+            Some("Bearer AKIDLIMITED.SKLIMITED"),
+            "nonsense",
+            404,
+            "PATH_NOT_FOUND",
+        ),
     ] {
         let mut request = Request::post(format!("/v1/storages/{path}")).header("host", "h:1");
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
         let answer = send(request.body(Body::from("[]")).unwrap()).await;
-        assert_eq!((answer.0, &answer.1["code"]), (status, &json!(code)), "{path}");
+        assert_eq!(
+            (answer.0, &answer.1["code"]),
+            (status, &json!(code)),
+            "{path}"
+        );
     }
 }
 
@@ -88,7 +114,10 @@ fn lives_are_numbers_of_seconds() {
 fn media_types_are_found_among_headers() {
     for (headers, found) in [
         (Some(r#"{"Content-Type":"image/png"}"#), Some("image/png")),
-        (Some(r#"{"content-length":["3"],"content-type":["a/b","c/d"]}"#), Some("a/b")),
+        (
+            Some(r#"{"content-length":["3"],"content-type":["a/b","c/d"]}"#),
+            Some("a/b"),
+        ),
         (Some(r#"{"content-type":""}"#), None),
         (Some(r#"{"content-type":[]}"#), None),
         (Some("[]"), None),

@@ -122,7 +122,9 @@ async fn authorized(
         (None, None) => {
             state.check_env(scope, false).await?;
             if !state.door.access.is_public(scope).await? {
-                return denied("the file needs an address with a signature: ask for one with getTempFileURL");
+                return denied(
+                    "the file needs an address with a signature: ask for one with getTempFileURL",
+                );
             }
             return FilePath::parse(place.readings.first().map_or("", String::as_str));
         }
@@ -291,7 +293,12 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_takes_nothing_is_let_go() {
         let (places, permit) = permits();
-        let body = send(pieces(9), Bytes::from("ab"), Duration::from_millis(20), permit);
+        let body = send(
+            pieces(9),
+            Bytes::from("ab"),
+            Duration::from_millis(20),
+            permit,
+        );
         let _free = places.acquire().await.unwrap();
         // What was read ahead, and no more.
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), 4);

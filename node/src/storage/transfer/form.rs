@@ -229,7 +229,10 @@ mod tests {
         let text = format!("{}--XX--", part("file", "content"));
         for cut in 0..text.len() {
             let refused = parts(&text[..cut], 4).await.unwrap_err();
-            assert!(matches!(refused, StorageError::Aborted(_)), "{cut}: {refused}");
+            assert!(
+                matches!(refused, StorageError::Aborted(_)),
+                "{cut}: {refused}"
+            );
         }
     }
 

@@ -130,10 +130,7 @@ impl Place {
 async fn serve(State(state): State<TransferState>, request: Request) -> Response<Body> {
     let began = Instant::now();
     let (parts, body) = request.into_parts();
-    let request_id = adopt_request_id(
-        text(&parts.headers, "x-request-id"),
-        REQUEST_ID_BYTES_MAX,
-    );
+    let request_id = adopt_request_id(text(&parts.headers, "x-request-id"), REQUEST_ID_BYTES_MAX);
     let request_id = request_id.as_str();
     let outcome = carry_out(&state, &parts, body, request_id).await;
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -171,10 +168,7 @@ async fn carry_out(
 }
 
 /// One of the places for uploads or for downloads.
-fn permit(
-    places: &Arc<Semaphore>,
-    what: &'static str,
-) -> StorageResult<OwnedSemaphorePermit> {
+fn permit(places: &Arc<Semaphore>, what: &'static str) -> StorageResult<OwnedSemaphorePermit> {
     places.clone().try_acquire_owned().map_err(|_| {
         StorageError::TooMany(format!(
             "this node serves as many {what} as it may: try again shortly, or through another node"

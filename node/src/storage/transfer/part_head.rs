@@ -98,7 +98,10 @@ mod tests {
         let plain = PartHead::parse(b"Content-Disposition: form-data; name=key").unwrap();
         assert_eq!((plain.name.as_str(), plain.content_type), ("key", None));
         assert_eq!(PartHead::parse(b"").unwrap(), PartHead::default());
-        assert_eq!(PartHead::parse(b"\xff: \xff\r\n").unwrap(), PartHead::default());
+        assert_eq!(
+            PartHead::parse(b"\xff: \xff\r\n").unwrap(),
+            PartHead::default()
+        );
         assert!(PartHead::parse(b"no header").is_err());
     }
 
@@ -106,13 +109,20 @@ mod tests {
     fn boundaries_are_found() {
         for (content_type, boundary) in [
             ("multipart/form-data; boundary=abc", Some("abc")),
-            ("Multipart/Form-Data; charset=utf-8; Boundary=\"a b\"", Some("a b")),
+            (
+                "Multipart/Form-Data; charset=utf-8; Boundary=\"a b\"",
+                Some("a b"),
+            ),
             ("multipart/form-data; boundary=", None),
             ("multipart/form-data", None),
             ("multipart/mixed; boundary=abc", None),
             ("application/json", None),
         ] {
-            assert_eq!(boundary_of(content_type).as_deref(), boundary, "{content_type}");
+            assert_eq!(
+                boundary_of(content_type).as_deref(),
+                boundary,
+                "{content_type}"
+            );
         }
     }
 }

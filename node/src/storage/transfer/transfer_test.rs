@@ -45,7 +45,9 @@ impl Answer {
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     fn code(&self) -> String {
@@ -126,7 +128,11 @@ fn pieces(pieces: Vec<Result<&'static str, std::io::Error>>) -> Body {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_put_is_got() {
     let stage = Stage::new().await;
-    for (of, content) in [("a/图 1.html", "<b>x</b>"), ("empty.txt", ""), ("p.pdf", "%PDF")] {
+    for (of, content) in [
+        ("a/图 1.html", "<b>x</b>"),
+        ("empty.txt", ""),
+        ("p.pdf", "%PDF"),
+    ] {
         let stored = put(&stage, &ticket(of), content).await;
         assert_eq!((stored.status, stored.text()), (200, String::new()), "{of}");
         let got = get(&stage, &signed(&stage, of), &[]).await;
@@ -136,7 +142,9 @@ async fn what_is_put_is_got() {
         assert_eq!(got.header("x-content-type-options"), "nosniff");
         let sandbox = if of.ends_with("pdf") { "" } else { "sandbox" };
         assert_eq!(got.header("content-security-policy"), sandbox, "{of}");
-        let head = Request::head(signed(&stage, of)).body(Body::empty()).unwrap();
+        let head = Request::head(signed(&stage, of))
+            .body(Body::empty())
+            .unwrap();
         let head = send(&stage, head).await;
         assert_eq!((head.status, head.body.len()), (200, 0));
         assert_eq!(head.header("content-length"), content.len().to_string());
@@ -148,20 +156,29 @@ async fn the_type_is_what_the_sender_knows() {
     let stage = Stage::new().await;
     for (announced, sent, expected) in [
         (None, Some("image/x-own"), "image/x-own"),
-        (Some("image/x-own"), Some("application/octet-stream"), "image/x-own"),
+        (
+            Some("image/x-own"),
+            Some("application/octet-stream"),
+            "image/x-own",
+        ),
         (None, Some("application/octet-stream"), "image/png"),
         (None, None, "image/png"),
     ] {
         let mut ticket = ticket("a.png");
         ticket.content_type = announced.map(str::to_owned);
-        let mut request = Request::put(target("a.png")).header("signature", issued(&stage, &ticket));
+        let mut request =
+            Request::put(target("a.png")).header("signature", issued(&stage, &ticket));
         if let Some(sent) = sent {
             request = request.header("content-type", sent);
         }
         let stored = send(&stage, request.body(Body::from("x")).unwrap()).await;
         assert_eq!(stored.status, 200);
         let got = get(&stage, &signed(&stage, "a.png"), &[]).await;
-        assert_eq!(got.header("content-type"), expected, "{announced:?} {sent:?}");
+        assert_eq!(
+            got.header("content-type"),
+            expected,
+            "{announced:?} {sent:?}"
+        );
     }
 }
 
@@ -182,11 +199,22 @@ async fn ranges_and_conditions_are_answered() {
     assert_eq!((known.status, known.body.len()), (304, 0));
     assert_eq!(known.header("etag"), etag);
     let changed = get(&stage, &uri, &[("if-match", "\"other\"")]).await;
-    assert_eq!((changed.status, changed.code().as_str()), (412, "PreconditionFailed"));
-    let whole = get(&stage, &uri, &[("range", "bytes=2-4"), ("if-range", "\"other\"")]).await;
+    assert_eq!(
+        (changed.status, changed.code().as_str()),
+        (412, "PreconditionFailed")
+    );
+    let whole = get(
+        &stage,
+        &uri,
+        &[("range", "bytes=2-4"), ("if-range", "\"other\"")],
+    )
+    .await;
     assert_eq!((whole.status, whole.body.len()), (200, 10));
     let saved = get(&stage, &format!("{uri}&download="), &[]).await;
-    assert_eq!(saved.header("content-disposition"), "attachment; filename*=UTF-8''a%2Etxt");
+    assert_eq!(
+        saved.header("content-disposition"),
+        "attachment; filename*=UTF-8''a%2Etxt"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +223,9 @@ async fn forms_say_where_and_how_to_answer() {
     let form = |fields: &[(&str, &str)]| {
         let mut body = String::new();
         for (name, value) in fields.iter().chain(&[("file", "of a form")]) {
-            body += &format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+            body += &format!(
+                "--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+            );
         }
         body + "--B--\r\n"
     };
@@ -209,19 +239,41 @@ async fn forms_say_where_and_how_to_answer() {
     let text = text.as_str();
     for (fields, status, code) in [
         (vec![("Signature", text)], 204, ""),
-        (vec![("signature", text), ("success_action_status", "201")], 201, ""),
-        (vec![("x-cos-security-token", text), ("success_action_status", "200")], 200, ""),
+        (
+            vec![("signature", text), ("success_action_status", "201")],
+            201,
+            "",
+        ),
+        (
+            vec![
+                ("x-cos-security-token", text),
+                ("success_action_status", "200"),
+            ],
+            200,
+            "",
+        ),
         (vec![("key", "a b.txt"), ("signature", text)], 204, ""),
         (vec![("key", "a%20b.txt"), ("signature", text)], 204, ""),
-        (vec![("key", "other"), ("signature", text)], 403, "AccessDenied"),
+        (
+            vec![("key", "other"), ("signature", text)],
+            403,
+            "AccessDenied",
+        ),
         (vec![("key", "a b.txt")], 403, "AccessDenied"),
     ] {
         let answer = send(&stage, post(target("a b.txt"), form(&fields))).await;
-        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{fields:?}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, code),
+            "{fields:?}"
+        );
     }
     // The key counts, not the URL.
     let fields = [("key", "a b.txt"), ("signature", text)];
-    assert_eq!(send(&stage, post(target("x"), form(&fields))).await.status, 204);
+    assert_eq!(
+        send(&stage, post(target("x"), form(&fields))).await.status,
+        204
+    );
     let got = get(&stage, &signed(&stage, "a b.txt"), &[]).await;
     assert_eq!(got.text(), "of a form");
     // Without an end it is not stored.
@@ -229,7 +281,10 @@ async fn forms_say_where_and_how_to_answer() {
     let body = form(&[("signature", other.as_str())]);
     let cut = body[..body.len() - 8].to_owned();
     let answer = send(&stage, post(target("cut"), cut)).await;
-    assert_eq!((answer.status, answer.code().as_str()), (400, "RequestTimeout"));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (400, "RequestTimeout")
+    );
     assert!(!is_there(&stage, "cut").await);
 }
 
@@ -237,21 +292,33 @@ async fn forms_say_where_and_how_to_answer() {
 async fn tickets_allow_no_more_than_they_say() {
     let stage = Stage::new().await;
     let large = put(&stage, &ticket("a"), "x".repeat(1001)).await;
-    assert_eq!((large.status, large.code().as_str()), (413, "EntityTooLarge"));
+    assert_eq!(
+        (large.status, large.code().as_str()),
+        (413, "EntityTooLarge")
+    );
     // Also when it does not say so in front.
     let tens = (0..101).map(|_| Ok("0123456789")).collect();
     let large = put(&stage, &ticket("a"), pieces(tens)).await;
-    assert_eq!((large.status, large.code().as_str()), (413, "EntityTooLarge"));
+    assert_eq!(
+        (large.status, large.code().as_str()),
+        (413, "EntityTooLarge")
+    );
     let broken = vec![Ok("x"), Err(std::io::ErrorKind::ConnectionReset.into())];
     let broken = put(&stage, &ticket("a"), pieces(broken)).await;
-    assert_eq!((broken.status, broken.code().as_str()), (400, "RequestTimeout"));
+    assert_eq!(
+        (broken.status, broken.code().as_str()),
+        (400, "RequestTimeout")
+    );
 
     let elsewhere = Request::put(target("b"))
         .header("authorization", issued(&stage, &ticket("a")))
         .body(Body::from("x"))
         .unwrap();
     let elsewhere = send(&stage, elsewhere).await;
-    assert_eq!((elsewhere.status, elsewhere.code().as_str()), (403, "AccessDenied"));
+    assert_eq!(
+        (elsewhere.status, elsewhere.code().as_str()),
+        (403, "AccessDenied")
+    );
     let bare = Request::put(target("a")).body(Body::from("x")).unwrap();
     assert_eq!(send(&stage, bare).await.status, 403);
     stage.pass(Duration::from_secs(61));
@@ -268,7 +335,10 @@ async fn what_a_ticket_was_given_out_for_must_still_be_so() {
     absent.owner = Some("ann".to_owned());
     assert_eq!(put(&stage, &absent, "1").await.status, 200);
     let again = put(&stage, &absent, "2").await;
-    assert_eq!((again.status, again.code().as_str()), (412, "PreconditionFailed"));
+    assert_eq!(
+        (again.status, again.code().as_str()),
+        (412, "PreconditionFailed")
+    );
     let record = stage.door.files.stat(&Stage::scope(ENV), &path("a")).await;
     let record = record.unwrap().unwrap();
     assert_eq!(record.owner.as_deref(), Some("ann"));
@@ -298,7 +368,11 @@ async fn addresses_open_one_file_for_their_time() {
         format!("/storage/_cluster/a?{query}"),
     ] {
         let refused = get(&stage, &wrong, &[]).await;
-        assert_eq!((refused.status, refused.code().as_str()), (403, "AccessDenied"), "{wrong}");
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (403, "AccessDenied"),
+            "{wrong}"
+        );
     }
     stage.pass(Duration::from_secs(61));
     let late = get(&stage, &uri, &[]).await;
