@@ -61,14 +61,14 @@ pub(crate) const FILE_STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// See [`FILE_STREAM_WINDOW_BYTES`].
 pub(crate) const FILE_CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 
-/// Chunks that are asked about and sent together are at least this much, unless the file ends.
+/// Content that is cut, asked about and sent together, unless one chunk may be larger.
 pub(crate) const FILE_BATCH_BYTES: usize = 2 << 20;
 
 /// Content of one message, unless one chunk alone is larger.
 pub(crate) const FILE_MESSAGE_BYTES: usize = 4 << 20;
 
 /// Batches of one upload that are on their way at once. With the batch that is being cut, this bounds the memory of an
-/// upload to five batches, each smaller than [`FILE_BATCH_BYTES`] and a chunk together.
+/// upload to five batches.
 pub(crate) const FILE_BATCHES_MAX: usize = 4;
 
 /// Chunks of one batch: bounds what is asked in one question where chunks are tiny.

@@ -125,7 +125,7 @@ impl Chunk {
     }
 }
 
-/// Cuts what a reader delivers. Holds less than two largest chunks.
+/// Cuts what a reader delivers. Holds one batch.
 pub(super) struct Cutter<R> {
     source: R,
     parameters: Parameters,
@@ -154,34 +154,30 @@ impl<R: AsyncRead + Unpin> Cutter<R> {
 
     /// Chunks that are asked about together; none at the end. After an error the cutter is of no more use.
     pub(super) async fn next_batch(&mut self) -> io::Result<Option<Vec<Chunk>>> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while bytes < FILE_BATCH_BYTES && batch.len() < FILE_BATCH_CHUNKS_MAX {
-            self.fill(self.parameters.chunk_bytes_max).await?;
-            if self.buffer.is_empty() {
-                break;
-            }
-            let mut buffer = std::mem::take(&mut self.buffer);
-            let (parameters, ended) = (self.parameters.clone(), self.ended);
-            let room = FILE_BATCH_CHUNKS_MAX - batch.len();
-            // Both cost milliseconds for a large chunk, which no other task of this thread must wait for.
-            let cut = move || {
-                let mut chunks = Vec::new();
-                // Where the content goes on, only the first cut is certain to be that of the whole content.
-                while !buffer.is_empty() && (chunks.is_empty() || ended) && chunks.len() < room {
-                    let end = parameters.first_cut(&buffer);
-                    let bytes = buffer.split_to(end).freeze();
-                    let hash = *blake3::hash(&bytes).as_bytes();
-                    chunks.push(Chunk { hash, bytes });
-                }
-                (chunks, buffer)
-            };
-            let (chunks, rest) = tokio::task::spawn_blocking(cut).await?;
-            self.buffer = rest;
-            bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
-            batch.extend(chunks);
+        let largest = self.parameters.chunk_bytes_max;
+        self.fill(FILE_BATCH_BYTES.max(largest)).await?;
+        if self.buffer.is_empty() {
+            return Ok(None);
         }
-        Ok((!batch.is_empty()).then_some(batch))
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let (parameters, ended) = (self.parameters.clone(), self.ended);
+        // Cutting and hashing take milliseconds, which no other task of this thread must wait for.
+        let cut = move || {
+            let mut batch = Vec::new();
+            // Where the content goes on, less than a largest chunk would be cut where only the buffer ends.
+            while batch.len() < FILE_BATCH_CHUNKS_MAX
+                && (buffer.len() >= largest || (ended && !buffer.is_empty()))
+            {
+                let end = parameters.first_cut(&buffer);
+                let bytes = buffer.split_to(end).freeze();
+                let hash = *blake3::hash(&bytes).as_bytes();
+                batch.push(Chunk { hash, bytes });
+            }
+            (batch, buffer)
+        };
+        let (batch, rest) = tokio::task::spawn_blocking(cut).await?;
+        self.buffer = rest;
+        Ok(Some(batch))
     }
 
     /// Reads until the buffer holds `wanted` bytes, or the content ends.

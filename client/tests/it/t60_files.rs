@@ -72,9 +72,10 @@ async fn only_what_is_missing_is_sent() {
 async fn chunks_are_sent_again_and_a_commit_is_not() {
     let fake = Fake::start(2).await;
     let storage = storage(&fake);
-    // Small requests come first: the question, and the chunks.
-    fake.fault_files([FileFault::LoseAnswer, FileFault::Unavailable, FileFault::LoseAnswer]);
+    // The first is for a question, and does nothing to it.
+    fake.fault_files([FileFault::CutAfter(0), FileFault::LoseAnswer, FileFault::Unavailable]);
     storage.put_bytes("a", noise(100_000)).await.unwrap();
+    assert_eq!((count(&fake, "Missing"), count(&fake, "PutChunks")), (1, 3));
     assert_eq!(count(&fake, "Commit"), 1);
     fake.fault_files([FileFault::LoseAnswer]);
     let error = storage.put_bytes("b", "small").await.unwrap_err();
@@ -90,6 +91,10 @@ async fn a_dead_endpoint_is_left() {
     let fake = Fake::start(2).await;
     let storage = storage(&fake);
     fake.stop(0);
+    let address = fake.urls()[0].replace("http://", "");
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     storage.put_bytes("a", noise(50_000)).await.unwrap();
     assert_eq!(content(&storage, "a").await.unwrap(), noise(50_000));
 }

@@ -14,6 +14,7 @@
 //! | `parts` | uploads in parts |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
 //! | `links` | addresses that open one file for a while, to read or to write it |
+//! | `service` | the door for gRPC: administrators and operators |
 //! | `error`, `limits` | what callers are told; every bound |
 //!
 //! # What it promises
@@ -29,6 +30,7 @@ pub mod links;
 pub mod parts;
 pub mod path;
 pub mod record;
+pub mod service;
 
 pub use error::{StorageError, StorageResult};
 pub use file_id::FileId;
