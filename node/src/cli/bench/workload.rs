@@ -39,7 +39,7 @@ pub enum Workload {
     Txn,
 }
 
-const LATER: [&str; 4] = ["file-put", "file-get", "small-files", "invoke"];
+const LATER: [&str; 1] = ["invoke"];
 
 impl Workload {
     const ALL: [(&'static str, Self); 8] = [
@@ -58,7 +58,10 @@ impl Workload {
         if let Some((_, workload)) = Self::ALL.iter().find(|(known, _)| *known == name) {
             return Ok(*workload);
         }
-        let names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
+        let documents = Self::ALL.iter().map(|(name, _)| *name);
+        let files = super::files::Kind::ALL.iter().map(|(name, _)| *name);
+        let others = [super::watch::NAME];
+        let names: Vec<&str> = documents.chain(others).chain(files).collect();
         let names = names.join(", ");
         Err(CliError::usage(if LATER.contains(&name) {
             format!("workload {name} is not in this version; there are {names}")

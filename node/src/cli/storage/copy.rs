@@ -293,7 +293,10 @@ pub(super) fn push_download(plan: &mut Plan, root: &Path, name: String, file: St
         return;
     }
     match Landing::below(root, &name) {
-        Err(error) => plan.left_out.push(error.message),
+        Err(error) => {
+            plan.left_out.push(error.message);
+            plan.refused += 1;
+        }
         // Tools make empty files of such names to stand for folders.
         Ok(to) if name.ends_with('/') => plan.tasks.push(Task::Folder {
             path: file.path,

@@ -168,5 +168,5 @@ impl StorageCommand {
 }
 
 #[cfg(test)]
-#[path = "../storage_test.rs"]
+#[path = "storage_test.rs"]
 mod tests;

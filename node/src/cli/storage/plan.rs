@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) unchanged: u64,
     /// What is left out, and why.
     pub(super) left_out: Vec<String>,
+    /// How many of these were asked for: the command has not done all that it should.
+    pub(super) refused: u64,
 }
 
 /// What came of several tasks.
@@ -75,6 +77,10 @@ impl Plan {
         meter.finish();
         let Tally { done, failed, .. } = tally;
         let verdict = match tally.first {
+            None if self.refused > 0 => Err(CliError::failed(format!(
+                "{} files have names that cannot be used on this machine",
+                self.refused
+            ))),
             None => Ok(()),
             Some(error) if tally.is_alone => Err(error),
             Some(_) if tally.is_interrupted => Err(CliError::failed(
