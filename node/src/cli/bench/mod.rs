@@ -26,6 +26,8 @@ pub use workload::Workload;
 
 /// Clients for each connection by default: far below the window of a session, and enough to fill frames.
 const CLIENTS_A_CONNECTION: usize = 128;
+/// Likewise for files: one connection is served by one processor, which a few streams of content keep busy.
+const FILE_CLIENTS_A_CONNECTION: usize = 8;
 
 /// Measure a cluster.
 #[derive(Debug, Args)]
@@ -131,13 +133,17 @@ impl BenchCommand {
             ));
         }
         let clients = self.clients as usize;
+        let clients_a_connection = match files {
+            Some(_) => FILE_CLIENTS_A_CONNECTION,
+            None => CLIENTS_A_CONNECTION,
+        };
         let connections = self.connections.map_or_else(
             || {
                 target
                     .cluster
                     .endpoints
                     .len()
-                    .max(clients.div_ceil(CLIENTS_A_CONNECTION))
+                    .max(clients.div_ceil(clients_a_connection))
             },
             |connections| connections as usize,
         );

@@ -194,7 +194,7 @@ fn class_of_failure(failure: &Failure) -> Code {
 }
 
 /// The advice as the protocol spells it.
-pub(super) fn advice(retry: Retry) -> proto::Retry {
+fn advice(retry: Retry) -> proto::Retry {
     match retry {
         Retry::Never => proto::Retry::Never,
         Retry::Safe => proto::Retry::Safe,
