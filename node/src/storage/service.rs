@@ -20,12 +20,11 @@ use yunbase_client::status::advised;
 
 use super::address;
 use super::blobs::SPLIT;
-use super::error::StorageError;
-use super::files::{Files, ListQuery, NewFile, Scope, VerifyReport};
+use super::blobs::audit::VerifyReport;
 use super::limits::{INLINE_CHUNKS_MAX, LIST_CHUNKS_MAX, LIST_FILES_MAX};
 use super::links::Links;
-use super::path::FilePath;
-use super::record::{FileRecord, Piece};
+use super::record::Piece;
+use super::{FilePath, FileRecord, Files, ListQuery, NewFile, Scope, StorageError};
 use crate::operators::door::Door;
 use crate::operators::roles::{Action, Place};
 use limits::{
