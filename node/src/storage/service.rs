@@ -495,12 +495,5 @@ impl Storage for StorageService {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_have_room_for_what_clients_are_told_they_may_send() {
-        assert!(SMALL_FILE_BYTES_MAX < MESSAGE_BYTES_MAX);
-        assert!((SPLIT.chunk_bytes_max as usize) < MESSAGE_BYTES_MAX);
-    }
-}
+#[path = "service/service_test.rs"]
+mod tests;
