@@ -53,7 +53,10 @@ pub(super) fn decide(class: Class, status: &Status) -> Next {
                 ErrorKind::InvalidArgument => "INVALID_PARAM",
                 _ => "STORAGE_REQUEST_FAIL",
             };
-            Next::Fail(Error::new(kind_of(code), name, status.message()))
+            // These two may also come from the transport, after a request has arrived.
+            let is_ambiguous = matches!(code, Code::ResourceExhausted | Code::OutOfRange);
+            let error = Error::new(kind_of(code), name, status.message());
+            Next::Fail(error.with_unknown(class == Class::Once && is_ambiguous))
         }
         Code::Unimplemented => Next::Fail(Error::new(
             ErrorKind::Refused,
@@ -145,6 +148,9 @@ mod tests {
         let broken = Status::unknown("transport error");
         assert_eq!(ending(Class::Repeatable, &broken), (true, ErrorKind::Unavailable, false));
         assert_eq!(ending(Class::Once, &broken), (false, ErrorKind::Unavailable, true));
+        let too_large = Status::out_of_range("the answer is too large");
+        assert_eq!(ending(Class::Once, &too_large), (false, ErrorKind::Refused, true));
+        assert_eq!(ending(Class::Repeatable, &too_large), (false, ErrorKind::Refused, false));
         let mut never_sent = Status::unavailable("error trying to connect");
         never_sent.set_source(Arc::new(tonic::ConnectError("refused".into())));
         assert_eq!(ending(Class::Once, &never_sent), (true, ErrorKind::Unavailable, false));

@@ -382,7 +382,10 @@ impl Storage for StorageService {
         self.door.admit(&request, method).await.map_err(at_the_door)?;
         let (metadata, extensions, mut messages) = request.into_parts();
         let first = tokio::time::timeout(COMMIT_PAUSE_MAX, messages.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("the commit did not come"))??;
+        let first = first.map_err(|_| {
+            let error = StorageError::Aborted("the commit did not come".to_owned());
+            status_of(error, "")
+        })??;
         let first = first.ok_or_else(|| Status::invalid_argument("the commit is empty"))?;
         let request = Request::from_parts(metadata, extensions, ());
         let scope = self.admit(&request, "Commit", Action::DataWrite, &first.env).await?;
