@@ -12,8 +12,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as TonicE
 use crate::auth::Credentials;
 use crate::error::{Error, Result};
 use crate::limits::{
-    FILE_CONNECTION_WINDOW_BYTES, FILE_STREAM_WINDOW_BYTES, Options, RECONNECT_MAX, RECONNECT_MIN,
-    WINDOW_BYTES,
+    FILE_CONNECTION_WINDOW_BYTES, FILE_KEEP_ALIVE_INTERVAL, FILE_KEEP_ALIVE_TIMEOUT,
+    FILE_STREAM_WINDOW_BYTES, Options, RECONNECT_MAX, RECONNECT_MIN, WINDOW_BYTES,
 };
 use crate::link::{Link, LinkError};
 
@@ -105,6 +105,8 @@ impl Endpoint {
                 .clone()
                 .initial_stream_window_size(FILE_STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(FILE_CONNECTION_WINDOW_BYTES)
+                .http2_keep_alive_interval(FILE_KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(FILE_KEEP_ALIVE_TIMEOUT)
                 .connect_lazy()
         };
         self.files.get_or_init(connect).clone()

@@ -71,6 +71,13 @@ pub(crate) const FILE_MESSAGE_BYTES: usize = 4 << 20;
 /// upload to five batches.
 pub(crate) const FILE_BATCHES_MAX: usize = 4;
 
+/// How often the connection for files is probed, and how long a probe may stay unanswered: content on a slow line is in
+/// its way.
+pub(crate) const FILE_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// See [`FILE_KEEP_ALIVE_INTERVAL`].
+pub(crate) const FILE_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Chunks of one batch: bounds what is asked in one question where chunks are tiny.
 pub(crate) const FILE_BATCH_CHUNKS_MAX: usize = 1024;
 

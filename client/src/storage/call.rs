@@ -46,6 +46,15 @@ impl Call {
         }
     }
 
+    /// The longest that one attempt waits: a node that keeps silent must not cost what others would have answered in time.
+    /// What carries content may be on a slow line, and what happens once is not sent again anyway.
+    fn attempt_max(&self) -> Duration {
+        match self.class {
+            Class::Repeatable if self.content_bytes == 0 => self.deadline / 2,
+            _ => self.deadline,
+        }
+    }
+
     /// It carries so much content: it waits for its turn, and has time.
     pub(super) fn carrying(self, content_bytes: usize) -> Self {
         Self {
@@ -59,8 +68,8 @@ impl Call {
 /// What is known about a request between its attempts.
 #[derive(Default)]
 struct Progress {
-    /// An attempt is under way whose answer has not come.
-    sent: bool,
+    /// The endpoint of an attempt whose answer has not come.
+    sent_to: Option<usize>,
     /// Why the last attempt failed.
     last: Option<Error>,
 }
@@ -82,7 +91,10 @@ impl Storage {
         let attempts = self.attempts(call, message, send, &mut progress);
         let tried = tokio::time::timeout(call.deadline, attempts).await;
         tried.unwrap_or_else(|_| {
-            let unknown = call.class == Class::Once && progress.sent;
+            if let Some(silent) = progress.sent_to {
+                self.client.core().endpoints.leave(silent);
+            }
+            let unknown = call.class == Class::Once && progress.sent_to.is_some();
             Err(too_late(call.deadline, &progress).with_unknown(unknown))
         })
     }
@@ -106,14 +118,23 @@ impl Storage {
             }
             let endpoint = endpoints.pick();
             let request = self.signed(call.method, message.clone())?;
-            progress.sent = true;
-            let answer = send(connection(endpoints.get(endpoint).files()), request).await;
-            progress.sent = false;
-            let status = match answer {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => status,
+            progress.sent_to = Some(endpoint);
+            let sending = send(connection(endpoints.get(endpoint).files()), request);
+            let answer = tokio::time::timeout(call.attempt_max(), sending).await;
+            progress.sent_to = None;
+            let next = match answer {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => decide(call.class, &status),
+                Err(_) => {
+                    let uri = &endpoints.get(endpoint).uri;
+                    let silent = Error::unavailable(format!("{uri} does not answer"));
+                    match call.class {
+                        Class::Repeatable => Next::Again(silent),
+                        Class::Once => Next::Fail(silent.with_unknown(true)),
+                    }
+                }
             };
-            match decide(call.class, &status) {
+            match next {
                 Next::Fail(error) => return Err(error),
                 Next::Again(because) => {
                     tracing::debug!(%because, attempt, call.method, "sending a request again");
@@ -153,7 +174,7 @@ fn connection(channel: Channel) -> Connection {
 fn too_late(deadline: Duration, progress: &Progress) -> Error {
     match &progress.last {
         // With no answer under way, the reason is the last failure and the deadline only ended the attempts.
-        Some(last) if !progress.sent => {
+        Some(last) if progress.sent_to.is_none() => {
             let message = format!("{} (tried for {deadline:?})", last.message());
             Error::new(ErrorKind::Unavailable, last.code().to_owned(), message)
         }

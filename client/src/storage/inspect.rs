@@ -92,8 +92,11 @@ impl Storage {
             env: self.env_name(),
             path: path.to_owned(),
         };
+        // A large file has many chunks to ask about.
+        let patience = self.client.deadline().max(FILE_TRANSFER_DEADLINE_MIN);
+        let call = Call::repeatable("Describe", patience);
         let told = self
-            .call(self.repeatable("Describe"), message, |mut client, request| async move {
+            .call(call, message, |mut client, request| async move {
                 client.describe(request).await
             })
             .await?;

@@ -58,10 +58,9 @@ impl Workload {
         if let Some((_, workload)) = Self::ALL.iter().find(|(known, _)| *known == name) {
             return Ok(*workload);
         }
-        let documents = Self::ALL.iter().map(|(name, _)| *name);
-        let files = super::files::Kind::ALL.iter().map(|(name, _)| *name);
-        let others = [super::watch::NAME];
-        let names: Vec<&str> = documents.chain(others).chain(files).collect();
+        let mut names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
+        names.push(super::watch::NAME);
+        names.extend(super::files::Kind::ALL.iter().map(|(name, _)| *name));
         let names = names.join(", ");
         Err(CliError::usage(if LATER.contains(&name) {
             format!("workload {name} is not in this version; there are {names}")

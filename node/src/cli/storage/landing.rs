@@ -10,6 +10,8 @@ use crate::cli::failure::CliError;
 /// Ending of a file that is still arriving, and of what is known about it.
 const PART: &str = ".yunbase-part";
 const PART_STATE: &str = ".yunbase-part.json";
+/// Ending of such a note while it is being written.
+const PART_STATE_PARTIAL: &str = ".yunbase-part.json.partial";
 /// Longest name that most file systems take.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -87,7 +89,7 @@ impl Landing {
 
     fn beside(&self, ending: &str) -> PathBuf {
         let name = self.names.last().map_or("", String::as_str);
-        let beside = if name.len() + PART_STATE.len() + 1 <= NAME_BYTES_MAX {
+        let beside = if name.len() + PART_STATE_PARTIAL.len() + 1 <= NAME_BYTES_MAX {
             format!(".{name}{ending}")
         } else {
             // Too long with an ending: another name that only this file has.
@@ -136,7 +138,9 @@ impl Landing {
 
 /// Whether a file of this name belongs to an unfinished download.
 pub(super) fn is_part(name: &str) -> bool {
-    name.ends_with(PART) || name.ends_with(PART_STATE)
+    [PART, PART_STATE, PART_STATE_PARTIAL]
+        .iter()
+        .any(|ending| name.ends_with(*ending))
 }
 
 #[cfg(test)]
