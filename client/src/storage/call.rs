@@ -55,10 +55,17 @@ impl Call {
         }
     }
 
-    /// It carries so much content: it waits for its turn, and has time.
+    /// It carries so much content, and waits for its turn.
     pub(super) fn carrying(self, content_bytes: usize) -> Self {
         Self {
             content_bytes,
+            ..self
+        }
+    }
+
+    /// It may take long, however short the client's deadline is.
+    pub(super) fn with_patience(self) -> Self {
+        Self {
             deadline: self.deadline.max(FILE_TRANSFER_DEADLINE_MIN),
             ..self
         }
@@ -135,7 +142,12 @@ impl Storage {
                 }
             };
             match next {
-                Next::Fail(error) => return Err(error),
+                Next::Fail(error) => {
+                    if error.kind() == ErrorKind::Unavailable {
+                        endpoints.leave(endpoint);
+                    }
+                    return Err(error);
+                }
                 Next::Again(because) => {
                     tracing::debug!(%because, attempt, call.method, "sending a request again");
                     endpoints.leave(endpoint);

@@ -93,8 +93,7 @@ impl Storage {
             path: path.to_owned(),
         };
         // A large file has many chunks to ask about.
-        let patience = self.client.deadline().max(FILE_TRANSFER_DEADLINE_MIN);
-        let call = Call::repeatable("Describe", patience);
+        let call = self.repeatable("Describe").with_patience();
         let told = self
             .call(call, message, |mut client, request| async move {
                 client.describe(request).await

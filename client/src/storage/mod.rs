@@ -20,6 +20,8 @@
 //!   are sent: what is uploaded again, after an edit or a lost connection, costs a question for each chunk.
 //! * **Whole.** A file is there when its commit was acknowledged, and never in part. A download ends with an error
 //!   when it is not the one version that it began with.
+//! * **On time.** Each request has the client's deadline, those that move much content two minutes at least. A download goes on
+//!   for as long as content comes.
 //! * **Bounded.** Neither an upload nor a download holds more than a few chunks, whatever the size of the file.
 //! * **Honest.** What does no harm when done twice is repeated until the deadline. A commit, a copy or a delete whose answer
 //!   was lost is an error of which [`is_unknown`](crate::Error::is_unknown) is true, and for the caller to look after.

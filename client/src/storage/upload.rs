@@ -155,7 +155,7 @@ impl Storage {
             chunks,
         };
         // A chunk has the name that its content gives it, so sending it twice does no harm.
-        let call = self.repeatable("PutChunks").carrying(bytes);
+        let call = self.repeatable("PutChunks").carrying(bytes).with_patience();
         self.call(call, message, |mut client, request| async move {
             client.put_chunks(request).await
         })
@@ -176,7 +176,11 @@ impl Storage {
                 ..proto::CommitFileRequest::default()
             }
         }));
-        let call = self.once("Commit").carrying(pieces.len() * Piece::BYTES);
+        let mut call = self.once("Commit").carrying(pieces.len() * Piece::BYTES);
+        if pieces.len() > FILE_COMMIT_PIECES {
+            // The cluster looks for each of them once more.
+            call = call.with_patience();
+        }
         let told = self
             .call(call, messages, |mut client, request| async move {
                 client.commit(request.map(tokio_stream::iter)).await
