@@ -49,6 +49,7 @@ use crate::router::{Router, RouterHandle};
 use crate::scan_threads::ScanThreads;
 use crate::storage::blobs::server::ChunkService;
 use crate::storage::links::Links;
+use crate::storage::service::StorageService;
 use crate::storage::status::StatusBoard;
 use crate::storage::transfer::{self, TransferState};
 use crate::storage::{FileDoor, StorageAccess};
@@ -401,7 +402,7 @@ impl Node {
         let auth_service =
             AuthService::new(auth.clone(), door.clone(), config.request_timeout).into_server();
         let operators_service = OperatorsService::new(door.clone()).into_server();
-        let audit_service = AuditService::new(door).into_server();
+        let audit_service = AuditService::new(door.clone()).into_server();
         let node_health = Arc::new(NodeHealth::new(
             identity.node_id,
             router.clone(),
@@ -417,6 +418,8 @@ impl Node {
         let transactions = Arc::new(handle);
         let file_access = StorageAccess::new(execute.clone(), config.request_timeout);
         let links = Links::of_cluster(map.clone());
+        let storage_service =
+            StorageService::new(files.clone(), links.clone(), door, now_ms).into_server();
         let file_door = FileDoor::new(files, links, file_access);
         let clock = Arc::new(gateway::SystemClock);
         let transfers = TransferState::new(file_door.clone(), keys.clone(), clock.clone());
@@ -444,6 +447,7 @@ impl Node {
             .add_service(auth_service)
             .add_service(operators_service)
             .add_service(audit_service)
+            .add_service(storage_service)
             .into_axum_router()
             .merge(gateway::router(state))
             .merge(transfer::router(transfers))

@@ -17,6 +17,7 @@
 //! | `access` | what end users may do: the rules of files |
 //! | `door`, `transfer` | what surfaces need; uploads and downloads over HTTP |
 //! | `status` | how the chunks of this node are, for operators |
+//! | `service` | the door for gRPC: administrators and operators |
 //! | `error`, `limits` | what callers are told; every bound |
 //!
 //! # What it promises
@@ -39,6 +40,7 @@ mod once;
 pub mod parts;
 pub mod path;
 pub mod record;
+pub mod service;
 pub mod status;
 mod store;
 pub mod transfer;

@@ -16,7 +16,7 @@ impl Files {
         let mut missing = Vec::with_capacity(hashes.len());
         for part in hashes.chunks(PIN_STEP) {
             let there = self.inner().blobs.pin(upload, part).await?;
-            missing.extend(there.into_iter().map(|is_there| !is_there));
+            missing.extend(there.iter().map(Option::is_none));
         }
         Ok(missing)
     }
@@ -40,11 +40,18 @@ impl Files {
         if bytes > bytes_max {
             return Err(StorageError::TooLarge { bytes_max });
         }
-        let hashes: Vec<ChunkHash> = pieces.iter().map(|piece| piece.hash).collect();
-        if self.missing(upload, &hashes).await?.contains(&true) {
-            return Err(StorageError::BadContent(
-                "some of the chunks are not stored: ask which are missing and send them".to_owned(),
-            ));
+        for part in pieces.chunks(PIN_STEP) {
+            let hashes: Vec<ChunkHash> = part.iter().map(|piece| piece.hash).collect();
+            let sizes = self.inner().blobs.pin(upload, &hashes).await?;
+            for (piece, size) in part.iter().zip(sizes) {
+                let wrong = match size {
+                    None => "is not stored: ask which are missing and send them",
+                    Some(size) if size != piece.bytes => "has another size than the request says",
+                    Some(_) => continue,
+                };
+                let hash = piece.hash;
+                return Err(StorageError::BadContent(format!("chunk {hash} {wrong}")));
+            }
         }
         let mut content = self.inner().blobs.build(upload);
         for piece in pieces {
@@ -53,6 +60,7 @@ impl Files {
         let built = content.finish().await?;
         let record = self.record(&new, built.bytes, built.digest, built.content)?;
         self.commit(scope, &record, &new.condition).await?;
+        self.inner().blobs.end(upload);
         Ok(record)
     }
 }

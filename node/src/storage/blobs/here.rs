@@ -13,14 +13,26 @@ use crate::peer_proto::ChunkState;
 /// Chunks of one call that are stored at once: enough to share syncs.
 const PUTS_AT_ONCE: usize = 64;
 
-/// Keeps chunks for an upload; tells which are here.
+/// Keeps chunks for an upload; tells the sizes of those that are here.
 pub(super) async fn pin(
     store: &Store,
     upload: UploadId,
     hashes: &[ChunkHash],
-) -> Result<Vec<bool>, HolderError> {
-    let pinned = store.pin(upload, hashes).await;
-    pinned.map_err(|error| HolderError::Refused(error.to_string()))
+) -> Result<Vec<Option<u32>>, HolderError> {
+    let refused = |error: &dyn std::fmt::Display| HolderError::Refused(error.to_string());
+    let here = store.pin(upload, hashes).await.map_err(|e| refused(&e))?;
+    let known = hashes.iter().zip(&here);
+    let known = known.filter_map(|(hash, is_here)| is_here.then_some(*hash));
+    let infos = store
+        .infos(known.collect())
+        .await
+        .map_err(|e| refused(&e))?;
+    let mut infos = infos.into_iter();
+    let size = |is_here| match is_here {
+        true => infos.next().flatten().map(|info| info.plain_bytes),
+        false => None,
+    };
+    Ok(here.into_iter().map(size).collect())
 }
 
 /// Stores chunks, durably, and keeps them for an upload.
@@ -30,7 +42,8 @@ pub(super) async fn put(
     chunks: &[Chunk],
 ) -> Result<(), HolderError> {
     let hashes: Vec<ChunkHash> = chunks.iter().map(Chunk::hash).collect();
-    let here = pin(store, upload, &hashes).await?;
+    let here = store.pin(upload, &hashes).await;
+    let here = here.map_err(|error| HolderError::Refused(error.to_string()))?;
     let missing = chunks
         .iter()
         .zip(here)

@@ -171,7 +171,7 @@ impl ChunkPeers {
         node: u64,
         upload: UploadId,
         hashes: &[ChunkHash],
-    ) -> Result<Vec<bool>, HolderError> {
+    ) -> Result<Vec<Option<u32>>, HolderError> {
         let request = PinRequest {
             upload: encode_upload(upload),
             hashes: encode_hashes(hashes),
@@ -181,8 +181,9 @@ impl ChunkPeers {
             async move { client.pin(request).await }
         };
         let answer = self.call(node, self.timeout, pin).await?.into_inner();
-        check_count(answer.present.len(), hashes.len())?;
-        Ok(answer.present.iter().map(|state| *state == 1).collect())
+        check_count(answer.sizes.len(), hashes.len())?;
+        let sizes = answer.sizes.into_iter();
+        Ok(sizes.map(|size| size.checked_sub(1)).collect())
     }
 
     pub(super) async fn put(

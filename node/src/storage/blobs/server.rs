@@ -77,9 +77,10 @@ impl Chunks for ChunkService {
         let request = request.into_inner();
         let hashes = self.hashes(&request.hashes)?;
         let pinned = here::pin(&self.blobs.inner.store, upload(&request.upload)?, &hashes).await;
-        let present = pinned.map_err(refused)?.into_iter().map(u8::from);
+        let size = |size: Option<u32>| size.map_or(0, |size| size.saturating_add(1));
+        let sizes = pinned.map_err(refused)?.into_iter().map(size);
         Ok(Response::new(PinResponse {
-            present: present.collect(),
+            sizes: sizes.collect(),
         }))
     }
 

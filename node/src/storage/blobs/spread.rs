@@ -160,7 +160,7 @@ impl Blobs {
         let missing: Vec<Chunk> = chunks
             .iter()
             .zip(present)
-            .filter_map(|(chunk, is_there)| (!is_there).then(|| chunk.clone()))
+            .filter_map(|(chunk, is_there)| is_there.is_none().then(|| chunk.clone()))
             .collect();
         if missing.is_empty() {
             return Ok(());
@@ -168,49 +168,81 @@ impl Blobs {
         inner.peers.put(holder, upload, &missing).await
     }
 
-    /// Keeps chunks that are there already for an upload; tells which are durable on as many nodes as a put promises.
-    pub async fn pin(&self, upload: UploadId, hashes: &[ChunkHash]) -> StorageResult<Vec<bool>> {
+    /// Keeps chunks that are there already for an upload; tells the sizes of those that are durable on as many nodes as a put
+    /// promises.
+    pub async fn pin(
+        &self,
+        upload: UploadId,
+        hashes: &[ChunkHash],
+    ) -> StorageResult<Vec<Option<u32>>> {
         let layout = self.inner.layout.get();
         let needed = ACKNOWLEDGED_ON.min(layout.copies());
-        let mut copies = vec![0; hashes.len()];
-        let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (number, hash) in hashes.iter().enumerate() {
-            for holder in layout.ranked(hash) {
-                places.entry(holder).or_default().push(number);
-            }
-        }
-        let asked = places.into_iter().map(|(holder, numbers)| async move {
-            let mut found = Vec::new();
-            let mut failure = None;
-            for part in numbers.chunks(self.inner.limits.hashes_per_call_max) {
-                let names: Vec<ChunkHash> = part.iter().map(|number| hashes[*number]).collect();
-                let pinned = if holder == self.inner.node {
-                    here::pin(&self.inner.store, upload, &names).await
-                } else {
-                    self.inner.peers.pin(holder, upload, &names).await
+        let mut copies: Vec<(usize, u32)> = vec![(0, 0); hashes.len()];
+        let mut failures = Vec::new();
+        // Those who shall have the chunks first, then whoever may have some in their place.
+        for is_first in [true, false] {
+            let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
+            for (number, hash) in hashes.iter().enumerate() {
+                if copies[number].0 >= needed {
+                    continue;
+                }
+                let (skip, take) = match is_first {
+                    true => (0, layout.copies()),
+                    false => (layout.copies(), usize::MAX),
                 };
-                match pinned {
-                    Ok(present) => found.extend(
-                        part.iter()
-                            .zip(present)
-                            .filter_map(|(number, is_there)| is_there.then_some(*number)),
-                    ),
-                    Err(error) => failure = Some((holder, error)),
+                for holder in layout.ranked(hash).skip(skip).take(take) {
+                    places.entry(holder).or_default().push(number);
                 }
             }
-            (found, failure)
-        });
-        let mut failures = Vec::new();
-        for (found, failure) in futures::future::join_all(asked).await {
-            for number in found {
-                copies[number] += 1;
+            let asked = places
+                .into_iter()
+                .map(|(holder, numbers)| self.pin_at(holder, upload, hashes, numbers));
+            for (found, failure) in futures::future::join_all(asked).await {
+                for (number, size) in found {
+                    copies[number].0 += 1;
+                    copies[number].1 = size;
+                }
+                failures.extend(failure);
             }
-            failures.extend(failure);
         }
         if failures.len() >= layout.hosts().len() {
             return Err(unavailable(&failures, needed));
         }
-        Ok(copies.into_iter().map(|count| count >= needed).collect())
+        let durable = |(count, size)| (count >= needed).then_some(size);
+        Ok(copies.into_iter().map(durable).collect())
+    }
+
+    /// Keeps those of `hashes` that `numbers` names at one node; tells the sizes of those that are there.
+    async fn pin_at(
+        &self,
+        holder: u64,
+        upload: UploadId,
+        hashes: &[ChunkHash],
+        numbers: Vec<usize>,
+    ) -> (Vec<(usize, u32)>, Option<(u64, HolderError)>) {
+        let mut found = Vec::new();
+        for part in numbers.chunks(self.inner.limits.hashes_per_call_max) {
+            let names: Vec<ChunkHash> = part.iter().map(|number| hashes[*number]).collect();
+            let pinned = if holder == self.inner.node {
+                here::pin(&self.inner.store, upload, &names).await
+            } else {
+                self.inner.peers.pin(holder, upload, &names).await
+            };
+            match pinned {
+                Ok(sizes) => {
+                    let known = part.iter().zip(sizes);
+                    found.extend(known.filter_map(|(number, size)| Some((*number, size?))));
+                }
+                Err(error) => return (found, Some((holder, error))),
+            }
+        }
+        (found, None)
+    }
+
+    /// An upload that a caller has named has ended.
+    pub fn end(&self, upload: UploadId) {
+        self.inner.store.release(upload);
+        self.inner.releases.add(upload);
     }
 }
 

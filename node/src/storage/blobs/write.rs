@@ -52,8 +52,7 @@ impl PinnedContent {
 
 impl Drop for PinnedContent {
     fn drop(&mut self) {
-        self.blobs.inner.store.release(self.upload);
-        self.blobs.inner.releases.add(self.upload);
+        self.blobs.end(self.upload);
     }
 }
 
