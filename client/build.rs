@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "proto/yunbase/v1/auth.proto",
             "proto/yunbase/v1/operators.proto",
             "proto/yunbase/v1/audit.proto",
+            "proto/yunbase/v1/storage.proto",
         ],
         ["proto"],
     )?;

@@ -114,7 +114,106 @@ fn pause_after(pace: &Pace, bytes: u64, took: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use rand::rngs::StdRng;
+    use rand::{RngCore, SeedableRng};
+
     use super::*;
+    use crate::{Chunk, StoreOptions, initialize_disk};
+
+    const FAST: Pace = Pace {
+        bytes_per_second: 1 << 30,
+        idle: Duration::from_millis(5),
+    };
+
+    async fn store(dir: &Path) -> Store {
+        initialize_disk(dir).unwrap();
+        let options = StoreOptions {
+            segment_bytes: 256 << 10,
+            reserve_bytes: 0,
+            grace: Duration::ZERO,
+            pin_lease: Duration::ZERO,
+            ..StoreOptions::default()
+        };
+        Store::open(&[dir.to_owned()], options).await.unwrap()
+    }
+
+    async fn put(store: &Store, count: u64) -> Vec<ChunkHash> {
+        let mut hashes = Vec::new();
+        for seed in 0..count {
+            let mut bytes = vec![0; 20_000];
+            StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+            let chunk = Chunk::new(Bytes::from(bytes)).unwrap();
+            store.put(&chunk).await.unwrap();
+            hashes.push(chunk.hash());
+        }
+        hashes
+    }
+
+    async fn dead_bytes(store: &Store) -> u64 {
+        store.status().await.disks[0].dead_bytes
+    }
+
+    #[tokio::test]
+    async fn room_comes_back_by_itself_until_it_is_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir.path().join("disk")).await;
+        let hashes = put(&store, 40).await;
+        let (kept, dropped) = hashes.split_at(8);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        store.collect(dropped, u64::MAX).await.unwrap();
+        let before = dead_bytes(&store).await;
+        assert!(before > 500_000, "{before}");
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let compacted = store.clone();
+        let work = tokio::spawn(async move {
+            compact(&compacted, &FAST, async { drop(stopped.await) }).await;
+        });
+        let given_up = Instant::now() + Duration::from_secs(20);
+        // The segment that is written to stays as it is.
+        while dead_bytes(&store).await > 256 << 10 {
+            assert!(Instant::now() < given_up, "nothing comes back");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.send(()).unwrap();
+        work.await.unwrap();
+        for hash in kept {
+            assert_eq!(store.get(*hash).await.unwrap().len(), 20_000);
+        }
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn damage_is_reported_by_itself_until_it_is_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        let store = store(&disk).await;
+        let hashes = put(&store, 10).await;
+        for entry in std::fs::read_dir(&disk).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "segment") {
+                let mut bytes = std::fs::read(&path).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&path, bytes).unwrap();
+            }
+        }
+        let (corrupt, mut found) = mpsc::channel(8);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let scrubbed = store.clone();
+        let work = tokio::spawn(async move {
+            scrub(&scrubbed, &FAST, &corrupt, async { drop(stopped.await) }).await;
+        });
+        let reported = tokio::time::timeout(Duration::from_secs(20), found.recv()).await;
+        let reported = reported.expect("in time").expect("reported");
+        assert!(hashes.contains(&reported));
+        assert!(store.get(reported).await.is_err(), "it is not served");
+        stop.send(()).unwrap();
+        work.await.unwrap();
+        store.close().await;
+    }
 
     #[test]
     fn work_takes_the_time_that_it_should() {

@@ -4,7 +4,7 @@
 //!
 //! # Map
 //! * **Names**: `chunk` is a chunk under the BLAKE3 hash of its bytes; `split` cuts a stream into chunks where its
-//!   content says so.
+//!   content says so; `placement` is which nodes of a cluster a chunk belongs on.
 //! * **Entrance**: `store` is what callers use: put, get, list, [`pin`](Store::pin), [`collect`](Store::collect),
 //!   status. `options` has every limit and timing, `error` what callers are told.
 //! * **Races**: `hash_locks` lets put, pin and collection of a chunk take turns, `pins` knows what uploads rely
@@ -40,8 +40,10 @@ mod edges;
 mod error;
 mod hash_locks;
 mod index;
+mod mutant;
 mod options;
 mod pins;
+pub mod placement;
 mod record;
 mod segment;
 pub mod split;

@@ -110,6 +110,9 @@ impl SplitParameters {
     }
 }
 
+/// What is cut and named at once, without a blocking thread: some ten microseconds of work.
+const INLINE_BYTES_MAX: usize = 32 << 10;
+
 /// Cuts what a reader delivers.
 #[derive(Debug)]
 pub struct Splitter<R> {
@@ -134,7 +137,7 @@ impl<R: AsyncRead + Unpin> Splitter<R> {
     /// The next chunk; `None` at the end. An empty stream has no chunks. Cutting and hashing run on the
     /// runtime's blocking threads. After an error the splitter is of no more use.
     pub async fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
-        self.fill().await?;
+        self.fill(self.parameters.chunk_bytes_max as usize).await?;
         if self.buffer.is_empty() {
             return Ok(None);
         }
@@ -150,9 +153,35 @@ impl<R: AsyncRead + Unpin> Splitter<R> {
         chunk.map(Some).map_err(io::Error::other)
     }
 
-    /// Reads until the buffer holds a largest chunk, or the stream ends.
-    async fn fill(&mut self) -> io::Result<()> {
-        let wanted = self.parameters.chunk_bytes_max as usize;
+    /// The next chunks, about `bytes` of them but at least one; none at the end. Much cheaper than one after the other
+    /// where chunks are small, and memory is bounded by twice the sum of `bytes` and the largest chunk.
+    pub async fn next_chunks(&mut self, bytes: usize) -> io::Result<Vec<Chunk>> {
+        let largest = self.parameters.chunk_bytes_max as usize;
+        self.fill(bytes.max(largest)).await?;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let (parameters, ended) = (self.parameters, self.ended);
+        let is_small = buffer.len() <= INLINE_BYTES_MAX;
+        let cut = move || {
+            let mut chunks = Vec::new();
+            // With less than a largest chunk it would be cut where only the buffer ends.
+            while buffer.len() >= largest || (ended && !buffer.is_empty()) {
+                let end = parameters.first_cut(&buffer);
+                chunks.push(Chunk::new(buffer.split_to(end).freeze()));
+            }
+            (chunks, buffer)
+        };
+        let (chunks, rest) = if is_small {
+            cut()
+        } else {
+            tokio::task::spawn_blocking(cut).await?
+        };
+        self.buffer = rest;
+        let chunks: Result<Vec<Chunk>, _> = chunks.into_iter().collect();
+        chunks.map_err(io::Error::other)
+    }
+
+    /// Reads until the buffer holds `wanted` bytes, or the stream ends.
+    async fn fill(&mut self, wanted: usize) -> io::Result<()> {
         while !self.ended && self.buffer.len() < wanted {
             // Reserving exactly what is missing bounds the buffer; the source may be asked for less.
             self.buffer.reserve(wanted - self.buffer.len());
@@ -230,6 +259,34 @@ mod tests {
             chunks.push(chunk);
         }
         chunks
+    }
+
+    #[tokio::test]
+    async fn chunks_in_batches_are_the_same() {
+        for (bytes, batch) in [
+            (0, 1),
+            (1, 1),
+            (40_000, 1),
+            (300_000, 20_000),
+            (300_000, 1 << 20),
+        ] {
+            let content = Bytes::from(noise(bytes, 11));
+            let source = Dribble(content.clone(), StdRng::seed_from_u64(5));
+            let mut splitter = Splitter::new(source, SMALL).unwrap();
+            let mut chunks = Vec::new();
+            loop {
+                let next = splitter.next_chunks(batch).await.unwrap();
+                if next.is_empty() {
+                    break;
+                }
+                chunks.extend(next);
+            }
+            assert_eq!(
+                chunks,
+                split_bytes(content, SMALL).unwrap(),
+                "{bytes} {batch}"
+            );
+        }
     }
 
     #[tokio::test]

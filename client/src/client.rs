@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::auth::Credentials;
@@ -17,11 +17,12 @@ use crate::collection::Collection;
 use crate::endpoint::Endpoints;
 use crate::error::{Error, ErrorKind, Result};
 use crate::leader::Leader;
-use crate::limits::{DEADLINE_MARGIN_MAX, IN_FLIGHT_MAX, IN_FLIGHT_UNIT_BYTES};
+use crate::limits::{DEADLINE_MARGIN_MAX, FILE_IN_FLIGHT_MAX, IN_FLIGHT_MAX, IN_FLIGHT_UNIT_BYTES};
 use crate::proto::request::Op;
 use crate::proto::{OpenSession, ReadLevel, Request, response};
 use crate::retry::{self, Attempt, Class, Next};
 use crate::session::{Session, SessionSlot, Ticket};
+use crate::storage::{Parameters, Storage};
 
 /// Handle to one environment of a cluster. See the crate's front page.
 #[derive(Clone)]
@@ -35,8 +36,12 @@ pub struct Client {
 /// What all handles to one cluster share.
 pub(crate) struct Core {
     pub(crate) endpoints: Endpoints,
-    credentials: Option<Credentials>,
+    pub(crate) credentials: Option<Credentials>,
     in_flight: Arc<Semaphore>,
+    /// Content of files on its way, apart from documents: a large upload must not make small questions wait.
+    files_in_flight: Arc<Semaphore>,
+    /// How the cluster cuts files, once it was asked.
+    pub(crate) file_parameters: OnceCell<Parameters>,
     /// Makes this client's request ids different from all others'.
     request_prefix: u32,
     requests: AtomicU64,
@@ -83,6 +88,8 @@ impl Core {
             endpoints,
             credentials,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX as usize)),
+            files_in_flight: Arc::new(Semaphore::new(FILE_IN_FLIGHT_MAX as usize)),
+            file_parameters: OnceCell::new(),
             request_prefix: rand::random(),
             requests: AtomicU64::new(0),
         }
@@ -94,6 +101,17 @@ impl Core {
         self.in_flight
             .clone()
             .acquire_many_owned(units.min(IN_FLIGHT_MAX))
+            .await
+            .ok()
+    }
+
+    /// Waits until so much content of files may be on its way.
+    pub(crate) async fn admit_content(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(IN_FLIGHT_UNIT_BYTES)).unwrap_or(u32::MAX);
+        // As above.
+        self.files_in_flight
+            .clone()
+            .acquire_many_owned(units.min(FILE_IN_FLIGHT_MAX))
             .await
             .ok()
     }
@@ -245,6 +263,19 @@ impl Client {
     /// A typed view of a collection; it need not exist yet.
     pub fn collection<T>(&self, name: impl Into<String>) -> Collection<T> {
         Collection::new(self.clone(), name.into())
+    }
+
+    /// The files of the environment.
+    pub fn storage(&self) -> Storage {
+        Storage::new(self.clone())
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// Opens a connection to one endpoint now, instead of with the first request.

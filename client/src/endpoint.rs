@@ -4,14 +4,17 @@
 //! request needs it, by one caller for all.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint as TonicEndpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as TonicEndpoint};
 
 use crate::auth::Credentials;
 use crate::error::{Error, Result};
-use crate::limits::{Options, RECONNECT_MAX, RECONNECT_MIN, WINDOW_BYTES};
+use crate::limits::{
+    FILE_CONNECTION_WINDOW_BYTES, FILE_KEEP_ALIVE_INTERVAL, FILE_KEEP_ALIVE_TIMEOUT,
+    FILE_STREAM_WINDOW_BYTES, Options, RECONNECT_MAX, RECONNECT_MIN, WINDOW_BYTES,
+};
 use crate::link::{Link, LinkError};
 
 /// One address.
@@ -23,6 +26,8 @@ pub(crate) struct Endpoint {
     state: Mutex<State>,
     /// Held by the one caller that connects.
     connecting: tokio::sync::Mutex<()>,
+    /// The connection for files.
+    files: OnceLock<Channel>,
 }
 
 #[derive(Default)]
@@ -71,6 +76,7 @@ impl Endpoint {
             connect_timeout: options.connect_timeout,
             state: Mutex::new(State::default()),
             connecting: tokio::sync::Mutex::new(()),
+            files: OnceLock::new(),
         })
     }
 
@@ -89,6 +95,21 @@ impl Endpoint {
 
     fn rest_until(&self) -> Option<Instant> {
         self.state().rest_until
+    }
+
+    /// The connection for files; it is made, and made again, when something is sent over it. It is another one than that
+    /// of documents, which must not wait behind content.
+    pub(crate) fn files(&self) -> Channel {
+        let connect = || {
+            self.transport
+                .clone()
+                .initial_stream_window_size(FILE_STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(FILE_CONNECTION_WINDOW_BYTES)
+                .http2_keep_alive_interval(FILE_KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(FILE_KEEP_ALIVE_TIMEOUT)
+                .connect_lazy()
+        };
+        self.files.get_or_init(connect).clone()
     }
 
     /// The live connection, made now if there is none.

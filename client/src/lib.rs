@@ -50,6 +50,8 @@
 //! | `endpoint` | the addresses, which is used now, reconnecting |
 //! | `link`, `frames` | one live stream; everything that waits goes into one frame |
 //! | `collection`, `find`, `aggregate`, `catalog`, `filter`, `update`, `wire` | the typed face |
+//! | `storage` | files: cut here, asked about by hash, sent where they are missing |
+//! | `status` | failures as gRPC statuses, for both sides |
 //! | `testing` | a stand-in server and a starter of real ones, for tests |
 
 #![forbid(unsafe_code)]
@@ -71,6 +73,8 @@ mod limits;
 mod link;
 mod retry;
 mod session;
+pub mod status;
+pub mod storage;
 #[doc(hidden)]
 pub mod testing;
 pub mod update;
@@ -86,6 +90,7 @@ pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::find::{Find, Page};
 pub use crate::limits::Options;
 pub use crate::proto::ReadLevel;
+pub use crate::storage::Storage;
 pub use bson;
 
 /// The generated protocol types.

@@ -51,6 +51,48 @@ pub(crate) const DEADLINE_MARGIN_MAX: Duration = Duration::from_millis(100);
 /// Documents asked for with one page of a streamed find.
 pub(crate) const PAGE_DOCUMENTS: u64 = 1000;
 
+/// Content of files that one client may have on its way to the cluster, in units of [`IN_FLIGHT_UNIT_BYTES`]: 32 MiB.
+pub(crate) const FILE_IN_FLIGHT_MAX: u32 = 512;
+
+/// HTTP/2 windows of the connection for files. That of the connection is many times that of a stream, so that
+/// downloads whose readers have paused leave room for everything else.
+pub(crate) const FILE_STREAM_WINDOW_BYTES: u32 = 4 << 20;
+
+/// See [`FILE_STREAM_WINDOW_BYTES`].
+pub(crate) const FILE_CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+
+/// Content that is cut, asked about and sent together, unless one chunk may be larger.
+pub(crate) const FILE_BATCH_BYTES: usize = 2 << 20;
+
+/// Content of one message, unless one chunk alone is larger.
+pub(crate) const FILE_MESSAGE_BYTES: usize = 4 << 20;
+
+/// Batches of one upload that are on their way at once. With the batch that is being cut, this bounds the memory of an
+/// upload to five batches.
+pub(crate) const FILE_BATCHES_MAX: usize = 4;
+
+/// How often the connection for files is probed, and how long a probe may stay unanswered: content on a slow line is in
+/// its way.
+pub(crate) const FILE_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// See [`FILE_KEEP_ALIVE_INTERVAL`].
+pub(crate) const FILE_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Chunks of one batch: bounds what is asked in one question where chunks are tiny.
+pub(crate) const FILE_BATCH_CHUNKS_MAX: usize = 1024;
+
+/// Pieces that one message of a commit names, 36 bytes each.
+pub(crate) const FILE_COMMIT_PIECES: usize = 16_384;
+
+/// Least time for what moves content, however short the deadline of a client is: a batch over a slow line takes long.
+pub(crate) const FILE_TRANSFER_DEADLINE_MIN: Duration = Duration::from_secs(120);
+
+/// How often in a row a download goes on elsewhere without having received anything.
+pub(crate) const FILE_RESUMES_MAX: u32 = 8;
+
+/// Largest chunk that a node may ask for.
+pub(crate) const FILE_CHUNK_BYTES_MAX: usize = 16 << 20;
+
 /// Most endpoints of a client.
 pub(crate) const ENDPOINTS_MAX: usize = 64;
 

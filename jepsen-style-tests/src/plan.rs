@@ -38,6 +38,7 @@ pub const SUITE: &[Pair] = &[
     pair("watch", &["kill-leader", "packet-loss"], 3, 35),
     pair("dedup", &["partition-flapping", "kill-leader"], 3, 30),
     pair("index", &["kill-all"], 3, 25),
+    pair("files", &["kill-one", "bit-rot"], 3, 30),
 ];
 
 /// A deliberate bug and what catches it.
@@ -134,6 +135,21 @@ pub const MUTANTS: &[Mutant] = &[
         "a change is missing from the change log now and then",
         pair("watch", &["kill-leader"], 3, 20),
     ),
+    mutant(
+        "acknowledge-one-copy",
+        "a file is acknowledged when its chunks are on one node, and brought to others later",
+        pair("files", &["replace-node", "kill-one"], 3, 40),
+    ),
+    mutant(
+        "collect-pinned",
+        "chunks that an upload relies on are collected",
+        pair("files", &[], 1, 30),
+    ),
+    mutant(
+        "serve-unverified",
+        "chunks are served without a look at their hash",
+        pair("files", &["bit-rot"], 3, 40),
+    ),
     simulated("forget-vote", "a restarted node forgets whom it voted for"),
     simulated(
         "vote-before-fsync",
@@ -151,11 +167,18 @@ const APART: &[(&str, &[&str])] = &[
     ("ttl", &["clock-skew", "clock-jump"]),
 ];
 
+/// Faults of what only one workload uses.
+const ONLY: &[(&str, &str)] = &[("bit-rot", "files")];
+
 /// Whether a workload can say anything under a fault.
 pub fn goes_with(workload: &str, nemesis: &str) -> bool {
-    !APART
+    let of_another = ONLY
         .iter()
-        .any(|(name, faults)| *name == workload && faults.contains(&nemesis))
+        .any(|(fault, name)| *fault == nemesis && *name != workload);
+    !of_another
+        && !APART
+            .iter()
+            .any(|(name, faults)| *name == workload && faults.contains(&nemesis))
 }
 
 /// The workload and the faults of the `turn`th run of a soak: every workload meets every fault that it

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use yunbase_docdb::op::{Op, OpReply};
 
 use crate::cluster::records::CLUSTER_ENV;
+use crate::storage::record::FILES;
 
 /// Who asks, as the door has established.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,6 +184,13 @@ pub fn check_collection(caller: &Caller, op: &Op) -> Result<(), Failure> {
             .iter()
             .any(|prefix| name.starts_with(prefix))
     };
+    // What end users may do with files is for administrators to say, as with any collection of theirs.
+    if let (Caller::Administrator { .. }, Op::SetAccess { .. } | Op::GetAccess { .. }) =
+        (caller, op)
+        && op.collection() == Some(FILES)
+    {
+        return Ok(());
+    }
     let is_system = match op {
         Op::Commit(transaction) => transaction.collections().any(is_system),
         Op::CommitChecked(checked) => checked.collections().any(is_system),
@@ -285,6 +293,13 @@ mod tests {
                 }
             }
         }
+        let get_access = |collection: &str| Op::GetAccess {
+            collection: collection.to_owned(),
+        };
+        assert_eq!(check_collection(&administrator, &get_access(FILES)), Ok(()));
+        assert!(check_collection(&user, &get_access(FILES)).is_err());
+        assert!(check_collection(&administrator, &count(FILES)).is_err());
+        assert!(check_collection(&administrator, &get_access("_sys.users")).is_err());
         for name in ["users", "sys.users", "_sysusers", "x_sys."] {
             assert_eq!(check_collection(&administrator, &count(name)), Ok(()));
         }

@@ -17,13 +17,40 @@ pub struct LeaderHints {
 }
 
 impl LeaderHints {
-    /// The node to ask about `group` from node `own`.
-    pub fn candidate(&self, group: GroupId, own: NodeId, map: &ClusterMap) -> Option<NodeId> {
-        if let Some(named) = self.named.lock().get(&group) {
-            return Some(*named);
+    /// The node to ask about `group` from node `own`, whose replica takes `known` for the leader.
+    ///
+    /// A member waits for the election when it knows none. A replica that the group has moved away from is asked, but not
+    /// believed: nobody tells it of later leaders, so it would name the one that it last heard of for ever.
+    pub fn whom_to_ask(
+        &self,
+        group: GroupId,
+        own: NodeId,
+        lives_here: bool,
+        known: Option<NodeId>,
+        map: &ClusterMap,
+    ) -> Option<NodeId> {
+        match lives_here {
+            true => known.filter(|leader| *leader != own),
+            false => self.candidate(group, own, known, map),
+        }
+    }
+
+    fn candidate(
+        &self,
+        group: GroupId,
+        own: NodeId,
+        known: Option<NodeId>,
+        map: &ClusterMap,
+    ) -> Option<NodeId> {
+        let named = self.named.lock().get(&group).copied();
+        if let Some(named) = named.filter(|named| *named != own) {
+            return Some(named);
         }
         let voters = &map.placement(group)?.voters;
-        let others: Vec<NodeId> = voters.iter().copied().filter(|node| *node != own).collect();
+        // While the group moves, those that shall have it may not know of it yet.
+        let known = known.filter(|known| !voters.contains(known));
+        let others = voters.iter().copied().chain(known);
+        let others: Vec<NodeId> = others.filter(|node| *node != own).collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         others.get(turn.checked_rem(others.len())?).copied()
     }
@@ -53,6 +80,8 @@ mod tests {
             zone: String::new(),
             joined_at_ms: 0,
             leaving_since_ms: None,
+            storage_weight: None,
+            chunk_disks: Vec::new(),
         };
         let settings = SettingsRecord {
             id: "cluster".into(),
@@ -72,13 +101,27 @@ mod tests {
         map.place_groups();
         let hints = LeaderHints::default();
         let asked: Vec<_> = (0..4)
-            .filter_map(|_| hints.candidate(GroupId(1), 3, &map))
+            .filter_map(|_| hints.candidate(GroupId(1), 3, None, &map))
             .collect();
         assert_eq!(asked, [1, 2, 1, 2], "never itself");
         hints.learn(GroupId(1), Some(2));
-        assert_eq!(hints.candidate(GroupId(1), 3, &map), Some(2));
+        assert_eq!(hints.candidate(GroupId(1), 3, None, &map), Some(2));
         hints.learn(GroupId(1), None);
-        assert_eq!(hints.candidate(GroupId(1), 3, &map), Some(1));
-        assert_eq!(hints.candidate(GroupId(1), 3, &ClusterMap::default()), None);
+        assert_eq!(hints.candidate(GroupId(1), 3, None, &map), Some(1));
+        assert_eq!(
+            hints.candidate(GroupId(1), 3, None, &ClusterMap::default()),
+            None
+        );
+
+        // What the replica of a group that has moved away last heard counts for nothing; a member's does.
+        hints.learn(GroupId(1), Some(2));
+        let ask = |lives_here, known| hints.whom_to_ask(GroupId(1), 3, lives_here, known, &map);
+        assert_eq!(ask(false, Some(1)), Some(2));
+        hints.learn(GroupId(1), None);
+        let asked: std::collections::BTreeSet<_> = (0..3).map(|_| ask(false, Some(9))).collect();
+        assert_eq!(asked, [Some(1), Some(2), Some(9)].into(), "all in turn");
+        assert_eq!(ask(true, Some(1)), Some(1));
+        assert_eq!(ask(true, None), None, "it waits for the election");
+        assert_eq!(ask(true, Some(3)), None);
     }
 }

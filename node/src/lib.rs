@@ -7,12 +7,14 @@
 //! | `disk_space` | no writes before the disk is full |
 //! | `tls` | the cluster's certificate authority and mutual TLS between nodes |
 //! | `call` | one request as everything behind the doors sees it |
-//! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`) |
+//! | `gateway` | the doors for CloudBase clients (`POST /admin`, `POST /web`, `/v1/database`, `/v1/storages`) |
 //! | `auth` | end users: sign-in, sessions, tokens, and the door `/auth` |
 //! | `operators` | who runs the cluster or builds on it: roles, sign-in, the gate in front of what they do |
 //! | `audit` | who did what: append-only logs |
 //! | `realtime` | the door for watches, and the engine behind it |
 //! | `data_service` | the door for gRPC: documents |
+//! | `storage` | files: manifests, chunks on their nodes, links, the doors for them |
+//! | `seal` | texts that clients carry from node to node and cannot change |
 //! | `cluster` | the cluster map, placement, joining, and the management door |
 //! | `router`, `leader_hints`, `sessions`, `forward`, `multiplex` | any node takes any call: find the leader, act once, answer in time |
 //! | `group_runtime`, `state_bridge` | one group: the database over its Raft group |
@@ -49,6 +51,7 @@ pub mod leader_hints;
 pub mod maintenance;
 pub mod metrics;
 pub mod multiplex;
+mod mutant;
 pub mod node;
 pub mod operators;
 mod priority;
@@ -56,9 +59,11 @@ pub mod realtime;
 pub mod router;
 pub mod rules;
 pub mod scan_threads;
+pub mod seal;
 pub mod sessions;
 pub mod spill;
 pub mod state_bridge;
+pub mod storage;
 pub mod surface;
 pub mod threads;
 pub mod tls;

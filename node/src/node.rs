@@ -1,6 +1,13 @@
 //! One node: puts the parts together, starts them in order, and stops them in the reverse order.
+//!
+//! `beginning` makes a node and opens its groups, `chunks` opens its disks for files, `opened` lets go of everything, and
+//! `write_down` tells the cluster of the node.
 
-use std::collections::BTreeMap;
+mod beginning;
+mod chunks;
+mod opened;
+mod write_down;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,59 +16,48 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::TcpIncoming;
-use yunbase_consensus::{
-    ClusterId, GroupId, GrpcNetwork, Host, HostOptions, LogEngine, LogOptions, Peer, RaftOptions,
-    RaftRuntime,
-};
-use yunbase_docdb::rocks::RocksStore;
+use tonic::transport::Server;
+use yunbase_consensus::{LogEngine, LogOptions};
 use yunbase_docdb::rocks_options::RocksShared;
-use yunbase_docdb::{Database, Options as DatabaseOptions};
 
+use self::beginning::{found, found_groups, open_groups, start_host};
+use self::opened::Opened;
+use self::write_down::write_down;
 use crate::audit::Audit;
-use crate::audit::record::Origin;
 use crate::audit::service::AuditService;
 use crate::auth::service::AuthService;
 use crate::auth::{Auth, AuthLimits, SystemRandom, rest, sweep};
 use crate::call::{Execute, KeyDirectory};
 use crate::cluster::directory::Directory;
 use crate::cluster::map::SharedMap;
-use crate::cluster::records::NODES;
 use crate::cluster::standing::WasRemoved;
 use crate::cluster::store::ClusterStore;
-use crate::cluster::{
-    founding, join, reconcile, refresh, removal, service::ClusterService, standing,
-};
+use crate::cluster::{join, reconcile, removal, service::ClusterService, standing};
 use crate::config::Config;
 use crate::data_service::DataService;
 use crate::disk_space::Reserve;
 use crate::forward::{ForwardPool, ForwardServer};
 use crate::gateway;
-use crate::group_runtime::GroupRuntime;
-use crate::identity::{DataDir, DirLock, Identity, random_id};
+use crate::identity::DataDir;
 use crate::metrics::{NodeHealth, Wanted};
 use crate::operators::door::Door;
 use crate::operators::service::OperatorsService;
 use crate::operators::{OperatorLimits, Operators};
-use crate::peer_proto::forward_server;
-use crate::peer_proto::membership_server;
+use crate::peer_proto::{chunks_server, forward_server, membership_server};
 use crate::realtime;
 use crate::router::{Router, RouterHandle};
 use crate::scan_threads::ScanThreads;
-use crate::spill::SpillFolder;
-use crate::state_bridge::DatabaseState;
+use crate::storage::blobs::server::ChunkService;
+use crate::storage::links::Links;
+use crate::storage::service::StorageService;
+use crate::storage::status::StatusBoard;
+use crate::storage::transfer::{self, TransferState};
+use crate::storage::{FileDoor, StorageAccess};
 use crate::surface::peer::{MemberDoor, PeerAddresses, PeerCalls};
-use crate::surface::{cors, health, http};
-use crate::tls::{Authority, NewKey, NodeCertificates};
-use crate::{audit, direct_io, disk_space, durable_file, maintenance, operators, threads};
+use crate::surface::{cors, health, http, lanes};
+use crate::tls::NodeCertificates;
+use crate::{audit, direct_io, disk_space, maintenance, operators};
 
-/// Longest wait for groups to stop as they are: a disk that does not answer must not keep the node.
-const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest wait for the last user of a database to let go of it at a stop.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
-const RELEASE_POLL: Duration = Duration::from_millis(5);
-/// Pause between attempts to write down what a new cluster needs.
-const FOUNDING_PAUSE: Duration = Duration::from_millis(100);
 /// Largest message between peers.
 const PEER_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
@@ -73,17 +69,14 @@ pub struct Node {
     drain_timeout: Duration,
 }
 
-/// What has to be closed in good order before the process ends, also when a start was refused or cut off half way.
-struct Opened {
-    host: Host,
-    router: Arc<Router>,
-    stop: watch::Sender<bool>,
-    stop_peers: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
-    scan_threads: ScanThreads,
-    shared: RocksShared,
-    log: LogEngine,
-    _lock: DirLock,
+/// How the lanes of the peer port are served.
+fn peer_server(certificates: &NodeCertificates) -> anyhow::Result<Server> {
+    Ok(Server::builder()
+        .tls_config(certificates.server())?
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20))
 }
 
 /// Tells why a node cannot go on, should that come to pass.
@@ -172,6 +165,7 @@ impl Node {
             direct_writes: direct_io::is_supported(&config.data_dir),
             ..LogOptions::default()
         };
+        let chunk_store = chunks::open_store(&config, &data).await?;
         let log = LogEngine::open(&data.consensus(), log_options).context("open the Raft log")?;
         let host = start_host(&config, &data, &identity, &addresses, log.clone())?;
         let router = {
@@ -192,17 +186,29 @@ impl Node {
             shared: RocksShared::new(config.block_cache_bytes, config.write_buffer_bytes)
                 .with_direct_writes(direct_io::is_supported(&config.data_dir)),
             log: log.clone(),
+            chunks: chunk_store.clone(),
             _lock: lock,
         });
         let (tasks, scan_threads) = (&mut opened.tasks, opened.scan_threads.clone());
         let handle = RouterHandle(router.clone());
         let execute: Arc<dyn Execute> = Arc::new(handle.clone());
         let store = ClusterStore::new(execute.clone(), config.request_timeout);
+        let chunk_disks = chunks::disks_of(&chunk_store).await;
+        let files = chunks::files(
+            &config,
+            &identity,
+            chunk_store,
+            &map,
+            &addresses,
+            execute.clone(),
+        );
+        let chunk_status = StatusBoard::default();
         let peers = Arc::new(PeerCalls::new(
             identity.node_id,
             addresses,
             map.clone(),
             router.clone(),
+            chunk_status.clone(),
         ));
         let auth = Arc::new(Auth::new(
             execute.clone(),
@@ -223,13 +229,11 @@ impl Node {
             OperatorLimits::default(),
             config.request_timeout,
         ));
-        // tonic sets no options on connections that it did not accept itself; without this one, small messages
-        // wait for acknowledgements that the other side delays.
-        let incoming = TcpIncoming::from(peer_listener).with_nodelay(Some(true));
+        let lanes = lanes::split(peer_listener);
         let (failed, failure) = watch::channel(None);
 
         // Open to peers before the groups are: a group that opens may need them to elect a leader.
-        let peer_server = {
+        let prompt_server = {
             let door = MemberDoor::new(map.clone());
             let forward = InterceptedService::new(
                 forward_server::ForwardServer::new(ForwardServer::new(Arc::new(handle.clone())))
@@ -246,21 +250,37 @@ impl Node {
                     audit.clone(),
                     now_ms,
                 ));
-            tonic::transport::Server::builder()
-                .tls_config(certificates.server())?
-                .http2_keepalive_interval(Some(Duration::from_secs(5)))
-                .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-                .initial_stream_window_size(8 << 20)
-                .initial_connection_window_size(16 << 20)
+            let mut stopping = peer_stopping.clone();
+            peer_server(&certificates)?
                 .add_service(raft)
                 .add_service(forward)
                 .add_service(membership)
-                .serve_with_incoming_shutdown(incoming, async move {
+                .serve_with_incoming_shutdown(lanes.prompt, async move {
+                    let _ = stopping.wait_for(|stopping| *stopping).await;
+                })
+        };
+        let bulk_server = {
+            let chunks = ChunkService::new(files.blobs().clone(), files.collector().clone());
+            let chunks = InterceptedService::new(
+                chunks_server::ChunksServer::new(chunks)
+                    .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+                    .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX),
+                MemberDoor::new(map.clone()),
+            );
+            peer_server(&certificates)?
+                .add_service(chunks)
+                .serve_with_incoming_shutdown(lanes.bulk, async move {
                     let _ = peer_stopping.wait_for(|stopping| *stopping).await;
                 })
         };
+        tasks.push(host.runtime().spawn(lanes.accept));
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = bulk_server.await {
+                tracing::error!(%error, "the lane for files of the peer port has failed");
+            }
+        }));
         tasks.push(host.runtime().spawn(async move {
-            if let Err(error) = peer_server.await {
+            if let Err(error) = prompt_server.await {
                 tracing::error!(%error, "the peer port has failed");
             }
         }));
@@ -338,12 +358,14 @@ impl Node {
             identity.clone(),
             data.clone(),
             config.clone(),
+            chunk_disks,
         )));
+        tasks.extend(chunks::start(&files, &router, chunk_status, &stopping));
 
         let keys: Arc<dyn KeyDirectory> = Arc::new(Directory::new(map.clone(), router.clone()));
         let door = Door::new(keys.clone(), operators.clone());
         let watch_limits = realtime::limits::Limits::default();
-        let seal = realtime::seal::Seal::of_cluster(map.clone());
+        let seal = crate::seal::Seal::of_cluster(map.clone());
         let tickets = realtime::Tickets::new(seal.clone(), &watch_limits);
         let realtime = realtime::Realtime::new(
             handle.clone(),
@@ -380,7 +402,7 @@ impl Node {
         let auth_service =
             AuthService::new(auth.clone(), door.clone(), config.request_timeout).into_server();
         let operators_service = OperatorsService::new(door.clone()).into_server();
-        let audit_service = AuditService::new(door).into_server();
+        let audit_service = AuditService::new(door.clone()).into_server();
         let node_health = Arc::new(NodeHealth::new(
             identity.node_id,
             router.clone(),
@@ -394,16 +416,24 @@ impl Node {
             },
         ));
         let transactions = Arc::new(handle);
+        let file_access = StorageAccess::new(execute.clone(), config.request_timeout);
+        let links = Links::of_cluster(map.clone());
+        let storage_service =
+            StorageService::new(files.clone(), links.clone(), door, now_ms).into_server();
+        let file_door = FileDoor::new(files, links, file_access);
+        let clock = Arc::new(gateway::SystemClock);
+        let transfers = TransferState::new(file_door.clone(), keys.clone(), clock.clone());
         let state = gateway::GatewayState {
             execute,
             keys,
+            files: Some(file_door),
             tokens: Arc::new(auth.verifier()),
             transactions,
             auth: Some(auth.clone()),
             operators: Some(operators.clone()),
             tickets,
             large_requests: Arc::new(gateway::LargeRequests::start()?),
-            clock: Arc::new(gateway::SystemClock),
+            clock,
             limits: gateway::Limits {
                 requests_in_flight_max: config.concurrent_requests_max,
                 body_bytes_max: config.body_bytes_max,
@@ -417,8 +447,10 @@ impl Node {
             .add_service(auth_service)
             .add_service(operators_service)
             .add_service(audit_service)
+            .add_service(storage_service)
             .into_axum_router()
             .merge(gateway::router(state))
+            .merge(transfer::router(transfers))
             .merge(rest::router(auth))
             .merge(realtime.routes())
             .layer(cors::layer(&config.cors_origins))
@@ -482,253 +514,4 @@ impl Node {
         }
         opened.release().await;
     }
-}
-
-impl Opened {
-    /// Stops everything as it is.
-    async fn abandon(self) {
-        self.stop.send_replace(true);
-        self.scan_threads.stop();
-        if tokio::time::timeout(ABANDON_TIMEOUT, self.host.abandon())
-            .await
-            .is_err()
-        {
-            tracing::warn!("the groups were not stopped in time");
-        }
-        self.release().await;
-    }
-
-    /// Lets go of everything and returns when the databases are closed: RocksDB's own threads must be gone before the
-    /// process ends, or they meet its globals half destroyed.
-    async fn release(self) {
-        self.stop_peers.send_replace(true);
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await;
-        }
-        self.router.close();
-        drop(self.router);
-        drop(self.host);
-        let given_up = Instant::now() + RELEASE_TIMEOUT;
-        while self.shared.holders() > 1 || self.log.holders() > 1 {
-            if Instant::now() >= given_up {
-                tracing::warn!(
-                    states = self.shared.holders() - 1,
-                    logs = self.log.holders() - 1,
-                    "some databases are still in use at the end"
-                );
-                return;
-            }
-            tokio::time::sleep(RELEASE_POLL).await;
-        }
-    }
-}
-
-/// Makes the first node of a new cluster: identity, authority and certificate, durable in an order in which a
-/// crash leaves either nothing that matters or all of it.
-fn found(config: &Config, data: &DataDir) -> anyhow::Result<Identity> {
-    let disk_id = data.claim_new_log()?;
-    let cluster_id = random_id();
-    let authority = Authority::create(&cluster_id)?;
-    let key = NewKey::generate()?;
-    let certificate = authority.sign(&key.request, &cluster_id, 1)?;
-    let certificates = NodeCertificates {
-        authority: authority.certificate.clone(),
-        certificate,
-        key: key.key,
-    };
-    certificates.store(&data.tls())?;
-    durable_file::write(&data.tls().join("authority"), "authority", 1, &authority)?;
-    let identity = Identity {
-        cluster_id,
-        node_id: 1,
-        disk_id,
-        groups: config.groups + 1,
-    };
-    data.set_identity(&identity)?;
-    Ok(identity)
-}
-
-fn start_host(
-    config: &Config,
-    data: &DataDir,
-    identity: &Identity,
-    addresses: &PeerAddresses,
-    log: LogEngine,
-) -> anyhow::Result<Host> {
-    let addresses = addresses.clone();
-    let network = GrpcNetwork::new(Arc::new(move |node, address: &str| {
-        addresses.endpoint(node, Some(address))
-    }));
-    let cluster_id: ClusterId = identity.cluster_id.parse().context("read the cluster id")?;
-    let raft = RaftOptions {
-        heartbeat: config.raft_heartbeat,
-        election_min: config.raft_election_min,
-        election_max: config.raft_election_max,
-        ..RaftOptions::default()
-    };
-    let mut options = HostOptions::new(
-        identity.node_id,
-        cluster_id,
-        Arc::new(network),
-        data.snapshots(),
-    );
-    options.raft = raft;
-    options.runtime = RaftRuntime::Own {
-        threads: threads::raft(),
-    };
-    Ok(Host::start(options, log)?)
-}
-
-/// Opens all groups, group 0 first, since the map of everything else comes from it.
-#[allow(clippy::too_many_arguments)] // Called once; a struct would only rename the arguments.
-async fn open_groups(
-    data: &DataDir,
-    identity: &Identity,
-    host: &Host,
-    router: &Arc<Router>,
-    map: &SharedMap,
-    scan_threads: &ScanThreads,
-    shared: &RocksShared,
-    tasks: &mut Vec<JoinHandle<()>>,
-    stopping: &watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let spill = SpillFolder::open(data.spill())
-        .with_context(|| format!("make the folder {}", data.spill().display()))?;
-    for id in 0..identity.groups {
-        let folder = data.state(id);
-        let shared = shared.clone();
-        let database = tokio::task::spawn_blocking(move || {
-            let store = RocksStore::open(&folder, shared)
-                .with_context(|| format!("open {}", folder.display()))?;
-            anyhow::Ok(Database::open(Box::new(store), DatabaseOptions::default())?)
-        })
-        .await??;
-        let database = Arc::new(database);
-        let state = Arc::new(DatabaseState::new(database.clone()));
-        let applied = state.watch_applied();
-        let group = host
-            .open_group(GroupId(id), state)
-            .await
-            .with_context(|| format!("open group {id}"))?;
-        router.add_group(GroupRuntime::new(
-            group,
-            database.clone(),
-            applied.clone(),
-            scan_threads.clone(),
-            spill.clone(),
-            now_ms,
-        ));
-        if id == 0 {
-            tasks.push(tokio::spawn(refresh::run(
-                database,
-                map.clone(),
-                applied,
-                stopping.clone(),
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Makes this node the first member of each group of a new cluster, once in the cluster's life.
-async fn found_groups(
-    config: &Config,
-    data: &DataDir,
-    identity: &Identity,
-    router: &Arc<Router>,
-) -> anyhow::Result<()> {
-    let marker = data.path().join("founded");
-    if !config.bootstrap
-        || identity.node_id != 1
-        || durable_file::read::<bool>(&marker, "marker", 1)?.is_some()
-    {
-        return Ok(());
-    }
-    for group in router.groups() {
-        if group.status().members.voters.is_empty() {
-            let members = BTreeMap::from([(
-                identity.node_id,
-                Peer {
-                    address: config.peer_advertise.clone(),
-                },
-            )]);
-            group
-                .group()
-                .bootstrap(members)
-                .await
-                .with_context(|| format!("found group {}", group.id()))?;
-        }
-    }
-    Ok(durable_file::write(&marker, "marker", 1, &true)?)
-}
-
-/// Writes down what the cluster must know of this node and what its configuration asks for; repeats until done.
-async fn write_down(
-    store: ClusterStore,
-    auth: Arc<Auth>,
-    operators: Arc<Operators>,
-    map: SharedMap,
-    identity: Identity,
-    data: DataDir,
-    config: Config,
-) {
-    loop {
-        match try_write_down(&store, &auth, &operators, &map, &identity, &data, &config).await {
-            Ok(()) => return,
-            Err(error) => tracing::debug!(
-                error = format!("{error:#}"),
-                "write down this node's record"
-            ),
-        }
-        tokio::time::sleep(FOUNDING_PAUSE).await;
-    }
-}
-
-async fn try_write_down(
-    store: &ClusterStore,
-    auth: &Auth,
-    operators: &Operators,
-    map: &SharedMap,
-    identity: &Identity,
-    data: &DataDir,
-    config: &Config,
-) -> anyhow::Result<()> {
-    let authority_path = data.tls().join("authority");
-    if let Some(authority) = durable_file::read::<Authority>(&authority_path, "authority", 1)? {
-        founding::found(store, identity, authority, config, now_ms()).await?;
-        // The replicated settings hold it now.
-        std::fs::remove_file(&authority_path)?;
-    }
-    let own = founding::node_record(identity, config, now_ms())?;
-    let set = bson::doc! { "$set": {
-        "peer_address": &own.peer_address, "http_address": &own.http_address, "zone": &own.zone,
-    } };
-    if map.get().nodes.get(&identity.node_id).is_none_or(|known| {
-        (&known.peer_address, &known.http_address, &known.zone)
-            != (&own.peer_address, &own.http_address, &own.zone)
-    }) {
-        store.update::<bson::Document>(NODES, own.id, set).await?;
-    }
-    // Before key and environment, which readiness waits for.
-    if let (Some(name), Some(password)) = (
-        &config.bootstrap_operator,
-        &config.bootstrap_operator_password,
-    ) {
-        let origin = Origin {
-            by: format!("node:{}", identity.node_id),
-            ..Origin::default()
-        };
-        operators.ensure_owner(&origin, name, password).await?;
-    }
-    if let (Some(id), Some(secret)) = (&config.bootstrap_secret_id, &config.bootstrap_secret_key) {
-        founding::ensure_key(store, id, secret, None, now_ms()).await?;
-    }
-    if let Some(env) = &config.bootstrap_env {
-        founding::ensure_env(store, map, env, now_ms(), None).await?;
-        // Refused until this node has heard of the environment; the caller repeats this until it has.
-        let scope = auth.scope(env, "start", config.request_timeout, None)?;
-        auth.prepare(&scope).await?;
-    }
-    Ok(())
 }

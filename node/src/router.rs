@@ -34,6 +34,7 @@ use crate::node::now_ms;
 use crate::realtime;
 use crate::rules::{Denials, RuleCache, Rules};
 use crate::sessions::SessionPool;
+use crate::storage::record::FILES;
 use crate::transactions::{Registry, Transact};
 
 pub use transaction::TransactionCall;
@@ -127,7 +128,26 @@ impl Router {
         if call.op.is_read() {
             return self.read(group, call).await;
         }
+        if matches!(&call.op, Op::SetAccess { collection, .. } if collection == FILES) {
+            self.make_files(group, &call).await?;
+        }
         self.run_write(group, &call).await
+    }
+
+    /// Makes the collection of files, which else comes to be with the first file: rules may be set before.
+    async fn make_files(&self, group: GroupId, call: &Call) -> Result<(), Failure> {
+        let make = Call {
+            caller: Caller::System,
+            op: Op::CreateCollection {
+                collection: FILES.to_owned(),
+            },
+            session: None,
+            ..call.clone()
+        };
+        match self.run_write(group, &make).await {
+            Err(failure) if failure.code != "DATABASE_COLLECTION_ALREADY_EXIST" => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// Has a write done under its exactly-once name.
@@ -338,14 +358,14 @@ impl Router {
         request: &mut ForwardRequest,
         deadline: Instant,
     ) -> Result<ForwardResponse, Attempt<T>> {
-        let leader = match local.leader() {
-            Some(leader) => Some(leader).filter(|leader| *leader != self.node_id),
-            // A member that knows no leader waits for the election; a node without a replica asks around.
-            None if local.is_replica() => None,
-            None => self
-                .hints
-                .candidate(local.id(), self.node_id, &self.map.get()),
-        };
+        let lives_here = self.lives_here(local);
+        let leader = self.hints.whom_to_ask(
+            local.id(),
+            self.node_id,
+            lives_here,
+            local.leader(),
+            &self.map.get(),
+        );
         let Some(leader) = leader else {
             return Err(Attempt::NotLeader(None));
         };
@@ -356,7 +376,7 @@ impl Router {
         // A leader that was paused or cut off answers nobody; once another leads there is no need to wait for it.
         let answer = tokio::select! {
             answer = self.forward.call(leader, request, attempt_deadline) => answer,
-            () = local.led_by_another(leader) => {
+            () = local.led_by_another(leader), if lives_here => {
                 let reason = "another node leads now".to_owned();
                 return Err(Attempt::Unknown(reason));
             }
@@ -443,9 +463,9 @@ impl Router {
             return ForwardResponse::NotLeader { leader: None };
         };
         if !local.is_leader() {
-            return ForwardResponse::NotLeader {
-                leader: local.leader(),
-            };
+            // A replica that the group has moved away from names the leader that it last heard of: better none.
+            let leader = local.leader().filter(|_| self.lives_here(&local));
+            return ForwardResponse::NotLeader { leader };
         }
         let session = request.session();
         let outcome = match request.body {

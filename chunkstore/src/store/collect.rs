@@ -25,6 +25,7 @@ use super::{Inner, Store};
 use crate::chunk::ChunkHash;
 use crate::error::CollectError;
 use crate::hash_locks::HashGuard;
+use crate::mutant;
 use crate::volume::{Change, Outcome};
 
 /// What became of the candidates.
@@ -85,7 +86,10 @@ impl Store {
         collected: &mut Collected,
     ) {
         let now_ms = self.inner.edges.unix_ms();
-        let grace_ms = self.inner.options.grace.as_millis() as u64;
+        let grace_ms = match mutant::has("collect-pinned") {
+            true => 0,
+            false => self.inner.options.grace.as_millis() as u64,
+        };
         let Some(put_ms_max) = as_of_ms.min(now_ms).checked_sub(grace_ms) else {
             collected.fresh += guards.len();
             return;
@@ -174,7 +178,7 @@ impl Inner {
 
     /// Judges a chunk whose lock is held.
     fn judge(&self, hash: &ChunkHash, put_ms_max: u64) -> Verdict {
-        if self.pins.lock().contains(hash) {
+        if self.pins.lock().contains(hash) && !mutant::has("collect-pinned") {
             return Verdict::Pinned;
         }
         let mut disks = Vec::new();

@@ -76,6 +76,12 @@ impl Store {
         })
     }
 
+    /// What is known of each of several chunks, without reading them.
+    pub async fn infos(&self, hashes: Vec<ChunkHash>) -> io::Result<Vec<Option<ChunkInfo>>> {
+        self.blocking(move |inner| hashes.iter().map(|hash| inner.info(hash)).collect())
+            .await
+    }
+
     /// Up to `count_max` chunks behind `after` in the order of their names, damaged ones included. A chunk that
     /// is put or deleted meanwhile may be missed or listed; all others are listed once.
     pub async fn list(

@@ -33,6 +33,7 @@ use crate::edges::Edges;
 use crate::index::{
     Entry, Index, IndexItem, Location, Position, SegmentStats, chunk_key, chunk_of_key, chunks_end,
 };
+use crate::mutant;
 use crate::segment::{Segment, file_name};
 
 /// Limits of a volume.
@@ -182,6 +183,9 @@ impl Volume {
     /// Reads a chunk from the disk and checks that it is the one of that name.
     pub(crate) fn read(&self, hash: &ChunkHash, at: &Location) -> Result<Bytes, ReadError> {
         let stored = self.read_stored(at)?;
+        if mutant::has("serve-unverified") && stored.len() == at.plain_bytes as usize {
+            return Ok(stored);
+        }
         check(hash, at, stored)
     }
 

@@ -6,3 +6,4 @@ mod t20_batching;
 mod t30_retries;
 mod t40_failover;
 mod t50_garbage;
+mod t60_files;

@@ -9,6 +9,9 @@ pub use files::{FileError, read, write};
 /// Which client an event is of; one process has at most one operation open.
 pub type Process = u64;
 
+/// Processes from here on are no clients: they look at what is left when the clients have ended.
+pub const OBSERVERS: Process = Process::MAX / 4;
+
 /// What an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {

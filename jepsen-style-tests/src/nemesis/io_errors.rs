@@ -14,6 +14,10 @@ use crate::cluster::{Calls, Cluster};
 /// How long a node may take to stop itself after an error: it hands over what it leads, or tries to.
 const STOPPING_MAX: Duration = Duration::from_secs(15);
 
+/// How much longer calls fail for a node that has made none yet: one that starts on a busy machine takes its time.
+const LONGER_MAX: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(50);
+
 /// Lets calls of one node fail.
 struct IoErrors {
     calls: Calls,
@@ -98,6 +102,10 @@ impl Nemesis for IoErrors {
         Box::pin(async move {
             let (target, before) = self.failing.take().ok_or_else(not_started)?;
             let shim = cluster.shim(target)?;
+            let given_up = Instant::now() + LONGER_MAX;
+            while shim.errors(self.calls)? == before && Instant::now() < given_up {
+                tokio::time::sleep(POLL).await;
+            }
             shim.set_errors(self.calls, 0)?;
             let errors = shim.errors(self.calls)? - before;
             let began = Instant::now();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use rand::seq::IteratorRandom as _;
+use rand::seq::{IteratorRandom as _, SliceRandom as _};
 use tokio::task::JoinHandle;
 
 use super::targets::{self, named};
@@ -130,7 +130,8 @@ impl Nemesis for RollingRestart {
         rng: &'a mut StdRng,
     ) -> BoxFuture<'a, Result<Fault, NemesisError>> {
         Box::pin(async move {
-            let order = targets::running(cluster, rng);
+            let mut order = cluster.numbers();
+            order.shuffle(rng);
             let is_graceful = rng.random::<bool>();
             let signal = if is_graceful { "SIGTERM" } else { "SIGKILL" };
             self.task = Some(tokio::spawn(restart(
@@ -163,6 +164,10 @@ async fn restart(
 ) -> Result<Vec<String>, ClusterError> {
     let mut facts = Vec::new();
     for k in order {
+        // Another fault may have taken the node, or take it at any moment: it is that one's then, and there are others.
+        if cluster.wait_ready(k, READY_MAX).await.is_err() {
+            continue;
+        }
         let old = cluster.pid(k).unwrap_or_default();
         let ended = tokio::task::spawn_blocking({
             let cluster = cluster.clone();
@@ -174,10 +179,8 @@ async fn restart(
         .await
         .map_err(|error| ClusterError::Cluster(error.to_string()))?;
         // Whatever came of it, the node must run again.
-        cluster.start_node(k)?;
-        let status = ended?;
-        cluster.wait_ready(k, READY_MAX).await?;
-        if let Some(status) = status {
+        let runs = cluster.start_node(k).is_ok() && cluster.wait_ready(k, READY_MAX).await.is_ok();
+        if let (Ok(Some(status)), true) = (ended, runs) {
             facts.push(format!(
                 "node {k}: process {old} ended ({status}), {} runs",
                 cluster.pid(k).unwrap_or_default()

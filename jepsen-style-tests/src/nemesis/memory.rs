@@ -1,6 +1,7 @@
 //! Memory pressure: what a node may have shrinks to little more than what it has.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use rand::rngs::StdRng;
@@ -9,7 +10,11 @@ use super::{Fault, Needs, Nemesis, NemesisError, Proof, not_started, prove, targ
 use crate::cluster::{Cluster, MemoryGroup};
 
 /// What the node may get from now on; what it has already is not counted. The page cache of its own writes fills it.
-const LIMIT_BYTES: u64 = 2 << 20;
+const LIMIT_BYTES: u64 = 512 << 10;
+
+/// How much longer the bound stays for a node that has not run into it yet.
+const LONGER_MAX: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
 
 /// Bounds the memory of the leader, which needs most.
 #[derive(Default)]
@@ -28,7 +33,7 @@ impl Nemesis for MemoryPressure {
     }
 
     fn about(&self) -> &'static str {
-        "the leader may take only 2 MiB of memory more, page cache included; the kernel may kill it"
+        "the leader may take only 512 KiB of memory more, page cache included; the kernel may kill it"
     }
 
     fn needs(&self) -> Needs {
@@ -60,7 +65,7 @@ impl Nemesis for MemoryPressure {
             group.set_limit(LIMIT_BYTES)?;
             Ok(Fault::new(
                 [target],
-                format!("node {target} may take {} MiB more", LIMIT_BYTES >> 20),
+                format!("node {target} may take {} KiB more", LIMIT_BYTES >> 10),
             ))
         })
     }
@@ -71,6 +76,10 @@ impl Nemesis for MemoryPressure {
     ) -> BoxFuture<'a, Result<Proof, NemesisError>> {
         Box::pin(async move {
             let (target, group) = self.pressed.take().ok_or_else(not_started)?;
+            let given_up = Instant::now() + LONGER_MAX;
+            while group.hits()? == 0 && Instant::now() < given_up {
+                tokio::time::sleep(POLL).await;
+            }
             let (hits, kills) = (group.hits()?, group.kills()?);
             group.remove(cluster.undo())?;
             let ended = cluster.ended(target);

@@ -4,6 +4,7 @@
 //! Nemeses can be combined: each remembers what it has done and undoes only that. A fault whose targets are in the way
 //! of another's (a node to pause that is dead) is an error that says so, never a fault passed over in silence.
 
+mod bit_rot;
 mod clocks;
 mod corruption;
 mod disk_full;
@@ -149,6 +150,7 @@ pub fn all() -> Vec<Box<dyn Nemesis>> {
     all.extend(io_errors::all());
     all.extend(slow_disk::all());
     all.extend(corruption::all());
+    all.extend(bit_rot::all());
     all.extend(membership::all());
     all.extend(replacement::all());
     all.extend(memory::all());

@@ -7,13 +7,13 @@ use crate::access::Outcome;
 use crate::check::digests::Digests;
 use crate::check::{Checker, Verdict};
 use crate::cluster::Cluster;
-use crate::history::{History, Value};
+use crate::history::{History, OBSERVERS, Process, Value};
 use crate::workload::{Step, Workload};
 
 /// The operation's name in the history.
 const F: &str = "digest";
-/// Who asks: behind all clients, and behind those that take the last looks.
-const PROCESS: u64 = u64::MAX / 2;
+/// Who asks: behind those that take the last looks.
+const PROCESS: Process = OBSERVERS * 2;
 
 /// How often is asked: digests are made below all else that a machine does, and a busy one has no time for them.
 const ATTEMPTS: usize = 3;

@@ -29,6 +29,10 @@ use recorder::Recorder;
 const PREPARE_MAX: Duration = Duration::from_secs(60);
 /// How long the cluster may take to be whole again after the last fault.
 const WHOLE_MAX: Duration = Duration::from_secs(60);
+/// What nodes are told beside their addresses: chunks that no file names are collected within the run, so that it shows when
+/// one is that a file does name; and disks of 2 GiB have room.
+const CONFIGURATION: &str = "chunk_grace_s = 20\nchunk_pin_lease_s = 5\nchunk_collect_interval_s = 3\n\
+    chunk_audit_interval_s = 5\nchunk_reserve_mib = 64\nfile_retention_s = 0";
 /// How long a last look through a node may take, all attempts together.
 const LAST_MAX: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -161,7 +165,7 @@ pub async fn run(options: &RunOptions, progress: &dyn Fn(&str)) -> Result<Run, R
             .iter()
             .map(|mutant| ("YUNBASE_MUTANT".to_owned(), mutant.clone()))
             .collect(),
-        configuration: String::new(),
+        configuration: CONFIGURATION.to_owned(),
     })
     .await?;
     let clients = cluster.client_runtime()?;
@@ -343,8 +347,7 @@ async fn last_looks(load: Arc<Load>, node: usize) -> Result<(), String> {
         .access
         .session_of(node)
         .map_err(|error| error.to_string())?;
-    // Behind all that clients ever were.
-    let mut process = u64::MAX / 4 + node as u64 * 1_000_000;
+    let mut process = crate::history::OBSERVERS + node as u64 * 1_000_000;
     for step in load.workload.last() {
         let given_up = Instant::now() + LAST_MAX;
         loop {

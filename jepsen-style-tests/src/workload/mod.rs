@@ -7,6 +7,7 @@
 mod bank;
 mod counter;
 mod dedup;
+mod files;
 mod index;
 mod index_build;
 mod list_append;
@@ -111,6 +112,7 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(index::Index),
         Box::new(index_build::IndexBuild),
         Box::new(ttl::Ttl),
+        Box::new(files::Files),
         Box::<watch::Watch>::default(),
     ]
 }

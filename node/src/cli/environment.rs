@@ -32,6 +32,18 @@ impl EnvironmentArgs {
         self.of(self.target.resolve()?)
     }
 
+    /// Likewise, where what the command is about may name its environment itself.
+    pub fn resolve_for(&self, named: Option<&str>) -> Result<Environment, CliError> {
+        let cluster = self.target.resolve()?;
+        match named {
+            Some(env) => Ok(Environment {
+                cluster,
+                env: env.to_owned(),
+            }),
+            None => self.of(cluster),
+        }
+    }
+
     fn of(&self, cluster: Target) -> Result<Environment, CliError> {
         let env = self.env.clone().or_else(|| cluster.env.clone());
         let env = env

@@ -39,17 +39,24 @@ impl Exit {
             | "PERMISSION_DENIED"
             | "INVALID_CREDENTIALS"
             | "INVALID_ACCESS_TOKEN"
-            | "DATABASE_PERMISSION_DENIED" => Self::Auth,
-            "DATABASE_COLLECTION_NOT_EXIST" | "INVALID_ENV" | "DOCUMENT_NOT_FOUND" => {
-                Self::NotFound
-            }
-            "DATABASE_COLLECTION_ALREADY_EXIST" | "DATABASE_DUPLICATE_WRITE" => Self::Conflict,
+            | "DATABASE_PERMISSION_DENIED"
+            | "STORAGE_EXCEED_AUTHORITY" => Self::Auth,
+            "DATABASE_COLLECTION_NOT_EXIST"
+            | "INVALID_ENV"
+            | "DOCUMENT_NOT_FOUND"
+            | "STORAGE_FILE_NONEXIST" => Self::NotFound,
+            "DATABASE_COLLECTION_ALREADY_EXIST"
+            | "DATABASE_DUPLICATE_WRITE"
+            | "OBJECT_ALREADY_EXIST"
+            | "STORAGE_CONDITION_FAILED" => Self::Conflict,
             "RESOURCE_INSUFFICIENT"
             | "EXCEED_REQUEST_LIMIT"
             | "EXCEED_REQUEST_SIZE_LIMIT"
             | "EXCEED_CONCURRENT_REQUEST_LIMIT"
             | "DATABASE_COLLECTION_EXCEED_LIMIT" => Self::Limit,
-            "SERVER_TIMEOUT" | "UNAVAILABLE" | "RESOURCE_NOT_INITIAL" => Self::Unavailable,
+            "SERVER_TIMEOUT" | "UNAVAILABLE" | "RESOURCE_UNAVAILABLE" | "RESOURCE_NOT_INITIAL" => {
+                Self::Unavailable
+            }
             _ => Self::Failed,
         }
     }

@@ -28,6 +28,7 @@ mod replica_digests;
 pub mod rules;
 pub mod serve;
 pub mod status;
+pub mod storage;
 pub mod target;
 pub mod users;
 
@@ -47,6 +48,7 @@ fn command() -> Command {
         .subcommand(dev::DevCommand::augment_args(Command::new("dev").about("Run a development cluster on this machine")))
         .subcommand(status::StatusCommand::augment_args(Command::new("status").about("Show nodes, groups, leaders and lag")))
         .subcommand(db::DbCommand::augment_args(Command::new("db").about("Documents, indexes, import and export")))
+        .subcommand(storage::StorageCommand::augment_args(Command::new("storage").about("Files of an environment")))
         .subcommand(users::UserCommand::augment_args(Command::new("user").about("End users of an environment")))
         .subcommand(users::AuthCommand::augment_args(Command::new("auth").about("What the sign-in of end users needs")))
         .subcommand(rules::RulesCommand::augment_args(Command::new("rules").about("What end users may do with collections")))
@@ -83,6 +85,7 @@ pub fn run() -> Exit {
         },
         Some(("dev", matches)) => parsed(matches, dev::DevCommand::run),
         Some(("db", matches)) => parsed(matches, db::DbCommand::run),
+        Some(("storage", matches)) => parsed(matches, storage::StorageCommand::run),
         Some(("user", matches)) => parsed(matches, users::UserCommand::run),
         Some(("auth", matches)) => parsed(matches, users::AuthCommand::run),
         Some(("rules", matches)) => parsed(matches, rules::RulesCommand::run),

@@ -1,5 +1,6 @@
 //! `yunbase rules`: what end users may do with collections. `test` and `explain` evaluate the rules that are set,
 //! or others that are tried out, here, with the node's own code, and read what `get()` asks for from the cluster.
+//! Files have rules too, as those of the collection that holds their records.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +22,7 @@ use crate::call::{EndUser, Failure, LoginType, Retry};
 use crate::rules::access::Permission;
 use crate::rules::trial::{Part, Trial, explain, test};
 use crate::rules::{Action, Asker, Documents, Rules};
+use crate::storage::record::FILES;
 
 /// `yunbase rules`
 #[derive(Debug, Args)]
@@ -37,7 +39,7 @@ pub struct RulesCommand {
 enum Verb {
     /// Show the rules of a collection
     Get {
-        /// The collection
+        /// The collection; `_sys.files` stands for all files
         collection: String,
     },
     /// Set the rules of a collection: in force on every node when this returns
@@ -56,7 +58,7 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct SetArgs {
-    /// The collection
+    /// The collection; `_sys.files` stands for all files
     collection: String,
     /// Who may do what
     mode: Mode,
@@ -102,7 +104,7 @@ enum LoginName {
 
 #[derive(Debug, Args)]
 struct TrialArgs {
-    /// The collection
+    /// The collection; `_sys.files` stands for all files, each a document `{path, openid, size, type, metadata}`
     collection: String,
     /// What the request does
     action: ActionName,
@@ -139,13 +141,9 @@ impl RulesCommand {
         let target = self.target.resolve()?;
         match self.verb {
             Verb::Get { collection } => {
-                let access = collection_of(&target, &collection).await?.access().await?;
-                let value = if access.is_empty() {
-                    json!({ "mode": "PRIVATE" })
-                } else {
-                    ejson::to_json(access)
-                };
-                self.output.value(&value)
+                let client = target.connect().await?;
+                let access = access_of(&client, &collection).await?;
+                self.output.value(&ejson::to_json(access))
             }
             Verb::Set(args) => {
                 let access = args.access()?;
@@ -175,6 +173,27 @@ impl RulesCommand {
             Verb::Denials { limit } => self.output.documents(denials(&target, limit).await?),
         }
     }
+}
+
+/// The access document of a collection, spelt out where none was set.
+async fn access_of(client: &Client, collection: &str) -> Result<Document, CliError> {
+    let asked = client.collection::<Document>(collection).access().await;
+    let access = match asked {
+        // Files come to be with the first of them, and have rules before.
+        Err(error) if collection == FILES && error.code() == "DATABASE_COLLECTION_NOT_EXIST" => {
+            Document::new()
+        }
+        asked => asked?,
+    };
+    if !access.is_empty() {
+        return Ok(access);
+    }
+    let mode = if collection == FILES {
+        "READONLY"
+    } else {
+        "PRIVATE"
+    };
+    Ok(doc! { "mode": mode })
 }
 
 async fn collection_of(target: &Environment, name: &str) -> Result<Collection<Document>, CliError> {
@@ -277,12 +296,7 @@ impl TrialArgs {
             Some(rule) => {
                 doc! { "mode": "CUSTOM", "rule": ejson::parse_document("--rule", rule)? }
             }
-            None => {
-                client
-                    .collection::<Document>(&self.collection)
-                    .access()
-                    .await?
-            }
+            None => access_of(&client, &self.collection).await?,
         };
         let now_ms = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -1,7 +1,7 @@
 //! `yunbase status`: nodes, groups, leaders, lag, and how it is in one sentence.
 
 use clap::Args;
-use yunbase_client::proto::{StatusRequest, StatusResponse};
+use yunbase_client::proto::{ChunksStatus, StatusRequest, StatusResponse};
 
 use super::exit::Exit;
 use super::failure::{CliError, conclude};
@@ -54,6 +54,7 @@ fn to_json(status: &StatusResponse) -> serde_json::Value {
                 "id": node.id, "http": node.http_address, "peer": node.peer_address, "zone": node.zone,
                 "reachable": node.reachable, "version": node.version, "uptime_s": node.uptime_s,
                 "resident_bytes": node.resident_bytes, "groups_led": node.groups_led, "leaving": node.leaving,
+                "chunks": node.chunks.as_ref().map(chunks_to_json),
             })
         })
         .collect();
@@ -82,6 +83,42 @@ fn to_json(status: &StatusResponse) -> serde_json::Value {
         "cluster_id": status.cluster_id, "healthy": status.healthy, "sentence": status.sentence,
         "nodes": nodes, "groups": groups,
     })
+}
+
+fn chunks_to_json(chunks: &ChunksStatus) -> serde_json::Value {
+    serde_json::json!({
+        "chunks": chunks.chunks, "plain_bytes": chunks.plain_bytes, "stored_bytes": chunks.stored_bytes,
+        "free_bytes": chunks.free_bytes, "total_bytes": chunks.total_bytes,
+        "damaged_chunks": chunks.damaged_chunks, "missing_copies": chunks.missing_copies,
+        "repaired_copies": chunks.repaired_copies, "audits": chunks.audits,
+        "audited_files": chunks.audited_files, "lost_chunks": chunks.lost_chunks, "problems": chunks.problems,
+    })
+}
+
+fn print_chunks(status: &StatusResponse) {
+    line(format_args!(
+        "\n{:<5} {:>10} {:>12} {:>12} {:>12} {:>9} {:>9} {:>10}",
+        "NODE", "CHUNKS", "CONTENT", "ON DISK", "FREE", "DAMAGED", "MISSING", "REPAIRED"
+    ));
+    for node in &status.nodes {
+        let Some(chunks) = &node.chunks else {
+            continue;
+        };
+        line(format_args!(
+            "{:<5} {:>10} {:>8} MiB {:>8} MiB {:>8} GiB {:>9} {:>9} {:>10}",
+            node.id,
+            chunks.chunks,
+            chunks.plain_bytes >> 20,
+            chunks.stored_bytes >> 20,
+            chunks.free_bytes >> 30,
+            chunks.damaged_chunks,
+            chunks.missing_copies,
+            chunks.repaired_copies
+        ));
+        for problem in &chunks.problems {
+            line(format_args!("      {problem}"));
+        }
+    }
 }
 
 fn print_table(status: &StatusResponse) {
@@ -139,4 +176,5 @@ fn print_table(status: &StatusResponse) {
             group.environments.join(", ")
         ));
     }
+    print_chunks(status);
 }

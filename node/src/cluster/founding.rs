@@ -61,6 +61,8 @@ pub fn node_record(
         zone: config.zone.clone(),
         joined_at_ms: now_ms,
         leaving_since_ms: None,
+        storage_weight: None,
+        chunk_disks: Vec::new(),
     })
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use yunbase_client::proto::{GroupStatus, NodeStatus, ReplicaStatus, StatusResponse};
+use yunbase_client::proto::{ChunksStatus, GroupStatus, NodeStatus, ReplicaStatus, StatusResponse};
 
 use super::map::ClusterMap;
-use crate::peer_proto::{InspectResponse, Replica};
+use crate::peer_proto::{ChunksReport, InspectResponse, Replica};
 
 /// Whoever knows this node's own state.
 pub trait Inspect: Send + Sync + 'static {
@@ -80,6 +80,9 @@ pub fn assemble(map: &ClusterMap, statements: &Statements) -> StatusResponse {
             resident_bytes: statement.map_or(0, |statement| statement.resident_bytes),
             groups_led: groups.iter().filter(|group| group.leader == *id).count() as u32,
             leaving: node.leaving_since_ms.is_some(),
+            chunks: statement
+                .and_then(|statement| statement.chunks.clone())
+                .map(chunks_status),
         }
     });
     let nodes: Vec<NodeStatus> = nodes.collect();
@@ -95,6 +98,23 @@ pub fn assemble(map: &ClusterMap, statements: &Statements) -> StatusResponse {
         sentence,
         nodes,
         groups,
+    }
+}
+
+fn chunks_status(report: ChunksReport) -> ChunksStatus {
+    ChunksStatus {
+        chunks: report.chunks,
+        plain_bytes: report.plain_bytes,
+        stored_bytes: report.stored_bytes,
+        free_bytes: report.free_bytes,
+        total_bytes: report.total_bytes,
+        damaged_chunks: report.damaged_chunks,
+        missing_copies: report.missing_copies,
+        repaired_copies: report.repaired_copies,
+        audits: report.audits,
+        audited_files: report.audited_files,
+        lost_chunks: report.lost_chunks,
+        problems: report.problems,
     }
 }
 
@@ -187,6 +207,8 @@ fn judge(nodes: &[NodeStatus], groups: &[GroupStatus]) -> (bool, String) {
             "degraded: nodes {} are not reachable; all groups serve, with fewer copies",
             down.join(", ")
         )
+    } else if let Some(sentence) = judge_chunks(nodes) {
+        sentence
     } else {
         format!(
             "healthy: {} nodes, {} groups, all with a leader",
@@ -195,6 +217,39 @@ fn judge(nodes: &[NodeStatus], groups: &[GroupStatus]) -> (bool, String) {
         )
     };
     (without_quorum.is_empty() && leaderless == 0, sentence)
+}
+
+/// What is wrong with files although all nodes are there.
+fn judge_chunks(nodes: &[NodeStatus]) -> Option<String> {
+    let with = |wrong: fn(&ChunksStatus) -> bool| -> Vec<String> {
+        nodes
+            .iter()
+            .filter(|node| node.chunks.as_ref().is_some_and(wrong))
+            .map(|node| node.id.to_string())
+            .collect()
+    };
+    let lost = nodes.iter().filter_map(|node| node.chunks.as_ref());
+    let lost: u64 = lost.map(|chunks| chunks.lost_chunks).sum();
+    let failed = with(|chunks| !chunks.problems.is_empty());
+    let missing = with(|chunks| chunks.missing_copies > 0 || chunks.damaged_chunks > 0);
+    if lost > 0 {
+        return Some(format!(
+            "damaged: {lost} chunks of files have no intact copy; `yunbase storage verify` names the files"
+        ));
+    }
+    if !failed.is_empty() {
+        return Some(format!(
+            "degraded: disks for files of nodes {} take nothing new; all groups serve",
+            failed.join(", ")
+        ));
+    }
+    if !missing.is_empty() {
+        return Some(
+            "repairing: some chunks of files have fewer copies than they should; all groups serve"
+                .to_owned(),
+        );
+    }
+    None
 }
 
 #[cfg(test)]
@@ -217,6 +272,7 @@ mod tests {
             uptime_s: 1,
             resident_bytes: 1,
             replicas: vec![replica],
+            chunks: None,
         }
     }
 
@@ -229,6 +285,8 @@ mod tests {
             zone: String::new(),
             joined_at_ms: 0,
             leaving_since_ms: None,
+            storage_weight: None,
+            chunk_disks: Vec::new(),
         };
         ClusterMap {
             nodes: (1..=3).map(|id| (id as u64, node(id))).collect(),

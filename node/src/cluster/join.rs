@@ -104,6 +104,8 @@ impl MembershipService {
             zone: request.zone.clone(),
             joined_at_ms: (self.now_ms)(),
             leaving_since_ms: None,
+            storage_weight: None,
+            chunk_disks: Vec::new(),
         };
         let origin = Origin {
             by: format!("node:{}", record.id),

@@ -37,6 +37,12 @@ pub struct NodeRecord {
     /// for a member, a [`RemovedNode`] takes the place of this record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving_since_ms: Option<i64>,
+    /// Its share of the chunks of files: the size of its disks for chunks, in GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_weight: Option<i64>,
+    /// Markers of its disks for chunks: new ones are empty, and everybody looks what has to be brought there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chunk_disks: Vec<String>,
 }
 
 /// A node that was removed: its id and its disk are never let in again.

@@ -19,6 +19,8 @@ fn picture(count: u64, voters: &[u64]) -> Picture {
         zone: String::new(),
         joined_at_ms: 0,
         leaving_since_ms: None,
+        storage_weight: None,
+        chunk_disks: Vec::new(),
     };
     let mut map = ClusterMap {
         nodes: (1..=count).map(|id| (id, record(id))).collect(),

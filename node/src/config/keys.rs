@@ -151,6 +151,44 @@ pub const KEYS: &[Key] = &[
         "free space of the data folder's disk below which writes are refused, until there is more; 0 = never",
     ),
     key(
+        "chunk_dirs",
+        "",
+        "folders for the contents of files, one on each disk; empty = `chunks` in the data folder",
+    ),
+    key("chunk_cache_mib", "64", "cache of the contents of files"),
+    // Deletions and compaction need some room to make room again.
+    key(
+        "chunk_reserve_mib",
+        "1024",
+        "free space of a disk for chunks below which it takes no new ones",
+    ),
+    // Longer than any upload takes: what an upload has stored is named by nothing until it ends.
+    key(
+        "chunk_grace_s",
+        "86400",
+        "how long chunks that no file names are kept; longer than any upload takes",
+    ),
+    key(
+        "chunk_pin_lease_s",
+        "3600",
+        "how long chunks are kept for an upload that is not heard of; nothing is collected for as long after a start",
+    ),
+    key(
+        "chunk_collect_interval_s",
+        "3600",
+        "pause between two searches for chunks that no file names",
+    ),
+    key(
+        "chunk_audit_interval_s",
+        "600",
+        "pause between two searches for missing copies of chunks",
+    ),
+    key(
+        "file_retention_s",
+        "604800",
+        "how long deleted files can be restored; 0 = not at all",
+    ),
+    key(
         "concurrent_requests_max",
         "4096",
         "most requests in progress; more are answered EXCEED_CONCURRENT_REQUEST_LIMIT",

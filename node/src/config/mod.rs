@@ -304,6 +304,22 @@ pub struct Config {
     pub write_buffer_bytes: usize,
     /// Free space below which writes are refused, in bytes.
     pub disk_reserve_bytes: u64,
+    /// Folders for chunks; none = one in the data folder.
+    pub chunk_dirs: Vec<String>,
+    /// Cache of chunks, in bytes.
+    pub chunk_cache_bytes: u64,
+    /// Free space of a disk for chunks below which it takes no new ones, in bytes.
+    pub chunk_reserve_bytes: u64,
+    /// How long chunks that nothing names are kept.
+    pub chunk_grace: Duration,
+    /// How long chunks are kept for an upload that is not heard of.
+    pub chunk_pin_lease: Duration,
+    /// Pause between two searches for chunks that nothing names.
+    pub chunk_collect_interval: Duration,
+    /// Pause between two searches for missing copies.
+    pub chunk_audit_interval: Duration,
+    /// How long deleted files can be restored.
+    pub file_retention: Duration,
     /// Most requests in progress on the HTTP surface.
     pub concurrent_requests_max: usize,
     /// Most open connections on the HTTP surface.
@@ -330,6 +346,10 @@ impl Config {
     /// Gives the layers their types and checks what belongs together.
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
         let millis = |name| layers.parse::<u64>(name).map(Duration::from_millis);
+        let seconds = |name| {
+            let seconds = layers.parse::<u32>(name)?;
+            Ok::<_, ConfigError>(Duration::from_secs(seconds.into()))
+        };
         let mebibytes = |name| layers.parse::<usize>(name).map(|count| count << 20);
         let peer_address = layers.text("peer_address").to_owned();
         let http_address = layers.text("http_address").to_owned();
@@ -361,6 +381,14 @@ impl Config {
             block_cache_bytes: mebibytes("block_cache_mib")?,
             write_buffer_bytes: mebibytes("write_buffer_mib")?,
             disk_reserve_bytes: u64::from(layers.parse::<u32>("disk_reserve_mib")?) << 20,
+            chunk_dirs: layers.list("chunk_dirs"),
+            chunk_cache_bytes: u64::from(layers.parse::<u32>("chunk_cache_mib")?) << 20,
+            chunk_reserve_bytes: u64::from(layers.parse::<u32>("chunk_reserve_mib")?) << 20,
+            chunk_grace: seconds("chunk_grace_s")?,
+            chunk_pin_lease: seconds("chunk_pin_lease_s")?,
+            chunk_collect_interval: seconds("chunk_collect_interval_s")?,
+            chunk_audit_interval: seconds("chunk_audit_interval_s")?,
+            file_retention: seconds("file_retention_s")?,
             concurrent_requests_max: layers.parse("concurrent_requests_max")?,
             connections_max: layers.parse("connections_max")?,
             trusted_proxies: TrustedProxies::parse(&layers.list("trusted_proxies")).map_err(

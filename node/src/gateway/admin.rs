@@ -12,7 +12,7 @@ use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
 use super::signature::{self, SignedRequest};
-use super::{GatewayState, codes, head, operator, ws_sign};
+use super::{GatewayState, codes, head, operator, storage, ws_sign};
 use crate::call::{Failure, Retry};
 use crate::operators::roles::{Action, Place};
 
@@ -75,6 +75,9 @@ pub(super) async fn answer(
         deadline,
         request_id,
     };
+    if storage::is_action(&action) {
+        return storage::dispatch(state, parts, &gate, &action, &params, &context).await;
+    }
     match &state.auth {
         Some(auth) if action == actions::USER_INFO => {
             access.check(Action::UserView, Place::Environment(&context.env))?;

@@ -16,6 +16,7 @@ pub(crate) const METHOD_NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
 pub(crate) const MISSING_CREDENTIALS: &str = "MISSING_CREDENTIALS";
 pub(crate) const PATH_NOT_FOUND: &str = "PATH_NOT_FOUND";
 pub(crate) const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
+pub(crate) const RESOURCE_NOT_INITIAL: &str = "RESOURCE_NOT_INITIAL";
 pub(crate) const SERVER_TIMEOUT: &str = "SERVER_TIMEOUT";
 pub(crate) const SIGN_PARAM_INVALID: &str = "SIGN_PARAM_INVALID";
 pub(crate) const SYS_ERR: &str = "SYS_ERR";

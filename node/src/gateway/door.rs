@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::body::HeldBody;
 use super::envelope::{self, Answer};
 use super::large::LARGE_BODY_BYTES;
-use super::{GatewayState, admin, body, codes, head, rest, web};
+use super::{GatewayState, admin, body, codes, head, rest, storage, web};
 use crate::call::{Failure, Retry};
 
 /// How a request is read and answered.
@@ -28,6 +28,8 @@ enum Protocol {
     Web,
     /// Paths and methods.
     Rest,
+    /// The same, for files.
+    Storages,
 }
 
 /// What the access log says about a request besides its outcome.
@@ -91,7 +93,7 @@ impl Door {
             Protocol::Admin | Protocol::Web => {
                 envelope::respond(&outcome, &head.request_id, &head.parts.headers)
             }
-            Protocol::Rest => rest::respond(outcome, &head.request_id),
+            Protocol::Rest | Protocol::Storages => rest::respond(outcome, &head.request_id),
         }
     }
 
@@ -127,6 +129,9 @@ impl Door {
             Protocol::Admin => admin::answer(state, parts, body, id, head.deadline, trace).await,
             Protocol::Web => web::answer(state, parts, body, id, head.deadline, trace).await,
             Protocol::Rest => rest::answer(state, parts, body, id, head.deadline, trace).await,
+            Protocol::Storages => {
+                storage::answer(state, parts, body, id, head.deadline, trace).await
+            }
         }
     }
 
@@ -192,6 +197,11 @@ pub(super) async fn web(State(door): State<Arc<Door>>, request: Request) -> Resp
 /// Everything below `/v1/database`.
 pub(super) async fn rest(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
     door.serve(Protocol::Rest, request).await
+}
+
+/// Everything below `/v1/storages`.
+pub(super) async fn storages(State(door): State<Arc<Door>>, request: Request) -> Response<Body> {
+    door.serve(Protocol::Storages, request).await
 }
 
 /// One line for each request, without any content of it.

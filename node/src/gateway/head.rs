@@ -22,6 +22,23 @@ pub(super) fn host(parts: &Parts) -> &str {
         .unwrap_or_default()
 }
 
+/// Where the client has reached this node: whether by TLS, and host and port as it named them. `None` when it named none
+/// that an address can be made of.
+pub(super) fn origin(parts: &Parts) -> Option<(bool, &str)> {
+    let host = host(parts);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    if host.is_empty() || !host.bytes().all(plain) {
+        return None;
+    }
+    // Of several proxies the first speaks with the client.
+    let outside = text(&parts.headers, "x-forwarded-proto").unwrap_or_default();
+    let first = outside.split(',').next().unwrap_or_default().trim();
+    let secure = ["https", "wss"]
+        .iter()
+        .any(|scheme| first.eq_ignore_ascii_case(scheme));
+    Some((secure, host))
+}
+
 /// A header's text; absent and not plain ASCII are the same.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())

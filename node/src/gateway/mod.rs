@@ -1,11 +1,11 @@
 //! The doors for the official CloudBase packages: actions on `POST /admin` and `POST /web`, and the REST of apps below
-//! `/v1/database`.
+//! `/v1/database` and `/v1/storages`.
 //!
 //! Owns everything between a raw HTTP request and an authenticated [`Call`](crate::call::Call):
 //! bounds, signatures, tokens, EJSON, the shapes of actions and answers. It promises that each action is answered with
 //! HTTP 200 and one JSON object that carries a request id, and each REST call with its own status and the same, whatever
-//! the body was. It must never touch storage or consensus: all work goes through
-//! [`Execute`](crate::call::Execute), all keys come from [`KeyDirectory`](crate::call::KeyDirectory), all judgement on
+//! the body was. It must never touch chunks or consensus: all work goes through
+//! [`Execute`](crate::call::Execute) and [`FileDoor`], all keys come from [`KeyDirectory`](crate::call::KeyDirectory), all judgement on
 //! access tokens from [`TokenVerifier`](crate::call::TokenVerifier).
 //!
 //! | file | idea |
@@ -21,6 +21,7 @@
 //! | `ejson` | EJSON text to BSON and back |
 //! | `params` | typed access to the members of an action |
 //! | `actions` | each action of the database |
+//! | `storage` | the actions and the REST of files: addresses to upload to and to read from, deletion, copies |
 //! | `envelope` | the one shape of all answers to actions |
 //! | `limits` | every bound, with its default |
 
@@ -43,6 +44,7 @@ mod operator;
 mod params;
 mod rest;
 mod signature;
+mod storage;
 mod web;
 mod ws_sign;
 
@@ -61,6 +63,7 @@ use crate::auth::Auth;
 use crate::call::{Caller, Execute, Failure, KeyDirectory, TokenVerifier};
 use crate::operators::Operators;
 use crate::realtime::Tickets;
+use crate::storage::FileDoor;
 use crate::transactions::Transact;
 
 /// What the gateway needs from the node around it.
@@ -78,6 +81,8 @@ pub struct GatewayState {
     pub operators: Option<Arc<Operators>>,
     /// Keeps transactions.
     pub transactions: Arc<dyn Transact>,
+    /// Files; `None` where there is no cluster.
+    pub files: Option<Arc<FileDoor>>,
     /// Gives out tickets for sockets.
     pub tickets: Tickets,
     /// Where requests with a large body run.
@@ -106,13 +111,14 @@ impl GatewayState {
     }
 }
 
-/// The routes of the doors: `POST /admin`, `POST /web`, and everything below `/v1/database`.
+/// The routes of the doors: `POST /admin`, `POST /web`, and everything below `/v1/database` and `/v1/storages`.
 pub fn router(state: GatewayState) -> Router {
     let door = Arc::new(door::Door::new(state));
     Router::new()
         .route("/admin", post(door::admin))
         .route("/web", post(door::web))
         .route("/v1/database/{*path}", any(door::rest))
+        .route("/v1/storages/{*path}", any(door::storages))
         .with_state(door)
 }
 

@@ -54,13 +54,22 @@ impl<'a> Params<'a> {
         #[derive(serde::Deserialize)]
         struct PerService {
             database: Option<String>,
+            storage: Option<String>,
             default: Option<String>,
         }
         match self.raw("envName") {
             Some(raw) if raw.starts_with('{') => {
                 let envs: PerService = serde_json::from_str(raw)
                     .map_err(|_| wrong("envName", "a string, or strings for services"))?;
-                let named = envs.database.or(envs.default);
+                let of_files = self
+                    .raw("action")
+                    .is_some_and(|raw| raw.starts_with("\"storage."));
+                let own = if of_files {
+                    envs.storage
+                } else {
+                    envs.database
+                };
+                let named = own.or(envs.default);
                 Ok(named.filter(|name| !name.is_empty()))
             }
             _ => self.text("envName"),

@@ -265,7 +265,7 @@ async fn aggregations_of_both_families() {
 async fn what_is_not_there_yet_says_so() {
     let node = node();
     for action in [
-        "storage.getUploadMetadata",
+        "storage.noSuchThing",
         "functions.invokeFunction",
         "nonsense",
     ] {

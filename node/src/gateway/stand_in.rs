@@ -16,8 +16,8 @@ use crate::call::{
     TokenVerifier,
 };
 use crate::realtime::Tickets;
-use crate::realtime::seal::Seal;
 use crate::router::TransactionCall;
+use crate::seal::Seal;
 use crate::transactions::{Step, Transact};
 
 /// The time at which all tests happen.
@@ -38,6 +38,7 @@ impl StandIn {
             auth: None,
             operators: None,
             transactions: self.clone(),
+            files: None,
             tickets: Tickets::new(Seal::fixed([9; 32]), &Default::default()),
             large_requests: Arc::new(LargeRequests::start().expect("threads")),
             clock: Arc::new(Frozen(NOW_UNIX_MS)),

@@ -13,7 +13,7 @@ use super::door::Trace;
 use super::envelope::Answer;
 use super::environment::Named;
 use super::params::Params;
-use super::{GatewayState, bearer, codes, head, operator, ws_sign};
+use super::{GatewayState, bearer, codes, head, operator, storage, ws_sign};
 use crate::auth::{Auth, Scope, is_login_action, web_login_action};
 use crate::call::{Caller, EndUser, Failure, Retry};
 use crate::surface::client_address::ClientAddress;
@@ -73,6 +73,9 @@ pub(super) async fn answer(
         deadline,
         request_id,
     };
+    if storage::is_action(&action) {
+        return storage::dispatch(state, parts, &gate, &action, &params, &context).await;
+    }
     actions::dispatch(&action, params, &context).await
 }
 

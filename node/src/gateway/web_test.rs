@@ -201,7 +201,7 @@ async fn what_is_not_there_yet_says_so() {
         "auth.getJwt",
         "auth.getUserInfo",
         "functions.invokeFunction",
-        "storage.getUploadMetadata",
+        "storage.noSuchThing",
     ] {
         let body = json!({"action": name, "env": "env-1", "access_token": token});
         let answer = send(&node, "/web", &body).await;

@@ -43,17 +43,7 @@ pub(super) fn answer(
 }
 
 fn socket_url(parts: &Parts) -> Option<String> {
-    let host = head::host(parts);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    if host.is_empty() || !host.bytes().all(plain) {
-        return None;
-    }
-    // Of several proxies the first speaks with the client.
-    let outside = head::text(&parts.headers, "x-forwarded-proto").unwrap_or_default();
-    let first = outside.split(',').next().unwrap_or_default().trim();
-    let secure = ["https", "wss"]
-        .iter()
-        .any(|scheme| first.eq_ignore_ascii_case(scheme));
+    let (secure, host) = head::origin(parts)?;
     let scheme = if secure { "wss" } else { "ws" };
     Some(format!("{scheme}://{host}{}", realtime::PATH))
 }

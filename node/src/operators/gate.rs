@@ -48,6 +48,17 @@ impl Gate {
         }
     }
 
+    /// The same question for what is no operation of the database, such as files; a refusal is written down as any other.
+    pub async fn permit(&self, action: Action, env: &str, request_id: &str) -> Result<(), Failure> {
+        match self.check(action, env) {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                let refused = self.refuse(action, env.to_owned(), request_id, failure);
+                refused.await.map(|_| ())
+            }
+        }
+    }
+
     fn origin(&self, request_id: &str) -> Origin {
         self.access.origin(self.address, request_id)
     }

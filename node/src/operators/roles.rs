@@ -13,8 +13,8 @@
 //! | see collections, their sizes, indexes and rules | environment | yes | yes | yes |
 //! | create and drop collections and indexes | environment | yes | yes | |
 //! | set rules | environment | yes | yes | |
-//! | read documents, plans of queries | environment | yes | yes | |
-//! | write documents | environment | yes | yes | |
+//! | read documents, plans of queries, files | environment | yes | yes | |
+//! | write documents and files | environment | yes | yes | |
 //! | see end users, their sessions, refusals by rules | environment | yes | yes | |
 //! | change end users and end their sessions | environment | yes | yes | |
 //! | set what sign-in of end users needs | environment | yes | yes | |
@@ -103,9 +103,9 @@ pub enum Action {
     SchemaChange,
     /// Set rules.
     RulesChange,
-    /// Read documents, and plans of queries.
+    /// Read documents and plans of queries; list, read and check files.
     DataRead,
-    /// Write documents.
+    /// Write documents and files.
     DataWrite,
     /// See end users, their sessions, and what rules refused them.
     UserView,

@@ -22,12 +22,12 @@ use super::outbox::{Outbox, Subscriber, Texts, Watch};
 use super::query::{Compiled, WatchQuery};
 use super::query_id::{QueryId, fingerprint};
 use super::replay::{Replay, Replayed};
-use super::seal::Seal;
 use super::source::{ChangeSource, Sources};
 use super::tasks::GroupTasks;
 use crate::call::{Caller, Failure, KeyDirectory, Retry};
 use crate::node::now_ms;
 use crate::scan_threads::ScanThreads;
+use crate::seal::Seal;
 
 /// Number of the first result. Events are numbered from the next one.
 const FIRST_NUMBER: u64 = 1;

@@ -19,7 +19,7 @@
 //! | `ending` | what ends the watches of end users: new access rules, sign-ins that were ended |
 //! | `hub` | opening and resuming |
 //! | `session`, `message`, `socket`, `outbox` | one client: its messages, its queue, its socket |
-//! | `seal`, `ticket`, `query_id` | what clients carry from node to node |
+//! | `ticket`, `query_id` | what clients carry from node to node, under the cluster's seal |
 //! | `access` | the seam to keys, sessions and rules |
 //! | `limits`, `metrics` | bounds and numbers |
 //!
@@ -46,7 +46,6 @@ mod query_id;
 mod registry;
 mod remote;
 mod replay;
-pub mod seal;
 mod session;
 mod socket;
 mod source;
@@ -85,7 +84,7 @@ impl Realtime {
         router: RouterHandle,
         access: Arc<dyn access::Access>,
         keys: Arc<dyn KeyDirectory>,
-        seal: seal::Seal,
+        seal: crate::seal::Seal,
         limits: limits::Limits,
         scan_threads: ScanThreads,
         stop: watch::Receiver<bool>,
@@ -117,13 +116,13 @@ impl Realtime {
 /// Gives out tickets for sockets.
 #[derive(Clone)]
 pub struct Tickets {
-    seal: seal::Seal,
+    seal: crate::seal::Seal,
     life_ms: i64,
 }
 
 impl Tickets {
     /// Tickets under `seal`, in force for as long as `limits` say.
-    pub fn new(seal: seal::Seal, limits: &limits::Limits) -> Self {
+    pub fn new(seal: crate::seal::Seal, limits: &limits::Limits) -> Self {
         Self {
             seal,
             life_ms: i64::try_from(limits.ticket_life.as_millis()).unwrap_or(i64::MAX),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use yunbase_docdb::{Position, raw_bson};
 
 use super::query::WatchQuery;
-use super::seal::{Kind, Seal};
+use crate::seal::{Kind, Seal};
 
 const VERSION: u8 = 1;
 

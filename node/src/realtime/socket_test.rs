@@ -16,11 +16,11 @@ use super::access::KeysOnly;
 use super::bed::{Bed, ENV, OneGroup, Subscriber};
 use super::hub::Hub;
 use super::limits::Limits;
-use super::seal::Seal;
 use super::{PATH, Realtime, Tickets};
 use crate::call::{Caller, EndUser, KeyDirectory, LoginType, SecretKey};
 use crate::node::now_ms;
 use crate::scan_threads::ScanThreads;
+use crate::seal::Seal;
 
 /// One key and one environment.
 struct Keys;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seal::{Kind, Seal};
 use crate::call::{Caller, EndUser, Failure, Retry};
+use crate::seal::{Kind, Seal};
 
 /// Longest ticket that is looked at.
 const TICKET_BYTES_MAX: usize = 4096;

@@ -344,10 +344,11 @@ impl Parser {
             "now" => Kind::Now,
             "auth" => self.auth()?,
             "request" => self.request()?,
-            "doc" => {
+            // Rules of files call what they are about by the second name.
+            "doc" | "resource" => {
                 let path = self.path(false)?;
                 if path.is_empty() {
-                    return self.expected("`.` and a field of `doc`");
+                    return self.expected(&format!("`.` and a field of `{name}`"));
                 }
                 Kind::Doc(path.join("."))
             }

@@ -45,6 +45,19 @@ fn everything_that_the_language_has_is_understood() {
 }
 
 #[test]
+fn resource_is_another_name_for_the_document() {
+    for (source, same) in [
+        ("resource.openid", "doc.openid"),
+        ("resource['a b'].c", "doc['a b'].c"),
+    ] {
+        assert_eq!(kind(source), kind(same), "{source}");
+    }
+    assert!(mistake("resource == null").contains("a field of `resource`"));
+    // Only the whole word is the name.
+    assert!(Expression::parse("resources.openid").is_err());
+}
+
+#[test]
 fn and_binds_closer_than_or_and_not_closest() {
     let Kind::Or(operands) = kind("doc.a || !doc.b && doc.c") else {
         panic!("an or");

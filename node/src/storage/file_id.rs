@@ -59,7 +59,13 @@ mod tests {
         assert_eq!(FileId::parse(&id.to_string()), Ok(id));
         let other = FileId::parse("cloud://demo.6465-demo-1250000000/x").expect("good");
         assert_eq!((other.env.as_str(), other.path.as_str()), ("demo", "x"));
-        for bad in ["", "demo/a", "cloud://demo", "cloud://demo.b/", "cloud://demo.b/../a"] {
+        for bad in [
+            "",
+            "demo/a",
+            "cloud://demo",
+            "cloud://demo.b/",
+            "cloud://demo.b/../a",
+        ] {
             assert!(FileId::parse(bad).is_err(), "{bad}");
         }
     }

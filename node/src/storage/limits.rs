@@ -10,6 +10,8 @@ pub const INLINE_CHUNKS_MAX: usize = 4096;
 pub const LIST_CHUNKS_MAX: usize = 16_384;
 /// Name and value of all metadata of a file, as in S3.
 pub const METADATA_BYTES_MAX: usize = 2048;
+/// Longest media type.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
 /// Most files of one page of a listing, as in S3.
 pub const LIST_FILES_MAX: usize = 1000;
 /// Parts of an upload, as in S3.

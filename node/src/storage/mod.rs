@@ -9,12 +9,16 @@
 //! |---|---|
 //! | `path`, `file_id` | names of files, and `cloud://` ids |
 //! | `record` | manifests and uploads in parts, as documents |
-//! | `store` | the documents, read and written |
-//! | `files` | what every surface calls: put, stat, open, list, copy, delete |
-//! | `parts` | uploads in parts |
+//! | `store`, `manifests` | the documents, read and written; all contents that an environment names |
+//! | `files`, `list` | what every surface calls: put, stat, open, copy, delete; listings |
+//! | `parts`, `once` | uploads in parts; uploads that send only what is missing |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
+//! | `links`, `address` | what opens one file for a while, to read or to write it, and the URLs with that |
+//! | `access` | what end users may do: the rules of files |
+//! | `door`, `transfer` | what surfaces need; uploads and downloads over HTTP |
+//! | `status` | how the chunks of this node are, for operators |
 //! | `s3` | the S3 port |
-//! | `links` | addresses that open one file for a while, to read or to write it |
+//! | `service` | the door for gRPC: administrators and operators |
 //! | `error`, `limits` | what callers are told; every bound |
 //!
 //! # What it promises
@@ -22,19 +26,40 @@
 //! * What is read was compared with its hash, chunk by chunk; damage is an error, never other bytes.
 //! * Chunks that a manifest names are never collected; chunks that nothing names are, after a grace period.
 
+pub mod access;
+pub mod address;
+pub mod blobs;
+pub mod door;
 pub mod error;
 pub mod file_id;
 pub mod files;
 pub mod limits;
 pub mod links;
+pub mod list;
+pub mod manifests;
+mod once;
 pub mod parts;
 pub mod path;
 pub mod record;
 pub mod s3;
+pub mod service;
+pub mod status;
+mod store;
+pub mod transfer;
 
+pub use access::StorageAccess;
+pub use door::FileDoor;
 pub use error::{StorageError, StorageResult};
 pub use file_id::FileId;
-pub use files::{Condition, FileBody, Files, Listing, ListQuery, NewFile, Scope};
+pub use files::{Condition, FileBody, Files, NewFile, Scope};
 pub use limits::StorageLimits;
+pub use list::{ListQuery, Listing};
 pub use path::FilePath;
 pub use record::FileRecord;
+
+#[cfg(test)]
+mod bed;
+#[cfg(test)]
+mod files_test;
+#[cfg(test)]
+pub(crate) mod testing;

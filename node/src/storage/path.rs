@@ -66,12 +66,24 @@ mod tests {
 
     #[test]
     fn paths_mean_one_place() {
-        for good in ["a", "a/b.txt", "图片/一 二.png", "folder/", "...", "a/..b", "~", "a\\b", "%2e%2e", "a\u{202e}b\u{200d}"] {
+        for good in [
+            "a",
+            "a/b.txt",
+            "图片/一 二.png",
+            "folder/",
+            "...",
+            "a/..b",
+            "~",
+            "a\\b",
+            "%2e%2e",
+            "a\u{202e}b\u{200d}",
+        ] {
             assert_eq!(FilePath::parse(good).map(|p| p.0), Ok(good.to_owned()));
         }
         let long = "a".repeat(PATH_BYTES_MAX + 1);
         for bad in [
-            "", "/", "/a", "a//b", ".", "..", "a/../b", "../a", "a/..", "a/.", "a\0b", "a\nb", "a\u{85}b", "//", &long,
+            "", "/", "/a", "a//b", ".", "..", "a/../b", "../a", "a/..", "a/.", "a\0b", "a\nb",
+            "a\u{85}b", "//", &long,
         ] {
             assert!(FilePath::parse(bad).is_err(), "{bad:?}");
         }

@@ -186,6 +186,7 @@ pub struct PartRecord {
     pub etag: String,
     /// When it arrived.
     pub stored_at: bson::DateTime,
-    /// The content.
+    /// The content; empty where a listing left it out.
+    #[serde(default)]
     pub content: Content,
 }

@@ -4,4 +4,5 @@ pub mod client_address;
 pub mod cors;
 pub mod health;
 pub mod http;
+pub mod lanes;
 pub mod peer;

@@ -15,6 +15,7 @@ use crate::cluster::map::SharedMap;
 use crate::peer_proto::membership_client::MembershipClient;
 use crate::peer_proto::{DigestRequest, DigestResponse, InspectRequest, InspectResponse, Replica};
 use crate::router::Router;
+use crate::storage::status::StatusBoard;
 use crate::tls::{NodeCertificates, node_of};
 
 /// A peer that does not answer a question about itself within this counts as not reachable.
@@ -109,6 +110,7 @@ pub struct PeerCalls {
     map: SharedMap,
     router: Arc<Router>,
     digests: Digests,
+    chunks: StatusBoard,
     started: Instant,
 }
 
@@ -119,6 +121,7 @@ impl PeerCalls {
         addresses: PeerAddresses,
         map: SharedMap,
         router: Arc<Router>,
+        chunks: StatusBoard,
     ) -> Self {
         Self {
             node_id,
@@ -126,6 +129,7 @@ impl PeerCalls {
             map,
             router,
             digests: Digests::default(),
+            chunks,
             started: Instant::now(),
         }
     }
@@ -234,6 +238,7 @@ impl Inspect for PeerCalls {
             uptime_s: self.started.elapsed().as_secs(),
             resident_bytes: resident_bytes(),
             replicas,
+            chunks: Some(self.chunks.get()),
         }
     }
 }

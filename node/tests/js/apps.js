@@ -30,6 +30,23 @@ class Request {
     return { statusCode: response.status, header, data: await response.json() };
   }
 
+  // As in browsers: a form with the file as its last field, or the file as the body.
+  async upload({ url, method = 'post', data = {}, headers = {}, file }) {
+    let body = file;
+    if (method.toLowerCase() === 'post') {
+      body = new FormData();
+      for (const [name, value] of Object.entries(data)) body.append(name, value);
+      body.append('file', file);
+    }
+    const response = await fetch(url, { method: method.toUpperCase(), headers, body });
+    return { statusCode: response.status, header: Object.fromEntries(response.headers), data: await response.text() };
+  }
+
+  async download({ url }) {
+    const response = await fetch(url);
+    return { statusCode: response.status, header: Object.fromEntries(response.headers), data: Buffer.from(await response.arrayBuffer()) };
+  }
+
   // As in a browser: a failing status rejects with the body.
   async fetch({ url, method, headers, body }) {
     const response = await fetch(url, { method, headers, body });

@@ -1,5 +1,6 @@
 //! A stand-in for a cluster: one small store behind several gRPC endpoints that misbehave on command.
 
+mod files;
 mod store;
 
 use std::collections::VecDeque;
@@ -18,9 +19,11 @@ use tonic::{Request as Call, Response as Reply, Status, Streaming};
 use crate::auth::{Authorization, CALL_METHOD};
 use crate::proto::data_server::{Data, DataServer};
 use crate::proto::request::Op;
+use crate::proto::storage_server::StorageServer;
 use crate::proto::{Failure, Request, RequestFrame, Response, ResponseFrame, Retry, response};
 use crate::{Client, ClientBuilder};
 
+pub use files::{FileFault, FileStore};
 pub use store::{Store, failure};
 
 /// The key that the stand-in accepts.
@@ -82,6 +85,8 @@ struct Shared {
     faults: Mutex<Vec<Faults>>,
     /// The endpoint that leads, and its address.
     leader: Mutex<Option<(usize, String)>>,
+    files: Mutex<FileStore>,
+    file_faults: Mutex<VecDeque<FileFault>>,
 }
 
 #[derive(Default)]
@@ -139,6 +144,10 @@ impl Fake {
             .initial_stream_window_size(crate::limits::WINDOW_BYTES)
             .add_service(
                 DataServer::new(service)
+                    .max_decoding_message_size(crate::limits::MESSAGE_BYTES_MAX),
+            )
+            .add_service(
+                StorageServer::new(files::Service::new(self.shared.clone()))
                     .max_decoding_message_size(crate::limits::MESSAGE_BYTES_MAX),
             )
             .serve_with_incoming_shutdown(incoming, wait(stopped));
@@ -210,6 +219,16 @@ impl Fake {
     /// Number of requests in each frame so far.
     pub fn frames(&self) -> Vec<usize> {
         lock(&self.shared.frames).clone()
+    }
+
+    /// The next requests about files, to whichever endpoint, one fault each.
+    pub fn fault_files(&self, faults: impl IntoIterator<Item = FileFault>) {
+        lock(&self.shared.file_faults).extend(faults);
+    }
+
+    /// The files that are stored.
+    pub fn files(&self) -> MutexGuard<'_, FileStore> {
+        lock(&self.shared.files)
     }
 
     /// What is stored.

@@ -3,6 +3,7 @@
 //! Each client is a loop that waits for its answer before it asks again. The clients share a few connections, as the
 //! threads of a real program would. Every run has a collection of its own and removes it afterwards.
 
+mod files;
 mod keys;
 mod report;
 mod run;
@@ -25,11 +26,13 @@ pub use workload::Workload;
 
 /// Clients for each connection by default: far below the window of a session, and enough to fill frames.
 const CLIENTS_A_CONNECTION: usize = 128;
+/// Likewise for files: one connection is served by one processor, which a few streams of content keep busy.
+const FILE_CLIENTS_A_CONNECTION: usize = 8;
 
 /// Measure a cluster.
 #[derive(Debug, Args)]
 pub struct BenchCommand {
-    /// What to do: insert, read, query, ycsb-a, ycsb-b, ycsb-c, ycsb-f, txn, watch
+    /// What to do: insert, read, query, ycsb-a, ycsb-b, ycsb-c, ycsb-f, txn, watch, file-put, file-get, small-files
     workload: String,
     #[command(flatten)]
     target: EnvironmentArgs,
@@ -47,6 +50,9 @@ pub struct BenchCommand {
     /// Size of a document, without its `_id`
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=8_388_608))]
     value_bytes: u32,
+    /// Size of a file [default: 104857600, with `small-files` 16384]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    file_bytes: Option<u64>,
     /// Documents that are there before reads and updates begin
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     records: u64,
@@ -65,7 +71,7 @@ pub struct BenchCommand {
     /// Also report the CPU time and memory of the nodes (a development cluster on this machine)
     #[arg(long)]
     server_cpu: bool,
-    /// Leave the documents there
+    /// Leave the documents or files there
     #[arg(long)]
     keep: bool,
     /// Say what would be done, do nothing
@@ -104,7 +110,8 @@ impl BenchCommand {
                 "--writes-per-second must be between 0.1 and 100000",
             ));
         }
-        let workload = if watch {
+        let files = files::Kind::of_name(&self.workload);
+        let workload = if watch || files.is_some() {
             Workload::Insert
         } else {
             Workload::of_name(&self.workload)?
@@ -126,13 +133,17 @@ impl BenchCommand {
             ));
         }
         let clients = self.clients as usize;
+        let clients_a_connection = match files {
+            Some(_) => FILE_CLIENTS_A_CONNECTION,
+            None => CLIENTS_A_CONNECTION,
+        };
         let connections = self.connections.map_or_else(
             || {
                 target
                     .cluster
                     .endpoints
                     .len()
-                    .max(clients.div_ceil(CLIENTS_A_CONNECTION))
+                    .max(clients.div_ceil(clients_a_connection))
             },
             |connections| connections as usize,
         );
@@ -157,7 +168,19 @@ impl BenchCommand {
             );
             return Ok(());
         }
-        let report = if watch {
+        let report = if let Some(kind) = files {
+            let plan = files::Plan {
+                kind,
+                clients,
+                connections: plan.connections,
+                seconds: self.seconds,
+                warmup_seconds: self.warmup_seconds,
+                file_bytes: self.file_bytes.unwrap_or(kind.file_bytes_default()),
+                server_cpu: self.server_cpu,
+                keep: self.keep,
+            };
+            plan.run(&target).await?
+        } else if watch {
             let plan = watch::Plan {
                 watches: clients,
                 rooms: (self.rooms as usize).min(clients),

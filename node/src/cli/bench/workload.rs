@@ -39,7 +39,7 @@ pub enum Workload {
     Txn,
 }
 
-const LATER: [&str; 4] = ["file-put", "file-get", "small-files", "invoke"];
+const LATER: [&str; 1] = ["invoke"];
 
 impl Workload {
     const ALL: [(&'static str, Self); 8] = [
@@ -58,7 +58,9 @@ impl Workload {
         if let Some((_, workload)) = Self::ALL.iter().find(|(known, _)| *known == name) {
             return Ok(*workload);
         }
-        let names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
+        let mut names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
+        names.push(super::watch::NAME);
+        names.extend(super::files::Kind::ALL.iter().map(|(name, _)| *name));
         let names = names.join(", ");
         Err(CliError::usage(if LATER.contains(&name) {
             format!("workload {name} is not in this version; there are {names}")

@@ -48,19 +48,15 @@ pub(super) async fn answer(
     } else {
         Members::parse(body, &state.limits)?
     };
-    let named = || {
-        let params = Params::new(&members, &state.limits, now_unix_ms);
-        Ok(Named::of(state, parts, params.text("envName")?))
+    let request = Proving {
+        state,
+        parts,
+        body,
+        credentials,
+        members: &members,
+        now_unix_ms,
     };
-    let identity = match operator::identify(state, parts, named).await? {
-        Some(identity) => identity,
-        None => identify(state, parts, body, &members, credentials, now_unix_ms)?,
-    };
-    identity.name().clone_into(&mut trace.caller);
-    trace.env.clone_from(&identity.env);
-    state
-        .check_session(&identity.caller, &identity.env, request_id, deadline)
-        .await?;
+    let identity = request.identity(request_id, deadline, trace).await?;
     let address = route::parse(method(parts), parts.uri.path())?;
     trace.name_action(address.route.name());
     let gate = operator::gate(state, parts, identity.access);
@@ -87,7 +83,7 @@ pub(super) async fn answer(
 }
 
 /// The `Authorization` header; one without content is as good as none.
-fn credentials(parts: &Parts) -> Result<&str, Failure> {
+pub(super) fn credentials(parts: &Parts) -> Result<&str, Failure> {
     let authorization = head::text(&parts.headers, "authorization").unwrap_or_default();
     if matches!(authorization.trim(), "" | "Bearer") {
         let message =
@@ -101,38 +97,68 @@ fn credentials(parts: &Parts) -> Result<&str, Failure> {
     Ok(authorization)
 }
 
-fn identify(
-    state: &GatewayState,
-    parts: &Parts,
-    body: &[u8],
-    members: &Members<'_>,
-    credentials: &str,
-    now_unix_ms: i64,
-) -> Result<Identity, Failure> {
-    let named = Named::of(
-        state,
-        parts,
-        Params::new(members, &state.limits, now_unix_ms).text("envName")?,
-    );
-    if let Some(token) = credentials.strip_prefix("Bearer ") {
-        return bearer::identify(state, token.trim(), named, now_unix_ms);
+/// A request whose sender is to be found out.
+pub(super) struct Proving<'a> {
+    pub(super) state: &'a GatewayState,
+    pub(super) parts: &'a Parts,
+    pub(super) body: &'a [u8],
+    /// Its [`credentials`].
+    pub(super) credentials: &'a str,
+    /// Those of the body; none where it is no object.
+    pub(super) members: &'a Members<'a>,
+    pub(super) now_unix_ms: i64,
+}
+
+impl Proving<'_> {
+    /// Who sent it: somebody whose session has not ended.
+    pub(super) async fn identity(
+        &self,
+        request_id: &str,
+        deadline: Instant,
+        trace: &mut Trace,
+    ) -> Result<Identity, Failure> {
+        let identity = match operator::identify(self.state, self.parts, || self.named()).await? {
+            Some(identity) => identity,
+            None => self.holder()?,
+        };
+        identity.name().clone_into(&mut trace.caller);
+        trace.env.clone_from(&identity.env);
+        self.state
+            .check_session(&identity.caller, &identity.env, request_id, deadline)
+            .await?;
+        Ok(identity)
     }
-    let request = SignedRequest {
-        method: parts.method.as_str(),
-        host: head::host(parts),
-        path: parts.uri.path(),
-        raw_query: parts.uri.query().unwrap_or_default(),
-        headers: &parts.headers,
-        body,
-        members,
-        whole_body: true,
-    };
-    let proven = signature::authenticate(&request, &*state.keys, now_unix_ms, &state.limits)?;
-    Identity::administrator(state, proven, named)
+
+    fn named(&self) -> Result<Named, Failure> {
+        let params = Params::new(self.members, &self.state.limits, self.now_unix_ms);
+        Ok(Named::of(self.state, self.parts, params.text("envName")?))
+    }
+
+    /// The holder of a token or a key.
+    fn holder(&self) -> Result<Identity, Failure> {
+        let named = self.named()?;
+        if let Some(token) = self.credentials.strip_prefix("Bearer ") {
+            return bearer::identify(self.state, token.trim(), named, self.now_unix_ms);
+        }
+        let request = SignedRequest {
+            method: self.parts.method.as_str(),
+            host: head::host(self.parts),
+            path: self.parts.uri.path(),
+            raw_query: self.parts.uri.query().unwrap_or_default(),
+            headers: &self.parts.headers,
+            body: self.body,
+            members: self.members,
+            whole_body: true,
+        };
+        let limits = &self.state.limits;
+        let proven =
+            signature::authenticate(&request, &*self.state.keys, self.now_unix_ms, limits)?;
+        Identity::administrator(self.state, proven, named)
+    }
 }
 
 /// The method meant: some platforms can send POST only and name the real one in a header.
-fn method(parts: &Parts) -> &str {
+pub(super) fn method(parts: &Parts) -> &str {
     let own = parts.method.as_str();
     match head::text(&parts.headers, "x-http-method-override") {
         Some(other @ ("PATCH" | "PUT" | "DELETE")) if own == "POST" => other,

@@ -55,9 +55,10 @@ fn status_of(code: &str) -> StatusCode {
         | "INVALID_ACCESS_TOKEN"
         | "CHECK_LOGIN_FAILED"
         | "DATABASE_PERMISSION_DENIED" => StatusCode::UNAUTHORIZED,
-        codes::ACTION_FORBIDDEN | codes::PERMISSION_DENIED | "DATABASE_INVALID_OPERRATOR" => {
-            StatusCode::FORBIDDEN
-        }
+        codes::ACTION_FORBIDDEN
+        | codes::PERMISSION_DENIED
+        | "DATABASE_INVALID_OPERRATOR"
+        | "STORAGE_EXCEED_AUTHORITY" => StatusCode::FORBIDDEN,
         codes::PATH_NOT_FOUND
         | codes::DOCUMENT_NOT_FOUND
         | "DATABASE_COLLECTION_NOT_EXIST"
@@ -72,7 +73,7 @@ fn status_of(code: &str) -> StatusCode {
         }
         codes::SYS_ERR => StatusCode::INTERNAL_SERVER_ERROR,
         codes::INVALID_ACTION => StatusCode::NOT_IMPLEMENTED,
-        "RESOURCE_NOT_INITIAL" => StatusCode::SERVICE_UNAVAILABLE,
+        codes::RESOURCE_NOT_INITIAL | "RESOURCE_UNAVAILABLE" => StatusCode::SERVICE_UNAVAILABLE,
         RESOURCE_INSUFFICIENT => StatusCode::INSUFFICIENT_STORAGE,
         codes::SERVER_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_REQUEST,

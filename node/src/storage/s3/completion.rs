@@ -4,7 +4,7 @@
 //! what is wrong. A client whose answer was lost asks again, when the upload is gone and the object there: it is told so
 //! once more, if the object is the one that these parts make.
 
-use s3s::crypto::{Checksum as _, Md5};
+use md5::{Digest as _, Md5};
 use s3s::dto::{
     CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedMultipartUpload,
 };
@@ -170,7 +170,7 @@ fn invalid_part(number: u32) -> S3Error {
 fn etag_of_parts(parts: &[(u32, String)]) -> Option<String> {
     let mut md5 = Md5::new();
     for (_, etag) in parts {
-        md5.update(&hex::decode(etag).ok()?);
+        md5.update(hex::decode(etag).ok()?);
     }
     Some(format!("{}-{}", hex::encode(md5.finalize()), parts.len()))
 }

@@ -16,7 +16,7 @@ use super::auth::Asked;
 use super::conditions::etag;
 use super::door::S3Door;
 use super::{error, moment};
-use crate::storage::files::{ListQuery, Listing};
+use crate::storage::{ListQuery, Listing};
 use crate::storage::limits::LIST_FILES_MAX;
 use crate::storage::record::FileRecord;
 

@@ -22,6 +22,10 @@ pub(crate) enum Kind {
     Ticket = 1,
     /// A watch's query and where it began.
     QueryId = 2,
+    /// Right to read one file.
+    Download = 3,
+    /// Right to write one file.
+    Upload = 4,
 }
 
 /// Seals texts and opens them.
@@ -72,6 +76,19 @@ impl Seal {
         Some(URL_SAFE_NO_PAD.encode([code.as_slice(), payload].concat()))
     }
 
+    /// A code for `payload`, in hexadecimal: for whoever sends the payload itself in another form.
+    pub(crate) fn sign(&self, kind: Kind, env: &str, payload: &[u8]) -> Option<String> {
+        self.code(kind, env, payload).map(hex::encode)
+    }
+
+    /// Whether `code` is the one of `payload`.
+    pub(crate) fn check(&self, kind: Kind, env: &str, payload: &[u8], code: &str) -> bool {
+        let expected = self.sign(kind, env, payload);
+        expected.is_some_and(|expected| {
+            subtle::ConstantTimeEq::ct_eq(code.as_bytes(), expected.as_bytes()).into()
+        })
+    }
+
     /// What was sealed in `text`, unless it was not, or for something else.
     pub(crate) fn open(&self, kind: Kind, env: &str, text: &str) -> Option<Vec<u8>> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
@@ -102,6 +119,15 @@ mod tests {
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
             assert_eq!(seal.open(Kind::Ticket, "demo", &changed), None, "{at}");
+        }
+        let code = seal.sign(Kind::Download, "demo", b"payload").unwrap();
+        assert!(seal.check(Kind::Download, "demo", b"payload", &code));
+        for (kind, env, payload) in [
+            (Kind::Upload, "demo", b"payload"),
+            (Kind::Download, "other", b"payload"),
+            (Kind::Download, "demo", b"payloae"),
+        ] {
+            assert!(!seal.check(kind, env, payload, &code));
         }
         for garbage in ["", "A", "%%%", "AAAA"] {
             assert_eq!(seal.open(Kind::Ticket, "demo", garbage), None);
