@@ -49,6 +49,7 @@ use crate::router::{Router, RouterHandle};
 use crate::scan_threads::ScanThreads;
 use crate::storage::blobs::server::ChunkService;
 use crate::storage::links::Links;
+use crate::storage::s3::{self, S3Door};
 use crate::storage::service::StorageService;
 use crate::storage::status::StatusBoard;
 use crate::storage::transfer::{self, TransferState};
@@ -136,6 +137,14 @@ impl Node {
         let peer_listener = TcpListener::bind(&config.peer_address)
             .await
             .with_context(|| format!("listen on peer_address {}", config.peer_address))?;
+        let s3_listener = match &config.s3_address {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .with_context(|| format!("listen on s3_address {address}"))?,
+            ),
+            None => None,
+        };
         let reserve = Reserve(config.disk_reserve_bytes);
         disk_space::wait_for_room(&config.data_dir, reserve)
             .await
@@ -420,8 +429,9 @@ impl Node {
         let links = Links::of_cluster(map.clone());
         let storage_service =
             StorageService::new(files.clone(), links.clone(), door, now_ms).into_server();
-        let file_door = FileDoor::new(files, links, file_access);
         let clock = Arc::new(gateway::SystemClock);
+        let s3_door = S3Door::new(files.clone(), keys.clone(), map.clone(), clock.clone());
+        let file_door = FileDoor::new(files, links, file_access);
         let transfers = TransferState::new(file_door.clone(), keys.clone(), clock.clone());
         let state = gateway::GatewayState {
             execute,
@@ -461,18 +471,25 @@ impl Node {
             drain_timeout: config.drain_timeout,
             ..http::HttpLimits::default()
         };
-        let http = tokio::spawn(http::serve(
-            http_listener,
-            web,
-            limits,
-            config.trusted_proxies.clone(),
-            stopping,
-        ));
+        let s3 = {
+            let stopping = stopping.clone();
+            async move {
+                if let Some(listener) = s3_listener {
+                    s3::serve(listener, s3_door, limits, stopping).await;
+                }
+            }
+        };
+        let proxies = config.trusted_proxies.clone();
+        let http = http::serve(http_listener, web, limits, proxies, stopping);
+        let http = tokio::spawn(async move {
+            tokio::join!(http, s3);
+        });
         tracing::info!(
             node = identity.node_id,
             cluster = identity.cluster_id,
             http = config.http_address,
             peer = config.peer_address,
+            s3 = config.s3_address.as_deref(),
             took_ms = began.elapsed().as_millis() as u64,
             "started"
         );
