@@ -78,3 +78,7 @@ impl S3Door {
         found.map_err(error::told)?.ok_or_else(error::no_such_key)
     }
 }
+
+#[cfg(test)]
+#[path = "door_test.rs"]
+mod tests;
