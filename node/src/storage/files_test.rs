@@ -185,10 +185,11 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 async fn conditions_hold_in_the_instant_of_the_change() {
     let bed = Bed::new(1).await;
     let files = &bed.nodes[0].files;
+    let here = scope();
     let with = |condition: Condition| {
         let mut new = new_file("f");
         new.condition = condition;
-        files.put(&scope(), new, b"x".as_slice())
+        files.put(&here, new, b"x".as_slice())
     };
     let failed = Err(StorageError::ConditionFailed("f".into()));
     assert_eq!(with(Condition::Etag("*".into())).await, failed.clone());

@@ -102,12 +102,18 @@ impl S3Client {
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        self.exchange(&format!("{head}content-length: {}\r\n\r\n", body.len()), body)
+        self.exchange(
+            &format!("{head}content-length: {}\r\n\r\n", body.len()),
+            body,
+        )
     }
 
     /// Sends a request that nobody has signed.
     pub(crate) fn send_anonymously(&self, method: &str, target: &str) -> Answer {
-        let head = format!("{method} {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", self.address);
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            self.address
+        );
         self.exchange(&head, b"")
     }
 
@@ -153,9 +159,7 @@ impl S3Client {
         let signed = self.sign("PUT", target, form);
         let mut body = format!("{:x}\r\n", content.len()).into_bytes();
         body.extend_from_slice(content);
-        body.extend_from_slice(
-            format!("\r\n0\r\nx-amz-checksum-crc32:{crc32}\r\n\r\n").as_bytes(),
-        );
+        body.extend_from_slice(format!("\r\n0\r\nx-amz-checksum-crc32:{crc32}\r\n\r\n").as_bytes());
         let head = self.head("PUT", target, &signed, form);
         let head = format!(
             "{head}content-encoding: aws-chunked\r\nx-amz-trailer: x-amz-checksum-crc32\r\nx-amz-decoded-content-length: {}\r\ncontent-length: {}\r\n\r\n",
@@ -173,7 +177,10 @@ impl S3Client {
         let query = format!(
             "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Date={date}&X-Amz-Expires={seconds}&X-Amz-SignedHeaders=host"
         );
-        let canonical = format!("GET\n{path}\n{query}\nhost:{}\n\nhost\n{UNSIGNED}", self.address);
+        let canonical = format!(
+            "GET\n{path}\n{query}\nhost:{}\n\nhost\n{UNSIGNED}",
+            self.address
+        );
         let signature = self.signature(&canonical, &date, &day, &scope).1;
         format!("{path}?{query}&X-Amz-Signature={signature}")
     }

@@ -44,7 +44,10 @@ fn t80_signatures_open_buckets() {
     let cluster = Cluster::start(3, 19_500);
     let nodes = [1, 2, 3].map(|k| S3Client::of(&cluster, k));
     let stored = put(&nodes[0], "a/b.txt", CONTENT);
-    assert_eq!(stored.header("etag"), Some(format!("\"{CONTENT_MD5}\"").as_str()));
+    assert_eq!(
+        stored.header("etag"),
+        Some(format!("\"{CONTENT_MD5}\"").as_str())
+    );
     assert!(stored.header("x-amz-request-id").is_some());
     for node in &nodes {
         let read = get(node, "a/b.txt");
@@ -52,10 +55,18 @@ fn t80_signatures_open_buckets() {
         let kind = read.header("content-type").unwrap();
         assert!(kind.starts_with("text/plain"), "{kind}");
         let part = node.send("GET", &key("a/b.txt"), &[("range", "bytes=2-4")], b"");
-        assert_eq!((part.status, part.body.as_slice()), (206, b"345".as_slice()));
+        assert_eq!(
+            (part.status, part.body.as_slice()),
+            (206, b"345".as_slice())
+        );
         assert_eq!(part.header("content-range"), Some("bytes 2-4/9"));
         let same = format!("\"{CONTENT_MD5}\"");
-        let unchanged = node.send("GET", &key("a/b.txt"), &[("if-none-match", same.as_str())], b"");
+        let unchanged = node.send(
+            "GET",
+            &key("a/b.txt"),
+            &[("if-none-match", same.as_str())],
+            b"",
+        );
         assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
         let listed = node.send("GET", "/demo?list-type=2&prefix=a%2F", &[], b"");
         assert_eq!(listed.element("Key").as_deref(), Some("a/b.txt"));
@@ -74,12 +85,18 @@ fn t80_signatures_open_buckets() {
         secret: "another".to_owned(),
         ..node.clone()
     };
-    assert_eq!(get(&stranger, "a/b.txt").refusal(), (403, "SignatureDoesNotMatch".to_owned()));
+    assert_eq!(
+        get(&stranger, "a/b.txt").refusal(),
+        (403, "SignatureDoesNotMatch".to_owned())
+    );
     let unknown = S3Client {
         key: "AKID0".to_owned(),
         ..node.clone()
     };
-    assert_eq!(get(&unknown, "a/b.txt").refusal(), (403, "InvalidAccessKeyId".to_owned()));
+    assert_eq!(
+        get(&unknown, "a/b.txt").refusal(),
+        (403, "InvalidAccessKeyId".to_owned())
+    );
     let elsewhere = node.send("GET", "/nowhere/a", &[], b"");
     assert_eq!(elsewhere.refusal(), (404, "NoSuchBucket".to_owned()));
     let cluster_bucket = node.send("GET", "/_cluster/keys", &[], b"");
@@ -89,15 +106,30 @@ fn t80_signatures_open_buckets() {
     let read = node.send_anonymously("GET", &address);
     assert_eq!((read.status, read.body.as_slice()), (200, CONTENT));
     let changed = address.replace("b.txt", "c.txt");
-    assert_eq!(node.send_anonymously("GET", &changed).refusal().1, "SignatureDoesNotMatch");
-    assert_eq!(node.send_anonymously("DELETE", &address).refusal().1, "SignatureDoesNotMatch");
+    assert_eq!(
+        node.send_anonymously("GET", &changed).refusal().1,
+        "SignatureDoesNotMatch"
+    );
+    assert_eq!(
+        node.send_anonymously("DELETE", &address).refusal().1,
+        "SignatureDoesNotMatch"
+    );
     let long = node.presign(&key("a/b.txt"), 8 * 24 * 3600);
     let refused = node.send_anonymously("GET", &long).refusal();
-    assert_eq!(refused, (400, "AuthorizationQueryParametersError".to_owned()));
+    assert_eq!(
+        refused,
+        (400, "AuthorizationQueryParametersError".to_owned())
+    );
 
-    assert_eq!(nodes[2].send("DELETE", &key("a/b.txt"), &[], b"").status, 204);
+    assert_eq!(
+        nodes[2].send("DELETE", &key("a/b.txt"), &[], b"").status,
+        204
+    );
     for node in &nodes {
-        assert_eq!(get(node, "a/b.txt").refusal(), (404, "NoSuchKey".to_owned()));
+        assert_eq!(
+            get(node, "a/b.txt").refusal(),
+            (404, "NoSuchKey".to_owned())
+        );
     }
 }
 
@@ -115,11 +147,18 @@ fn t81_bodies_are_what_was_signed() {
     assert_eq!(get(&node, "chunks").header("content-encoding"), None);
     let flip = |body: &mut Vec<u8>| body[2 * MIB] ^= 1;
     let tampered = node.put_in_chunks(&key("chunks"), &pieces, flip);
-    assert_eq!(tampered.refusal(), (403, "SignatureDoesNotMatch".to_owned()));
+    assert_eq!(
+        tampered.refusal(),
+        (403, "SignatureDoesNotMatch".to_owned())
+    );
     let cut = |body: &mut Vec<u8>| body.truncate(2 * MIB);
     let short = node.put_in_chunks(&key("chunks"), &pieces, cut);
     assert_eq!(short.refusal(), (400, "IncompleteBody".to_owned()));
-    assert_eq!(hash(&get(&node, "chunks").body), hash(&large), "the old content");
+    assert_eq!(
+        hash(&get(&node, "chunks").body),
+        hash(&large),
+        "the old content"
+    );
 
     let good = node.put_with_trailer(&key("trailer"), CONTENT, CONTENT_CRC32);
     assert_eq!(good.status, 200, "{}", good.text());
@@ -130,11 +169,18 @@ fn t81_bodies_are_what_was_signed() {
     assert_eq!(get(&node, "trailer").body, CONTENT);
 
     let hashed = node.send_hashed("PUT", &key("hash"), &[], CONTENT, &hash(b"another"));
-    assert_eq!(hashed.refusal(), (400, "XAmzContentSHA256Mismatch".to_owned()));
+    assert_eq!(
+        hashed.refusal(),
+        (400, "XAmzContentSHA256Mismatch".to_owned())
+    );
     for (header, value, code) in [
         ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==", "BadDigest"),
         ("content-md5", "x", "InvalidDigest"),
-        ("x-amz-checksum-sha256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "BadDigest"),
+        (
+            "x-amz-checksum-sha256",
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+            "BadDigest",
+        ),
         ("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=", "BadDigest"),
     ] {
         let refused = node.send("PUT", &key("hash"), &[(header, value)], CONTENT);
@@ -152,7 +198,12 @@ fn t81_bodies_are_what_was_signed() {
         let refused = node.send("PUT", &key(name), &[], CONTENT).refusal();
         assert_eq!(refused, (400, code.to_owned()), "{name:.20}");
     }
-    let form = node.send("POST", BUCKET, &[("content-type", "multipart/form-data; boundary=x")], b"--x--");
+    let form = node.send(
+        "POST",
+        BUCKET,
+        &[("content-type", "multipart/form-data; boundary=x")],
+        b"--x--",
+    );
     assert_eq!(form.refusal(), (501, "NotImplemented".to_owned()));
     for (header, value, code) in [
         ("x-amz-acl", "public-read", "AccessControlListNotSupported"),
@@ -172,7 +223,9 @@ fn t82_parts_through_all_nodes_and_a_death() {
     let cluster = Cluster::start(3, 19_800);
     let nodes = [1, 2, 3].map(|k| S3Client::of(&cluster, k));
     let begun = nodes[0].send("POST", &key("big?uploads="), &[], b"");
-    let upload = begun.element("UploadId").unwrap_or_else(|| panic!("{}", begun.text()));
+    let upload = begun
+        .element("UploadId")
+        .unwrap_or_else(|| panic!("{}", begun.text()));
     let parts = [content(5 * MIB, 11), content(6 * MIB, 12), content(MIB, 13)];
     let mut named = String::new();
     for (index, part) in parts.iter().enumerate() {
@@ -181,18 +234,32 @@ fn t82_parts_through_all_nodes_and_a_death() {
         let stored = nodes[index].send("PUT", &target, &[], part);
         assert_eq!(stored.status, 200, "{}", stored.text());
         let etag = stored.header("etag").unwrap();
-        named.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"));
+        named.push_str(&format!(
+            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+        ));
     }
     let target = key(&format!("big?uploadId={upload}"));
     let listed = nodes[2].send("GET", &target, &[], b"");
-    assert_eq!(listed.text().matches("<Part>").count(), 3, "{}", listed.text());
+    assert_eq!(
+        listed.text().matches("<Part>").count(),
+        3,
+        "{}",
+        listed.text()
+    );
     let body = format!("<CompleteMultipartUpload>{named}</CompleteMultipartUpload>");
     let completed = nodes[1].send("POST", &target, &[], body.as_bytes());
-    let etag = completed.element("ETag").unwrap_or_else(|| panic!("{}", completed.text()));
+    let etag = completed
+        .element("ETag")
+        .unwrap_or_else(|| panic!("{}", completed.text()));
     assert!(etag.contains("-3"), "{etag}");
     let again = nodes[2].send("POST", &target, &[], body.as_bytes());
     assert_eq!(again.element("ETag"), Some(etag), "{}", again.text());
-    let other = nodes[2].send("POST", &key(&format!("other?uploadId={upload}")), &[], body.as_bytes());
+    let other = nodes[2].send(
+        "POST",
+        &key(&format!("other?uploadId={upload}")),
+        &[],
+        body.as_bytes(),
+    );
     assert_eq!(other.refusal(), (404, "NoSuchUpload".to_owned()));
 
     let whole = hash(&parts.concat());

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use yunbase_chunkstore::{Chunk, ChunkHash, Store};
 
-use super::here::{self, Got, Throttle};
+use super::here::{self, Got};
 use super::{Blobs, peers::HolderError};
 use crate::peer_proto::ChunkState;
 

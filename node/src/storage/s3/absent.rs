@@ -3,8 +3,8 @@
 
 use axum::http::StatusCode;
 use s3s::dto::{
-    AccessControlPolicy, GetBucketAclOutput, GetBucketVersioningOutput, GetObjectAclOutput, GetObjectTaggingOutput,
-    Grant, Grantee, Permission, Type,
+    AccessControlPolicy, GetBucketAclOutput, GetBucketVersioningOutput, GetObjectAclOutput,
+    GetObjectTaggingOutput, Grant, Grantee, Permission, Type,
 };
 use s3s::{S3Error, S3Result, s3_error};
 
@@ -200,7 +200,10 @@ mod tests {
             Setting::Ownership,
             Setting::PublicAccessBlock,
         ] {
-            let status = setting.missing().status_code().map(|status| status.as_u16());
+            let status = setting
+                .missing()
+                .status_code()
+                .map(|status| status.as_u16());
             assert_eq!(status, Some(404), "{setting:?}");
         }
     }

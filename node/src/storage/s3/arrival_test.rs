@@ -53,7 +53,10 @@ async fn a_body_may_not_trickle_for_ever() {
 #[tokio::test]
 async fn what_was_wrong_is_left_beside_the_body() {
     let arrival = Arrival::default();
-    let cut = stream::iter([Ok(Bytes::from_static(b"a")), Err(std::io::Error::other("cut"))]);
+    let cut = stream::iter([
+        Ok(Bytes::from_static(b"a")),
+        Err(std::io::Error::other("cut")),
+    ]);
     let body = ArrivingBody::new(Body::from_stream(cut), None, arrival.clone(), PATIENCE);
     assert_eq!(body.collect().await.err(), Some(Stop::Cut));
     assert_eq!(arrival.stopped(), Some(Stop::Cut));
@@ -72,7 +75,12 @@ async fn sizes_are_known_unless_there_are_chunks() {
     let none = ArrivingBody::new(Body::empty(), None, Arrival::default(), PATIENCE);
     assert!(none.is_end_stream());
     let chunks = Chunks::of("STREAMING-UNSIGNED-PAYLOAD-TRAILER");
-    let chunked = ArrivingBody::new(Body::from("0\r\n\r\n"), chunks, Arrival::default(), PATIENCE);
+    let chunked = ArrivingBody::new(
+        Body::from("0\r\n\r\n"),
+        chunks,
+        Arrival::default(),
+        PATIENCE,
+    );
     assert_eq!(chunked.size_hint().exact(), None);
     let whole = chunked.collect().await.expect("no content").to_bytes();
     assert_eq!(&whole[..], b"0\r\n\r\n");

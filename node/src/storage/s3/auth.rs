@@ -61,7 +61,9 @@ impl Asked {
 
     /// An outcome with the id of the request in its error.
     pub(super) fn tell<T>(&self, outcome: S3Result<T>) -> S3Result<S3Response<T>> {
-        outcome.map(S3Response::new).map_err(|error| self.sign(error))
+        outcome
+            .map(S3Response::new)
+            .map_err(|error| self.sign(error))
     }
 
     fn sign(&self, mut error: S3Error) -> S3Error {

@@ -113,7 +113,12 @@ mod tests {
 
     use super::*;
 
-    fn names(env: Option<&str>, prefix: &str, after: &str, limit: usize) -> (Vec<String>, Option<String>) {
+    fn names(
+        env: Option<&str>,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> (Vec<String>, Option<String>) {
         let mut map = ClusterMap::default();
         for name in ["demo", "lab", "lab-2"] {
             map.environments.insert(name.to_owned(), GroupId(1));
@@ -132,7 +137,10 @@ mod tests {
     #[test]
     fn a_key_sees_the_buckets_that_it_opens() {
         let all = names(None, "", "", 10);
-        assert_eq!(all, (vec!["demo".into(), "lab".into(), "lab-2".into()], None));
+        assert_eq!(
+            all,
+            (vec!["demo".into(), "lab".into(), "lab-2".into()], None)
+        );
         assert_eq!(names(Some("lab"), "", "", 10), (vec!["lab".into()], None));
         assert_eq!(names(Some("gone"), "", "", 10), (Vec::new(), None));
     }
@@ -140,8 +148,14 @@ mod tests {
     #[test]
     fn buckets_come_in_pages() {
         let first = names(None, "", "", 2);
-        assert_eq!(first, (vec!["demo".into(), "lab".into()], Some("lab".into())));
+        assert_eq!(
+            first,
+            (vec!["demo".into(), "lab".into()], Some("lab".into()))
+        );
         assert_eq!(names(None, "", "lab", 2), (vec!["lab-2".into()], None));
-        assert_eq!(names(None, "lab", "", 9), (vec!["lab".into(), "lab-2".into()], None));
+        assert_eq!(
+            names(None, "lab", "", 9),
+            (vec!["lab".into(), "lab-2".into()], None)
+        );
     }
 }

@@ -155,7 +155,11 @@ mod tests {
     const CRC64NVME: &str = "rosUhgp5mIg=";
     const SHA1: &str = "98O8HYCOBHMq32eZZczDTKeuNEE=";
 
-    fn verdict(sent: Checksum, headers: &HeaderMap, trailers: &HeaderMap) -> Result<Checksum, Fault> {
+    fn verdict(
+        sent: Checksum,
+        headers: &HeaderMap,
+        trailers: &HeaderMap,
+    ) -> Result<Checksum, Fault> {
         let mut checksums = Checksums::new(sent, None, headers);
         checksums.update(&CONTENT[..4]);
         checksums.update(&CONTENT[4..]);
@@ -179,7 +183,10 @@ mod tests {
             checksum_crc32c: Some(CRC32.to_owned()),
             ..good
         };
-        assert_eq!(verdict(bad, &none, &none).err(), Some(Fault::Checksum("CRC32C")));
+        assert_eq!(
+            verdict(bad, &none, &none).err(),
+            Some(Fault::Checksum("CRC32C"))
+        );
     }
 
     #[test]

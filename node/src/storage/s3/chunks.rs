@@ -174,7 +174,8 @@ mod tests {
         let body = b"6\r\nabcdef\r\n0\r\nx-amz-checksum-crc32:AA==\r\n\r\n";
         let whole = passed(UNSIGNED, body, 100).expect("good");
         assert_eq!(whole, body);
-        let text = |size| String::from_utf8(passed(UNSIGNED, body, size).expect("good")).expect("text");
+        let text =
+            |size| String::from_utf8(passed(UNSIGNED, body, size).expect("good")).expect("text");
         assert_eq!(
             text(7),
             "4\r\nabcd\r\n2\r\nef\r\n0\r\nx-amz-checksum-crc32:AA==\r\n\r\n"
@@ -186,13 +187,27 @@ mod tests {
     #[test]
     fn what_is_no_chunk_is_refused() {
         for bad in [
-            "\r\n", ";\r\n", "x\r\n", "123456789\r\n", "1\r\nab\r\n", "1\r\na\rb", "-1\r\n", " 1\r\n",
+            "\r\n",
+            ";\r\n",
+            "x\r\n",
+            "123456789\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\rb",
+            "-1\r\n",
+            " 1\r\n",
         ] {
             for form in [SIGNED, UNSIGNED] {
-                assert_eq!(passed(form, bad.as_bytes(), 2), Err(BadChunk::Malformed), "{bad:?}");
+                assert_eq!(
+                    passed(form, bad.as_bytes(), 2),
+                    Err(BadChunk::Malformed),
+                    "{bad:?}"
+                );
             }
         }
         assert!(Chunks::of("UNSIGNED-PAYLOAD").is_none());
-        assert!(Chunks::of("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855").is_none());
+        assert!(
+            Chunks::of("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+                .is_none()
+        );
     }
 }

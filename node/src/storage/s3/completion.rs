@@ -36,11 +36,10 @@ impl S3Door {
             .try_complete(&scope, &path, &input.upload_id, &wanted, size, condition)
             .await;
         let record = match completed {
-            Err(error) if *error.code() == S3ErrorCode::NoSuchUpload => {
-                self.completed_before(&scope, &path, &wanted)
-                    .await?
-                    .ok_or(error)?
-            }
+            Err(error) if *error.code() == S3ErrorCode::NoSuchUpload => self
+                .completed_before(&scope, &path, &wanted)
+                .await?
+                .ok_or(error)?,
             completed => completed?,
         };
         Ok(CompleteMultipartUploadOutput {

@@ -45,8 +45,14 @@ fn code<T>(outcome: S3Result<T>) -> String {
 fn parts_are_listed_in_order() {
     let of = |parts: &[(Option<i32>, Option<&str>)]| code(wanted_parts(named(parts)));
     assert_eq!(of(&[(Some(1), Some(A)), (Some(3), Some(B))]), "ok");
-    assert_eq!(of(&[(Some(3), Some(A)), (Some(1), Some(B))]), "InvalidPartOrder");
-    assert_eq!(of(&[(Some(1), Some(A)), (Some(1), Some(A))]), "InvalidPartOrder");
+    assert_eq!(
+        of(&[(Some(3), Some(A)), (Some(1), Some(B))]),
+        "InvalidPartOrder"
+    );
+    assert_eq!(
+        of(&[(Some(1), Some(A)), (Some(1), Some(A))]),
+        "InvalidPartOrder"
+    );
     for bad in [[(None, Some(A))], [(Some(-1), Some(A))], [(Some(1), None)]] {
         assert_eq!(of(&bad), "MalformedXML");
     }
@@ -57,7 +63,11 @@ fn parts_are_listed_in_order() {
 #[test]
 fn parts_must_be_there_and_large_enough() {
     let least = i64::try_from(PART_BYTES_MIN).expect("small");
-    let there = [stored(1, least, A), stored(2, least - 1, B), stored(5, 1, A)];
+    let there = [
+        stored(1, least, A),
+        stored(2, least - 1, B),
+        stored(5, 1, A),
+    ];
     let of = |parts: &[(u32, &str)], size| check_parts(&wanted(parts), &there, size);
     assert_eq!(
         of(&[(1, A), (5, A)], Some(least + 1)).ok(),

@@ -1,6 +1,8 @@
 //! CopyObject: another name for a content. Nothing of the content moves.
 
-use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective};
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, MetadataDirective,
+};
 use s3s::{S3Result, s3_error};
 
 use super::auth::Asked;

@@ -70,7 +70,9 @@ fn putting(key: &str, content: &[u8]) -> PutObjectInput {
 impl Stage {
     async fn put(&self, input: PutObjectInput) -> Result<String, String> {
         let stored = self.door.put(&asked(), input, around()).await;
-        let etag = stored.map_err(|error| error.code().as_str().to_owned())?.e_tag;
+        let etag = stored
+            .map_err(|error| error.code().as_str().to_owned())?
+            .e_tag;
         Ok(etag.expect("an etag").value().to_owned())
     }
 
@@ -105,8 +107,14 @@ async fn objects_are_files_with_their_md5_for_an_etag() {
         assert_eq!(stage.get(&key, None).await, Ok(content));
     }
     let part = stage.get("a/3000000", Some("bytes=1000000-1999999")).await;
-    assert_eq!(part.as_deref(), Ok(&noise(3_000_000, 3_000_000)[1_000_000..2_000_000]));
-    assert_eq!(stage.get("a/0", Some("bytes=0-")).await, Err("InvalidRange".into()));
+    assert_eq!(
+        part.as_deref(),
+        Ok(&noise(3_000_000, 3_000_000)[1_000_000..2_000_000])
+    );
+    assert_eq!(
+        stage.get("a/0", Some("bytes=0-")).await,
+        Err("InvalidRange".into())
+    );
     assert_eq!(stage.get("a/2", None).await, Err("NoSuchKey".into()));
     assert_eq!(stage.get("a//2", None).await, Err("NoSuchKey".into()));
 }
@@ -142,7 +150,10 @@ async fn what_is_wrong_with_a_put_leaves_what_was_there() {
         ),
         (|input| input.content_length = Some(8), "IncompleteBody"),
         (|input| input.content_length = Some(6), "IncompleteBody"),
-        (|input| input.tagging = Some("a=b".to_owned()), "NotImplemented"),
+        (
+            |input| input.tagging = Some("a=b".to_owned()),
+            "NotImplemented",
+        ),
         (|input| input.key = "a/../b".to_owned(), "InvalidArgument"),
     ];
     for (change, code) in changes {
@@ -158,11 +169,15 @@ async fn what_is_wrong_with_a_put_leaves_what_was_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_listings_tell_everything_once_whatever_the_size_of_pages() {
     let stage = stage().await;
-    let keys = ["a", "a b", "b/", "b/1", "b/2", "b/c/3", "c", "d/1", "é", "图/片"];
+    let keys = [
+        "a", "a b", "b/", "b/1", "b/2", "b/c/3", "c", "d/1", "é", "图/片",
+    ];
     for key in keys {
         stage.put(putting(key, b"")).await.expect("stored");
     }
-    let folders: BTreeSet<String> = ["a", "a b", "b/", "c", "d/", "é", "图/"].map(String::from).into();
+    let folders: BTreeSet<String> = ["a", "a b", "b/", "c", "d/", "é", "图/"]
+        .map(String::from)
+        .into();
     for page in [1, 2, 3, 1000] {
         let (mut first, mut second, mut all) = (Vec::new(), Vec::new(), Vec::new());
         let mut marker = None;
@@ -225,7 +240,11 @@ async fn copies_and_deletes() {
         metadata_directive: directive.map(MetadataDirective::from_static),
         ..copy_of(key)
     };
-    let copied = stage.door.copy(&asked(), copying("to", None)).await.expect("copied");
+    let copied = stage
+        .door
+        .copy(&asked(), copying("to", None))
+        .await
+        .expect("copied");
     let told = copied.copy_object_result.and_then(|result| result.e_tag);
     assert_eq!(told.map(ETag::into_value), Some(etag));
     assert_eq!(stage.get("to", None).await, Ok(b"content".to_vec()));
@@ -237,10 +256,20 @@ async fn copies_and_deletes() {
     let to = stage.door.head(&asked(), head("to")).await.expect("there");
     assert_eq!(to.content_type.as_deref(), Some("a/b"));
     assert_eq!(to.metadata.map(|metadata| metadata.len()), Some(1));
-    assert!(stage.door.copy(&asked(), copying("from", None)).await.is_err());
+    assert!(
+        stage
+            .door
+            .copy(&asked(), copying("from", None))
+            .await
+            .is_err()
+    );
     let replaced = copying("from", Some(MetadataDirective::REPLACE));
     stage.door.copy(&asked(), replaced).await.expect("copied");
-    let from = stage.door.head(&asked(), head("from")).await.expect("there");
+    let from = stage
+        .door
+        .head(&asked(), head("from"))
+        .await
+        .expect("there");
     assert_eq!((from.metadata, from.content_length), (None, Some(7)));
 
     let objects = ["from", "never", "a//b"].map(|key| ObjectIdentifier {
@@ -259,7 +288,11 @@ async fn copies_and_deletes() {
         mfa: None,
         request_payer: None,
     };
-    let told = stage.door.delete_many(&asked(), delete).await.expect("deleted");
+    let told = stage
+        .door
+        .delete_many(&asked(), delete)
+        .await
+        .expect("deleted");
     assert_eq!(told.deleted.map(|deleted| deleted.len()), Some(3));
     assert!(told.errors.is_none());
     assert_eq!(stage.get("from", None).await, Err("NoSuchKey".into()));
@@ -304,7 +337,11 @@ async fn parts_become_an_object_once() {
             content_length,
             ..UploadPartInput::default()
         };
-        let stored = stage.door.part(&asked(), input, around()).await.expect("stored");
+        let stored = stage
+            .door
+            .part(&asked(), input, around())
+            .await
+            .expect("stored");
         parts.push(CompletedPart {
             e_tag: stored.e_tag,
             part_number: Some(number),
@@ -321,13 +358,33 @@ async fn parts_become_an_object_once() {
         ..CompleteMultipartUploadInput::default()
     };
     let other = stage.door.complete(&asked(), complete("other")).await;
-    assert_eq!(other.err().map(|error| error.code().as_str().to_owned()).as_deref(), Some("NoSuchUpload"));
-    let first = stage.door.complete(&asked(), complete("big")).await.expect("completed");
-    let again = stage.door.complete(&asked(), complete("big")).await.expect("told again");
+    assert_eq!(
+        other
+            .err()
+            .map(|error| error.code().as_str().to_owned())
+            .as_deref(),
+        Some("NoSuchUpload")
+    );
+    let first = stage
+        .door
+        .complete(&asked(), complete("big"))
+        .await
+        .expect("completed");
+    let again = stage
+        .door
+        .complete(&asked(), complete("big"))
+        .await
+        .expect("told again");
     assert_eq!(first.e_tag, again.e_tag);
     assert!(first.e_tag.is_some_and(|etag| etag.value().ends_with("-2")));
     assert_eq!(stage.get("big", None).await, Ok(contents.concat()));
     // Once the object is another, the parts are not it.
     stage.put(putting("big", b"another")).await.expect("stored");
-    assert!(stage.door.complete(&asked(), complete("big")).await.is_err());
+    assert!(
+        stage
+            .door
+            .complete(&asked(), complete("big"))
+            .await
+            .is_err()
+    );
 }

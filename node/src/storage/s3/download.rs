@@ -177,7 +177,9 @@ mod tests {
     async fn a_content_is_given_out_whole() {
         let permits = permits();
         let body = content(vec![Ok("ab"), Ok("c")]);
-        let mut download = Download::begin(body, 3, one(&permits), IDLE).await.expect("good");
+        let mut download = Download::begin(body, 3, one(&permits), IDLE)
+            .await
+            .expect("good");
         assert_eq!(download.remaining_length().exact(), Some(3));
         let mut whole = Vec::new();
         while let Some(piece) = download.next().await {
@@ -211,7 +213,9 @@ mod tests {
         let permits = permits();
         let idle = Duration::from_millis(50);
         let body = content(vec![Ok("ab"), Ok("c")]);
-        let mut download = Download::begin(body, 3, one(&permits), idle).await.expect("good");
+        let mut download = Download::begin(body, 3, one(&permits), idle)
+            .await
+            .expect("good");
         assert!(download.next().await.expect("a piece").is_ok());
         let again = tokio::time::timeout(IDLE, permits.acquire()).await;
         assert!(again.is_ok(), "the permit has come back");

@@ -112,10 +112,18 @@ mod tests {
             (StorageError::NotFound(text()), "NoSuchKey", 404),
             (StorageError::NoSuchUpload(text()), "NoSuchUpload", 404),
             (StorageError::Exists(text()), "PreconditionFailed", 412),
-            (StorageError::ConditionFailed(text()), "PreconditionFailed", 412),
+            (
+                StorageError::ConditionFailed(text()),
+                "PreconditionFailed",
+                412,
+            ),
             (StorageError::Denied(text()), "AccessDenied", 403),
             (StorageError::Invalid(text()), "InvalidArgument", 400),
-            (StorageError::TooLarge { bytes_max: 1 }, "EntityTooLarge", 400),
+            (
+                StorageError::TooLarge { bytes_max: 1 },
+                "EntityTooLarge",
+                400,
+            ),
             (StorageError::BadContent(text()), "BadDigest", 400),
             (StorageError::Aborted(text()), "RequestTimeout", 400),
             (StorageError::TooMany(text()), "SlowDown", 503),
@@ -123,7 +131,11 @@ mod tests {
             (StorageError::Unavailable(text()), "ServiceUnavailable", 503),
             (StorageError::Damaged(text()), "InternalError", 500),
             (database("INVALID_ENV", Retry::Never), "NoSuchBucket", 404),
-            (database("SERVER_TIMEOUT", Retry::Safe), "ServiceUnavailable", 503),
+            (
+                database("SERVER_TIMEOUT", Retry::Safe),
+                "ServiceUnavailable",
+                503,
+            ),
             (database("SYS_ERR", Retry::Never), "InternalError", 500),
         ] {
             assert_eq!(status(error), (code.to_owned(), wanted));
@@ -133,7 +145,11 @@ mod tests {
     #[test]
     fn keys_are_paths() {
         assert!(path("a/b").is_ok());
-        let code = |key: &str| path(key).err().map(|error| error.code().as_str().to_owned());
+        let code = |key: &str| {
+            path(key)
+                .err()
+                .map(|error| error.code().as_str().to_owned())
+        };
         assert_eq!(code("a//b").as_deref(), Some("InvalidArgument"));
         assert_eq!(code("../a").as_deref(), Some("InvalidArgument"));
         let long = "a".repeat(PATH_BYTES_MAX + 1);

@@ -71,7 +71,10 @@ impl Front {
         let request = HttpRequest::from_parts(parts, s3s::Body::http_body_unsync(body));
         self.service.call(request).await.map_err(|error| {
             let error: s3s::StdError = error.into();
-            s3_error!(InternalError, "the request could not be carried out: {error}")
+            s3_error!(
+                InternalError,
+                "the request could not be carried out: {error}"
+            )
         })
     }
 }
@@ -169,8 +172,8 @@ fn is_xml(method: &Method, uri: &Uri) -> bool {
     let path = uri.path().trim_start_matches('/');
     let has_key = path.split_once('/').is_some_and(|(_, key)| !key.is_empty());
     let query = uri.query().unwrap_or_default();
-    let is_setting = form_urlencoded::parse(query.as_bytes())
-        .any(|(name, _)| OBJECT_SETTINGS.contains(&&*name));
+    let is_setting =
+        form_urlencoded::parse(query.as_bytes()).any(|(name, _)| OBJECT_SETTINGS.contains(&&*name));
     !has_key || is_setting
 }
 
@@ -201,7 +204,11 @@ mod tests {
             let refused = code(get().header("authorization", other));
             assert_eq!(refused.as_deref(), Some("InvalidRequest"), "{other}");
         }
-        for query in ["Signature=x&AWSAccessKeyId=a", "Sig%6Eature=x", "AWSAccessKeyId=a"] {
+        for query in [
+            "Signature=x&AWSAccessKeyId=a",
+            "Sig%6Eature=x",
+            "AWSAccessKeyId=a",
+        ] {
             let refused = code(http::Request::get(format!("/demo/a?{query}")));
             assert_eq!(refused.as_deref(), Some("InvalidRequest"), "{query}");
         }
@@ -225,10 +232,21 @@ mod tests {
         let of = |method: Method, uri: &str| is_xml(&method, &uri.parse().expect("an address"));
         assert!(of(Method::POST, "/demo?delete"));
         assert!(of(Method::POST, "/demo/a?uploadId=u"));
-        for uri in ["/demo", "/demo/", "/demo?cors", "/demo/a?tagging", "/demo/a?ac%6c"] {
+        for uri in [
+            "/demo",
+            "/demo/",
+            "/demo?cors",
+            "/demo/a?tagging",
+            "/demo/a?ac%6c",
+        ] {
             assert!(of(Method::PUT, uri), "{uri}");
         }
-        for uri in ["/demo/a", "/demo/a/", "/demo/a?partNumber=1&uploadId=u", "/demo/acl"] {
+        for uri in [
+            "/demo/a",
+            "/demo/a/",
+            "/demo/a?partNumber=1&uploadId=u",
+            "/demo/acl",
+        ] {
             assert!(!of(Method::PUT, uri), "{uri}");
         }
         assert!(!of(Method::GET, "/demo?acl"));
@@ -241,7 +259,9 @@ mod tests {
         let answer = finished(refused, "r1");
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()[REQUEST_ID], "r1");
-        let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.expect("a body");
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 16)
+            .await
+            .expect("a body");
         let text = String::from_utf8_lossy(&body);
         assert!(text.contains("<Code>SlowDown</Code>"), "{text}");
         assert!(text.contains("<RequestId>r1</RequestId>"), "{text}");
@@ -249,7 +269,9 @@ mod tests {
         let unchanged = finished(refusal(s3_error!(NotModified), "r2"), "r2");
         assert_eq!(unchanged.status(), StatusCode::NOT_MODIFIED);
         assert!(!unchanged.headers().contains_key(header::CONTENT_TYPE));
-        let body = axum::body::to_bytes(unchanged.into_body(), 1 << 16).await.expect("no body");
+        let body = axum::body::to_bytes(unchanged.into_body(), 1 << 16)
+            .await
+            .expect("no body");
         assert!(body.is_empty());
     }
 }

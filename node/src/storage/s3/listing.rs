@@ -16,9 +16,9 @@ use super::auth::Asked;
 use super::conditions::etag;
 use super::door::S3Door;
 use super::{error, moment};
-use crate::storage::{ListQuery, Listing};
 use crate::storage::limits::LIST_FILES_MAX;
 use crate::storage::record::FileRecord;
+use crate::storage::{ListQuery, Listing};
 
 /// What stays as it is when keys are asked for in the form of addresses.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC

@@ -222,7 +222,8 @@ mod tests {
     fn ranges_lie_within_the_object() {
         let of = |text: &str, size| {
             let range = dto::Range::parse(text).expect("a range");
-            span(&record(size, "e"), Some(&range), None).map(|span| (span.bytes, span.content_range))
+            span(&record(size, "e"), Some(&range), None)
+                .map(|span| (span.bytes, span.content_range))
         };
         for (text, bytes, told) in [
             ("bytes=0-3", 0..4, "bytes 0-3/10"),
@@ -233,7 +234,12 @@ mod tests {
         ] {
             assert_eq!(of(text, 10).ok(), Some((bytes, Some(told.to_owned()))));
         }
-        for (text, size) in [("bytes=10-", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-1", 0)] {
+        for (text, size) in [
+            ("bytes=10-", 10),
+            ("bytes=-0", 10),
+            ("bytes=0-", 0),
+            ("bytes=-1", 0),
+        ] {
             let error = of(text, size).err().expect("refused");
             assert_eq!(error.status_code().map(|status| status.as_u16()), Some(416));
             let told = error.headers().expect("headers")["content-range"].clone();

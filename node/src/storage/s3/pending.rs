@@ -21,7 +21,10 @@ impl S3Door {
     ) -> S3Result<ListPartsOutput> {
         let max_parts = page_size(input.max_parts)?;
         let after = u32::try_from(input.part_number_marker.unwrap_or(0)).map_err(|_| {
-            s3_error!(InvalidArgument, "part-number-marker is the number of a part")
+            s3_error!(
+                InvalidArgument,
+                "part-number-marker is the number of a part"
+            )
         })?;
         let scope = asked.scope(&input.bucket);
         let upload = self
@@ -38,7 +41,9 @@ impl S3Door {
                 is_truncated = !more.map_err(error::told)?.is_empty();
             }
         }
-        let last = parts.last().and_then(|part| i32::try_from(part.number).ok());
+        let last = parts
+            .last()
+            .and_then(|part| i32::try_from(part.number).ok());
         Ok(ListPartsOutput {
             initiator: Some(initiator(&input.bucket)),
             owner: Some(owner(&input.bucket)),
@@ -61,7 +66,11 @@ impl S3Door {
         asked: &Asked,
         input: ListMultipartUploadsInput,
     ) -> S3Result<ListMultipartUploadsOutput> {
-        if input.delimiter.as_ref().is_some_and(|text| !text.is_empty()) {
+        if input
+            .delimiter
+            .as_ref()
+            .is_some_and(|text| !text.is_empty())
+        {
             return Err(s3_error!(
                 NotImplemented,
                 "uploads in parts are not grouped: leave delimiter out"

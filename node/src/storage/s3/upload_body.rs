@@ -64,7 +64,7 @@ impl Fault {
         };
         let mut error = S3Error::with_message(code, self.to_string());
         if *self == Self::Hash {
-            error.set_status_code(axum::http::StatusCode::BAD_REQUEST);
+            error.set_status_code(StatusCode::BAD_REQUEST);
         }
         error
     }

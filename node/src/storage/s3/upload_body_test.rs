@@ -10,8 +10,14 @@ fn body(pieces: &[&'static str], announced: i64, sent: Checksum) -> UploadBody {
         .collect();
     let stream = StreamingBlob::wrap(stream::iter(pieces));
     let checksums = Checksums::new(sent, None, &HeaderMap::new());
-    UploadBody::new(Some(stream), Some(announced), checksums, None, Arrival::default())
-        .expect("a length")
+    UploadBody::new(
+        Some(stream),
+        Some(announced),
+        checksums,
+        None,
+        Arrival::default(),
+    )
+    .expect("a length")
 }
 
 fn crc32(value: &str) -> Checksum {
@@ -38,10 +44,30 @@ async fn a_content_arrives_whole() {
 async fn what_is_wrong_is_an_error_before_the_end() {
     for (pieces, announced, sent, wanted) in [
         (["1234", "5678"], 8, "y/Q5Jg==", Fault::Checksum("CRC32")),
-        (["1234", "5678"], 9, "", Fault::Length { received: 8, announced: 9 }),
-        (["1234", "5678"], 7, "", Fault::Length { received: 8, announced: 7 }),
+        (
+            ["1234", "5678"],
+            9,
+            "",
+            Fault::Length {
+                received: 8,
+                announced: 9,
+            },
+        ),
+        (
+            ["1234", "5678"],
+            7,
+            "",
+            Fault::Length {
+                received: 8,
+                announced: 7,
+            },
+        ),
     ] {
-        let sent = if sent.is_empty() { Checksum::default() } else { crc32(sent) };
+        let sent = if sent.is_empty() {
+            Checksum::default()
+        } else {
+            crc32(sent)
+        };
         let mut body = body(&pieces, announced, sent);
         let mut content = Vec::new();
         assert!(body.read_to_end(&mut content).await.is_err());
@@ -53,20 +79,29 @@ async fn what_is_wrong_is_an_error_before_the_end() {
 #[tokio::test]
 async fn errors_of_the_stream_are_told_apart() {
     for (text, code) in [
-        ("UploadStreamError: Sha256Mismatch", "XAmzContentSHA256Mismatch"),
-        ("AwsChunkedStreamError: SignatureMismatch", "SignatureDoesNotMatch"),
+        (
+            "UploadStreamError: Sha256Mismatch",
+            "XAmzContentSHA256Mismatch",
+        ),
+        (
+            "AwsChunkedStreamError: SignatureMismatch",
+            "SignatureDoesNotMatch",
+        ),
         ("AwsChunkedStreamError: Incomplete", "IncompleteBody"),
         ("AwsChunkedStreamError: FormatError", "InvalidRequest"),
     ] {
         let failing = stream::iter([Err::<Bytes, _>(io::Error::other(text))]);
         let checksums = Checksums::new(Checksum::default(), None, &HeaderMap::new());
         let stream = Some(StreamingBlob::wrap(failing));
-        let mut body =
-            UploadBody::new(stream, Some(1), checksums, None, Arrival::default()).expect("a length");
+        let mut body = UploadBody::new(stream, Some(1), checksums, None, Arrival::default())
+            .expect("a length");
         assert!(body.read(&mut [0; 8]).await.is_err());
         let told = body.fault().expect("a fault").told();
         assert_eq!(told.code().as_str(), code);
-        assert!(told.status_code().is_some_and(|status| status.is_client_error()));
+        assert!(
+            told.status_code()
+                .is_some_and(|status| status.is_client_error())
+        );
     }
 }
 

@@ -105,8 +105,7 @@ impl S3Door {
 
 /// Why an upload was refused: what was wrong with the body says more than that it could not be read.
 pub(super) fn refused(body: &UploadBody, error: StorageError) -> S3Error {
-    body.fault()
-        .map_or_else(|| error::told(error), Fault::told)
+    body.fault().map_or_else(|| error::told(error), Fault::told)
 }
 
 /// Refuses a body that says itself that it is too large, before any of it is read.

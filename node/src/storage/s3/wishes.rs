@@ -115,20 +115,65 @@ mod tests {
         let none = Wishes::default();
         for granted in [
             none,
-            Wishes { acl: Some("private"), ..none },
-            Wishes { storage_class: Some("STANDARD"), ..none },
-            Wishes { tagging: Some(""), ..none },
+            Wishes {
+                acl: Some("private"),
+                ..none
+            },
+            Wishes {
+                storage_class: Some("STANDARD"),
+                ..none
+            },
+            Wishes {
+                tagging: Some(""),
+                ..none
+            },
         ] {
             assert_eq!(refused(granted), None);
         }
         for (wishes, code) in [
-            (Wishes { acl: Some("public-read"), ..none }, "AccessControlListNotSupported"),
-            (Wishes { grants: true, ..none }, "AccessControlListNotSupported"),
-            (Wishes { encryption: true, ..none }, "NotImplemented"),
+            (
+                Wishes {
+                    acl: Some("public-read"),
+                    ..none
+                },
+                "AccessControlListNotSupported",
+            ),
+            (
+                Wishes {
+                    grants: true,
+                    ..none
+                },
+                "AccessControlListNotSupported",
+            ),
+            (
+                Wishes {
+                    encryption: true,
+                    ..none
+                },
+                "NotImplemented",
+            ),
             (Wishes { lock: true, ..none }, "NotImplemented"),
-            (Wishes { storage_class: Some("GLACIER"), ..none }, "InvalidStorageClass"),
-            (Wishes { tagging: Some("a=b"), ..none }, "NotImplemented"),
-            (Wishes { redirect: true, ..none }, "NotImplemented"),
+            (
+                Wishes {
+                    storage_class: Some("GLACIER"),
+                    ..none
+                },
+                "InvalidStorageClass",
+            ),
+            (
+                Wishes {
+                    tagging: Some("a=b"),
+                    ..none
+                },
+                "NotImplemented",
+            ),
+            (
+                Wishes {
+                    redirect: true,
+                    ..none
+                },
+                "NotImplemented",
+            ),
         ] {
             assert_eq!(refused(wishes).as_deref(), Some(code));
         }

@@ -55,7 +55,7 @@ pub(super) async fn serve(
         headers: &parts.headers,
     };
     // Boxed, since the future of a put is large.
-    let outcome = if parts.method == axum::http::Method::PUT {
+    let outcome = if parts.method == Method::PUT {
         Box::pin(upload.put(&mut arrival)).await
     } else {
         Box::pin(upload.post(&mut arrival)).await

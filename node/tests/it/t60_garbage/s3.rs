@@ -73,7 +73,11 @@ fn holders_of_keys(client: &S3Client, rng: &mut StdRng) {
     // One byte more than is read, so that all of it is: who is hung up upon while still sending may lose the answer.
     let large = vec![b' '; (4 << 20) + 1];
     for target in ["/demo?delete=", "/demo/a?uploadId=u", "/demo/a?acl="] {
-        let method = if target.ends_with("acl=") { "PUT" } else { "POST" };
+        let method = if target.ends_with("acl=") {
+            "PUT"
+        } else {
+            "POST"
+        };
         for body in [
             b"".as_slice(),
             b"<",
@@ -87,13 +91,19 @@ fn holders_of_keys(client: &S3Client, rng: &mut StdRng) {
             refused(&client.send(method, target, &[], body), &format!("{target} {shown}"));
         }
         let count = rng.random_range(1..2000);
-        refused(&client.send(method, target, &[], &bytes(rng, count)), target);
+        refused(
+            &client.send(method, target, &[], &bytes(rng, count)),
+            target,
+        );
     }
     let answer = client.send("POST", "/demo?delete=", &[], entities.as_bytes());
     assert!(answer.status < 500, "{}", answer.text());
     for (name, value) in [
         ("x-amz-copy-source", "demo"),
-        ("x-amz-copy-source", "arn:aws:s3:us-east-1:123456789012:accesspoint/x/object/y"),
+        (
+            "x-amz-copy-source",
+            "arn:aws:s3:us-east-1:123456789012:accesspoint/x/object/y",
+        ),
         ("x-amz-copy-source", "%ff/%00"),
         ("if-match", "\"unfinished"),
         ("expires", "tomorrow"),
