@@ -50,6 +50,41 @@ pub(super) fn required(file: Option<proto::StoredFile>) -> Result<StoredFile> {
         .ok_or_else(|| Error::malformed("the node's answer names no file"))
 }
 
+/// A deleted file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedFile {
+    /// As it was. Its version is what restores it.
+    pub file: StoredFile,
+    /// Milliseconds since 1970.
+    pub deleted_at_ms: i64,
+}
+
+/// A page of deleted files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedPage {
+    /// In no order that means anything.
+    pub files: Vec<DeletedFile>,
+    /// Where the next page begins; `None` = this is the last.
+    pub next: Option<String>,
+}
+
+impl TryFrom<proto::ListDeletedResponse> for DeletedPage {
+    type Error = Error;
+
+    fn try_from(told: proto::ListDeletedResponse) -> Result<Self> {
+        let files = told.files.into_iter().map(|deleted| {
+            Ok(DeletedFile {
+                file: required(deleted.file)?,
+                deleted_at_ms: deleted.deleted_at_ms,
+            })
+        });
+        Ok(Self {
+            files: files.collect::<Result<_>>()?,
+            next: Some(told.next).filter(|next| !next.is_empty()),
+        })
+    }
+}
+
 /// What must be so for a change to take place, in the instant in which it does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Condition {

@@ -56,7 +56,9 @@ use crate::proto;
 use call::Call;
 
 pub use download::Download;
-pub use file::{Condition, FileLink, FilePage, FileQuery, NewFile, Stored, StoredFile};
+pub use file::{
+    Condition, DeletedFile, DeletedPage, FileLink, FilePage, FileQuery, NewFile, Stored, StoredFile,
+};
 pub use inspect::{FileDetail, VerifyReport};
 pub use split::Fingerprint;
 
@@ -189,6 +191,39 @@ impl Storage {
             )
             .await?;
         Ok(told.deleted)
+    }
+
+    /// A page of deleted files that can be restored still, behind the `next` of an earlier page; empty = the first.
+    pub async fn deleted(&self, prefix: &str, after: &str) -> Result<DeletedPage> {
+        let message = proto::ListDeletedRequest {
+            env: self.env_name(),
+            prefix: prefix.to_owned(),
+            after: after.to_owned(),
+            limit: 0,
+        };
+        let call = self.repeatable("ListDeleted");
+        let told = self
+            .call(call, message, |mut client, request| async move {
+                client.list_deleted(request).await
+            })
+            .await?;
+        told.try_into()
+    }
+
+    /// Brings a deleted file back, by its version. Refused when there is a file of its path by now.
+    pub async fn restore(&self, version: &str) -> Result<StoredFile> {
+        let message = proto::RestoreFileRequest {
+            env: self.env_name(),
+            version: version.to_owned(),
+        };
+        let told = self
+            .call(
+                self.once("Restore"),
+                message,
+                |mut client, request| async move { client.restore(request).await },
+            )
+            .await?;
+        file::required(told.file)
     }
 
     /// Gives the content of `from` the name of `to` as well, with the properties of `from`. No content moves. With

@@ -261,6 +261,52 @@ async fn md5_is_compared_and_sizes_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_file_comes_back_unless_there_is_another() {
+    let bed = Bed::new(1).await;
+    let files = &bed.nodes[0].files;
+    let content = noise(200_000, 3);
+    let first = put(files, "a/f", &content).await.expect("stored");
+    put(files, "b", b"b").await.expect("stored");
+    for path in ["a/f", "b"] {
+        let path = FilePath::parse(path).expect("good");
+        let gone = files.delete(&scope(), &path, Condition::None).await;
+        assert_eq!(gone, Ok(true));
+    }
+    // It counts as named for as long as it can be restored.
+    bed.clock.pass(GRACE + LEASE);
+    assert_eq!(bed.collect().await, 0);
+    let page = files.deleted(&scope(), "a/", "", 10).await.expect("listed");
+    let found: Vec<_> = page
+        .files
+        .iter()
+        .map(|deleted| (&*deleted.path, &*deleted.id))
+        .collect();
+    assert_eq!(found, [("a/f", &*first.version)]);
+    assert_eq!(page.next, None);
+    let one = files.deleted(&scope(), "", "", 1).await.expect("listed");
+    let next = one.next.expect("another page");
+    let other = files.deleted(&scope(), "", &next, 1).await.expect("listed");
+    assert_ne!(one.files[0].path, other.files[0].path);
+
+    put(files, "a/f", b"another").await.expect("stored");
+    let refused = files.restore(&scope(), &first.version).await;
+    assert_eq!(refused, Err(StorageError::Exists("a/f".into())));
+    let path = FilePath::parse("a/f").expect("good");
+    files
+        .delete(&scope(), &path, Condition::None)
+        .await
+        .expect("deleted");
+    let back = files
+        .restore(&scope(), &first.version)
+        .await
+        .expect("restored");
+    assert_eq!(back, first);
+    assert_eq!(get(files, "a/f").await, Ok(Some(content)));
+    let again = files.restore(&scope(), &first.version).await;
+    assert!(matches!(again, Err(StorageError::NotFound(_))), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn listings_go_by_prefix_and_page() {
     let bed = Bed::new(1).await;
     let files = &bed.nodes[0].files;

@@ -11,6 +11,7 @@
 //! | `record` | manifests and uploads in parts, as documents |
 //! | `store`, `manifests` | the documents, read and written; all contents that an environment names |
 //! | `files`, `list` | what every surface calls: put, stat, open, copy, delete; listings |
+//! | `deleted` | files that can be restored |
 //! | `parts`, `once` | uploads in parts; uploads that send only what is missing |
 //! | `blobs` | chunks of the whole cluster: where they belong, to and from other nodes, repair, collection |
 //! | `links`, `address` | what opens one file for a while, to read or to write it, and the URLs with that |
@@ -29,6 +30,7 @@
 pub mod access;
 pub mod address;
 pub mod blobs;
+mod deleted;
 pub mod door;
 pub mod error;
 pub mod file_id;
@@ -48,6 +50,7 @@ mod store;
 pub mod transfer;
 
 pub use access::StorageAccess;
+pub use deleted::DeletedPage;
 pub use door::FileDoor;
 pub use error::{StorageError, StorageResult};
 pub use file_id::FileId;

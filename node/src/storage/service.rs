@@ -23,7 +23,7 @@ use super::blobs::SPLIT;
 use super::blobs::audit::VerifyReport;
 use super::limits::{INLINE_CHUNKS_MAX, LIST_CHUNKS_MAX, LIST_FILES_MAX};
 use super::links::Links;
-use super::record::Piece;
+use super::record::{DeletedRecord, Piece};
 use super::{FilePath, FileRecord, Files, ListQuery, NewFile, Scope, StorageError};
 use crate::operators::door::Door;
 use crate::operators::roles::{Action, Place};
@@ -260,6 +260,50 @@ impl Storage for StorageService {
             .await
             .map_err(|error| status_of(error, &scope.request_id))?;
         Ok(Response::new(proto::DeleteFileResponse { deleted }))
+    }
+
+    async fn list_deleted(
+        &self,
+        request: Request<proto::ListDeletedRequest>,
+    ) -> Result<Response<proto::ListDeletedResponse>, Status> {
+        let env = &request.get_ref().env;
+        let scope = self
+            .admit(&request, "ListDeleted", Action::DataRead, env)
+            .await?;
+        let asked = request.into_inner();
+        let limit = match asked.limit {
+            0 => usize::MAX,
+            limit => limit as usize,
+        };
+        let page = self
+            .files
+            .deleted(&scope, &asked.prefix, &asked.after, limit)
+            .await
+            .map_err(|error| status_of(error, &scope.request_id))?;
+        let shown = |deleted: DeletedRecord| proto::DeletedFile {
+            deleted_at_ms: deleted.deleted_at.timestamp_millis(),
+            file: Some(wire::listed(deleted.file)),
+        };
+        Ok(Response::new(proto::ListDeletedResponse {
+            files: page.files.into_iter().map(shown).collect(),
+            next: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn restore(
+        &self,
+        request: Request<proto::RestoreFileRequest>,
+    ) -> Result<Response<proto::RestoreFileResponse>, Status> {
+        let env = &request.get_ref().env;
+        let scope = self
+            .admit(&request, "Restore", Action::DataWrite, env)
+            .await?;
+        let version = request.into_inner().version;
+        let restored = self.files.restore(&scope, &version).await;
+        let restored = restored.map_err(|error| status_of(error, &scope.request_id))?;
+        Ok(Response::new(proto::RestoreFileResponse {
+            file: Some(wire::shown(restored)),
+        }))
     }
 
     async fn copy(

@@ -54,6 +54,15 @@ impl Changes {
         });
     }
 
+    /// There must be no such record.
+    pub(super) fn expect_none(&mut self, collection: &str, id: &str) {
+        self.0.reads.push(ReadDocument {
+            collection: collection.to_owned(),
+            id: rawdoc! { "": id },
+            fingerprint: None,
+        });
+    }
+
     /// Puts a record in the place of the one with this `_id`, or adds it.
     pub(super) fn put<T: Serialize>(
         &mut self,

@@ -272,6 +272,22 @@ impl Storage for Service {
         answered(fault, proto::DeleteFileResponse { deleted })
     }
 
+    async fn list_deleted(
+        &self,
+        call: Call<proto::ListDeletedRequest>,
+    ) -> Answer<proto::ListDeletedResponse> {
+        let fault = self.admit("ListDeleted", &call)?;
+        answered(fault, proto::ListDeletedResponse::default())
+    }
+
+    async fn restore(
+        &self,
+        call: Call<proto::RestoreFileRequest>,
+    ) -> Answer<proto::RestoreFileResponse> {
+        self.admit("Restore", &call)?;
+        Err(Status::not_found("nothing was deleted here"))
+    }
+
     async fn copy(&self, call: Call<proto::CopyFileRequest>) -> Answer<proto::CopyFileResponse> {
         let fault = self.admit("Copy", &call)?;
         let asked = call.into_inner();

@@ -1,4 +1,4 @@
-//! What only looks: `ls`, `url`, `stat`, `verify`.
+//! What only looks: `ls`, `url`, `stat`, `verify`; and `restore`, which needs what `ls --deleted` tells.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ pub(super) struct ListArgs {
     /// Everything below it, instead of one level
     #[arg(long, short = 'r')]
     recursive: bool,
+    /// Deleted files that can be restored, at whatever level
+    #[arg(long, conflicts_with = "recursive")]
+    deleted: bool,
     /// Print at most this many; 0 = all
     #[arg(long, default_value_t = 1000)]
     limit: usize,
@@ -32,6 +35,9 @@ impl ListArgs {
     pub(super) async fn run(self, target: &EnvironmentArgs) -> Result<Outcome, CliError> {
         let place = Remote::parse(&self.place)?;
         let session = Session::of(target, [&place])?;
+        if self.deleted {
+            return self.deleted(&session, &place.path).await;
+        }
         let mut rows = Vec::new();
         if !place.is_folder() {
             let file = session.storage.stat(&place.path).await?;
@@ -71,6 +77,55 @@ impl ListArgs {
             return Err(CliError::new(Exit::NotFound, message));
         }
         Ok(Outcome::of(Printed::Rows(rows)))
+    }
+}
+
+impl ListArgs {
+    async fn deleted(&self, session: &Session, prefix: &str) -> Result<Outcome, CliError> {
+        let limit = match self.limit {
+            0 => usize::MAX,
+            limit => limit,
+        };
+        let (mut rows, mut after) = (Vec::new(), String::new());
+        while rows.len() < limit {
+            let page = session.storage.deleted(prefix, &after).await?;
+            rows.extend(page.files.iter().map(|deleted| {
+                json!({
+                    "path": deleted.file.path, "version": deleted.file.version, "bytes": deleted.file.bytes,
+                    "deleted": time(deleted.deleted_at_ms),
+                })
+            }));
+            match page.next {
+                Some(next) if next > after => after = next,
+                _ => break,
+            }
+        }
+        rows.truncate(limit);
+        Ok(Outcome::of(Printed::Rows(rows)))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The version of the deleted file
+    version: String,
+    /// Say what would be done, do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl RestoreArgs {
+    pub(super) async fn run(self, target: &EnvironmentArgs) -> Result<Outcome, CliError> {
+        let session = Session::of(target, [])?;
+        if self.dry_run {
+            return Ok(Outcome::of(Printed::Value(
+                json!({ "would_restore": self.version }),
+            )));
+        }
+        let file = session.storage.restore(&self.version).await?;
+        Ok(Outcome::of(Printed::Value(json!({
+            "restored": file.path, "version": file.version, "bytes": file.bytes,
+        }))))
     }
 }
 

@@ -94,6 +94,8 @@ enum Verb {
     Sync(sync::SyncArgs),
     /// Delete files
     Rm(remove::RemoveArgs),
+    /// Bring a deleted file back, by the version that `ls --deleted` tells
+    Restore(look::RestoreArgs),
     /// Print an address that opens a file to anybody who has it, for a while
     Url(look::UrlArgs),
     /// Show a file: size, type, chunks, where its copies are, how much of it is stored once
@@ -160,6 +162,7 @@ impl StorageCommand {
             Verb::Cp(args) => args.run(target).await,
             Verb::Sync(args) => args.run(target).await,
             Verb::Rm(args) => args.run(target).await,
+            Verb::Restore(args) => args.run(target).await,
             Verb::Url(args) => args.run(target).await,
             Verb::Stat(args) => args.run(target).await,
             Verb::Verify(args) => args.run(target).await,
