@@ -142,6 +142,15 @@ impl Schedule {
                 // Part of it may be in force; that it was never whole is known already.
                 let _ = nemesis.stop(&self.cluster).await;
                 let what = format!("{name} was not put in force: {error}");
+                // It may have taken a node for a while: another fault at that time was not alone.
+                faults.records.push(FaultRecord {
+                    name: name.to_owned(),
+                    targets: Vec::new(),
+                    what: what.clone(),
+                    start_ns,
+                    end_ns: self.recorder.now_ns(),
+                    proof: String::new(),
+                });
                 match error {
                     NemesisError::Violation(_) => faults.violations.push(what),
                     // The one that is in force already stands in its way.
