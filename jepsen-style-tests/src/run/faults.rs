@@ -55,6 +55,23 @@ struct InForce {
     record: FaultRecord,
 }
 
+/// A fault beside another that has nothing to show: the other may have left it nothing, as a partition of dead nodes.
+struct Robbed {
+    name: String,
+    what: String,
+}
+
+/// One that has shown itself at another time of the run is told; one that never has makes the run worth nothing.
+fn settle(robbed: Vec<Robbed>, faults: &mut Faults) {
+    for Robbed { name, what } in robbed {
+        let proven = |record: &FaultRecord| record.name == name && !record.proof.is_empty();
+        match faults.records.iter().any(proven) {
+            true => faults.notes.push(what),
+            false => faults.doubts.push(what),
+        }
+    }
+}
+
 fn within(rng: &mut StdRng, range: &std::ops::Range<Duration>) -> Duration {
     rng.random_range(range.start..range.end)
 }
@@ -66,6 +83,7 @@ impl Schedule {
         let mut faults = Faults::default();
         // All in turn, in an order of the seed's: a short run must not leave one out by chance.
         let mut turn: Vec<String> = Vec::new();
+        let mut robbed = Vec::new();
         while !self.names.is_empty() {
             let (quiet, hold) = (within(&mut rng, &QUIET), within(&mut rng, &HOLD));
             if Instant::now() + quiet + hold + QUIET.start > self.until {
@@ -84,8 +102,9 @@ impl Schedule {
                 self.start(name, &mut rng, &mut in_force, &mut faults).await;
             }
             tokio::time::sleep(hold).await;
+            let is_alone = in_force.len() == 1;
             while let Some(ended) = in_force.pop() {
-                self.stop(ended, &mut faults).await;
+                robbed.extend(self.stop(ended, is_alone, &mut faults).await);
             }
             self.now.send_replace(String::new());
             if let Err(error) = self.cluster.wait_all_ready(READY_MAX).await {
@@ -95,6 +114,7 @@ impl Schedule {
                 break;
             }
         }
+        settle(robbed, &mut faults);
         tokio::time::sleep_until(self.until).await;
         faults
     }
@@ -165,20 +185,53 @@ impl Schedule {
         }
     }
 
-    async fn stop(&self, ended: InForce, faults: &mut Faults) {
+    async fn stop(&self, ended: InForce, is_alone: bool, faults: &mut Faults) -> Option<Robbed> {
         let InForce {
             mut nemesis,
             mut record,
         } = ended;
         let outcome = nemesis.stop(&self.cluster).await;
         record.end_ns = self.recorder.now_ns();
+        let mut robbed = None;
         match outcome {
             Ok(Proof { facts }) => record.proof = facts.join("; "),
             Err(NemesisError::Violation(what)) => {
                 faults.violations.push(format!("{}: {what}", record.name));
             }
+            Err(error @ NemesisError::NoProof(_)) if !is_alone => {
+                robbed = Some(Robbed {
+                    name: record.name.clone(),
+                    what: format!("{}: {error}", record.name),
+                });
+            }
             Err(error) => faults.doubts.push(format!("{}: {error}", record.name)),
         }
         faults.records.push(record);
+        robbed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_without_proof_is_forgiven_only_where_it_has_shown_itself() {
+        let robbed = |name: &str| Robbed {
+            name: name.to_owned(),
+            what: format!("{name}: nothing"),
+        };
+        let mut faults = Faults::default();
+        faults.records.push(FaultRecord {
+            name: "pause".to_owned(),
+            targets: Vec::new(),
+            what: String::new(),
+            start_ns: 0,
+            end_ns: 1,
+            proof: "it stood".to_owned(),
+        });
+        settle(vec![robbed("pause"), robbed("kill-all")], &mut faults);
+        assert_eq!(faults.notes, ["pause: nothing"]);
+        assert_eq!(faults.doubts, ["kill-all: nothing"]);
     }
 }
