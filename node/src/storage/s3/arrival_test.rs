@@ -1,3 +1,4 @@
+use hyper::body::Body as _;
 use std::convert::Infallible;
 
 use futures::{StreamExt as _, stream};
