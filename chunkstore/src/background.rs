@@ -191,7 +191,7 @@ mod tests {
         let disk = dir.path().join("disk");
         let store = store(&disk).await;
         let hashes = put(&store, 10).await;
-        for entry in std::fs::read_dir(&disk).unwrap() {
+        for entry in std::fs::read_dir(disk.join("segments")).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|ending| ending == "segment") {
                 let mut bytes = std::fs::read(&path).unwrap();

@@ -216,7 +216,7 @@ mod tests {
     fn a_new_host_takes_its_share_and_moves_nothing_else() {
         let before = layout(&[("", 1); 5]);
         let after = layout(&[("", 1); 6]);
-        let mut moved = 0;
+        let mut moved = 0_usize;
         for name in names() {
             let old: BTreeSet<u64> = before.holders(&name).collect();
             let new: BTreeSet<u64> = after.holders(&name).collect();

@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 /// One bit in about as many bytes flips: nearly every chunk is damaged.
 const EVERY: u64 = 16 << 10;
 /// The folder of the contents of files in a node's data.
-const CHUNKS: &str = "chunks";
+const CHUNKS: &str = "chunks/segments";
 /// What the files of contents end with.
 const SEGMENT: &str = "segment";
 
@@ -128,7 +128,7 @@ mod tests {
     fn bits_flip_in_segments_and_nowhere_else() {
         let folder = tempfile::tempdir().expect("folder");
         let chunks = folder.path().join(CHUNKS);
-        fs::create_dir(&chunks).expect("folder");
+        fs::create_dir_all(&chunks).expect("folder");
         let segment = chunks.join("1.segment");
         fs::write(&segment, vec![0; 200_000]).expect("write");
         fs::write(chunks.join("marker"), vec![0; 200_000]).expect("write");

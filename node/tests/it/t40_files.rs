@@ -63,7 +63,7 @@ fn chunks_of(cluster: &Cluster, k: usize) -> PathBuf {
 /// Flips bits all over the contents that a node keeps; tells how many.
 fn damage(folder: &Path) -> usize {
     let mut flipped = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(folder.join("segments")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|ending| ending != "segment") {
             continue;
