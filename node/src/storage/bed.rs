@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Endpoint;
 use tonic::transport::server::TcpIncoming;
@@ -33,6 +34,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(60);
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 const OPEN_ATTEMPTS: u32 = 250;
+const STOP_MAX: Duration = Duration::from_secs(3);
 
 /// Time that passes when the test says so.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ pub(super) struct BedNode {
     pub(super) id: u64,
     pub(super) files: Files,
     pub(super) dir: PathBuf,
-    server: Option<JoinHandle<()>>,
+    server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 /// A cluster.
@@ -190,9 +192,11 @@ impl Bed {
             .expect("a port");
         let address = listener.local_addr().expect("an address");
         self.addresses.lock().insert(id, address);
+        let (stop, stopped) = oneshot::channel();
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = tonic::transport::Server::builder()
             .add_service(ChunksServer::new(service).max_decoding_message_size(64 << 20))
-            .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+            .serve_with_incoming_shutdown(incoming, async move { drop(stopped.await) });
         let server = tokio::spawn(async move {
             let _ = serving.await;
         });
@@ -200,7 +204,7 @@ impl Bed {
             id,
             files,
             dir,
-            server: Some(server),
+            server: Some((stop, server)),
         }
     }
 
@@ -220,9 +224,10 @@ impl Bed {
     /// Stops a node: it answers nobody from now on.
     pub(super) async fn stop(&mut self, at: usize) {
         self.addresses.lock().remove(&self.nodes[at].id);
-        if let Some(server) = self.nodes[at].server.take() {
-            server.abort();
-            let _ = server.await;
+        if let Some((stop, server)) = self.nodes[at].server.take() {
+            // Connections end with it, and let go of the store.
+            drop(stop.send(()));
+            let _ = tokio::time::timeout(STOP_MAX, server).await;
         }
         self.nodes[at].files.blobs().store().close().await;
     }
