@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use s3s::service::S3Service;
 use s3s::{HttpRequest, HttpResponse, S3Error, S3Result, s3_error};
 use tokio::sync::Semaphore;
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use super::arrival::{Arrival, ArrivingBody, Patience};
 use super::auth::RequestId;
 use super::chunks::Chunks;
-use super::limits::{REQUESTS_MAX, XML_REQUESTS_MAX};
+use super::limits::{DRAINED_BYTES_MAX, REQUESTS_MAX, XML_BODY_BYTES_MAX, XML_REQUESTS_MAX};
 use crate::identity::random_id;
 
 /// What S3 clients show when something went wrong.
@@ -58,11 +58,21 @@ impl Front {
                 "the node works on as many requests as it may: try again shortly"
             )
         })?;
-        let _xml_permit = match is_xml(&parts.method, &parts.uri) {
+        let is_xml = is_xml(&parts.method, &parts.uri);
+        let _xml_permit = match is_xml {
             // It is never closed.
             true => self.xml_requests.acquire().await.ok(),
             false => None,
         };
+        // `s3s` calls it an accident of its own.
+        if is_xml && is_too_large(&parts.headers) {
+            let read = read_and_drop(body, DRAINED_BYTES_MAX);
+            let _ = tokio::time::timeout(self.patience.idle, read).await;
+            return Err(s3_error!(
+                MaxMessageLengthExceeded,
+                "the XML of a request may have 4 MiB: split it into several requests"
+            ));
+        }
         let arrival = Arrival::default();
         parts.extensions.insert(RequestId(request_id.to_owned()));
         parts.extensions.insert(arrival.clone());
@@ -76,6 +86,24 @@ impl Front {
                 "the request could not be carried out: {error}"
             )
         })
+    }
+}
+
+fn is_too_large(headers: &HeaderMap) -> bool {
+    let length = text(headers, header::CONTENT_LENGTH.as_str());
+    let length = length.and_then(|text| text.parse::<u64>().ok());
+    length.is_some_and(|length| length > XML_BODY_BYTES_MAX as u64)
+}
+
+/// Reads what is not wanted, up to a bound: who is hung up upon while still sending may lose the answer.
+async fn read_and_drop(body: Body, bytes_max: usize) {
+    let mut pieces = body.into_data_stream();
+    let mut bytes = 0;
+    while let Some(Ok(piece)) = pieces.next().await {
+        bytes += piece.len();
+        if bytes > bytes_max {
+            return;
+        }
     }
 }
 

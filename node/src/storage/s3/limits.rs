@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(super) const REQUESTS_MAX: usize = 2048;
 /// Largest body that is XML: ten thousand parts with their checksums take two to three MiB, a thousand keys less.
 pub(super) const XML_BODY_BYTES_MAX: usize = 4 << 20;
+/// How much of a body that is too large is read and thrown away.
+pub(super) const DRAINED_BYTES_MAX: usize = 64 << 20;
 /// Requests with such a body at once: 256 MiB together. Others wait.
 pub(super) const XML_REQUESTS_MAX: usize = 64;
 /// Largest signed chunk of a streamed upload. It is held in memory until its signature has been checked; the usual
