@@ -21,6 +21,7 @@ use crate::tls::Authority;
 const FOUNDING_PAUSE: Duration = Duration::from_millis(100);
 
 /// Writes down what the cluster must know of this node and what its configuration asks for; repeats until done.
+#[allow(clippy::too_many_arguments)] // Called once; a struct would only rename the arguments.
 pub(super) async fn write_down(
     store: ClusterStore,
     auth: Arc<Auth>,

@@ -226,7 +226,7 @@ impl Bed {
         self.addresses.lock().remove(&self.nodes[at].id);
         if let Some((stop, server)) = self.nodes[at].server.take() {
             // Connections end with it, and let go of the store.
-            drop(stop.send(()));
+            let _ = stop.send(());
             let _ = tokio::time::timeout(STOP_MAX, server).await;
         }
         self.nodes[at].files.blobs().store().close().await;

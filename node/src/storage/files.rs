@@ -201,7 +201,7 @@ impl Files {
 
     /// The bytes `range` of a file as `record` knows it. The range lies within the file.
     pub fn open(&self, record: &FileRecord, range: Range<u64>) -> FileBody {
-        Box::pin(self.inner.blobs.read(record.content.clone(), range))
+        Box::pin(self.inner.blobs.read(&record.content, range))
     }
 
     /// Deletes a file; `false` when there was none. It can be restored for a while.

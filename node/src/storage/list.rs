@@ -38,7 +38,10 @@ impl Files {
         let mut listing = Listing::default();
         let mut after = query.after.clone();
         let end = successor(&query.prefix);
-        while limit > 0 {
+        if limit == 0 {
+            return Ok(listing);
+        }
+        loop {
             let mut bounds = bson::doc! {};
             if after.as_str() >= query.prefix.as_str() && !after.is_empty() {
                 bounds.insert("$gt", &after);

@@ -58,7 +58,7 @@ pub fn split(listener: TcpListener) -> Lanes {
                     Ok(Ok((stream, true))) => drop(to_bulk.send(Ok(stream)).await),
                     Ok(Ok((stream, false))) => drop(to_prompt.send(Ok(stream)).await),
                     Ok(Err(error)) => {
-                        tracing::debug!(%error, "a connection of a peer broke at once")
+                        tracing::debug!(%error, "a connection of a peer broke at once");
                     }
                     Err(_) => tracing::debug!("a connection of a peer said nothing"),
                 }

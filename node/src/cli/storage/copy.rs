@@ -182,8 +182,9 @@ impl CopyArgs {
                     false => to.to_owned(),
                 };
                 for file in below(storage, source).await? {
-                    let landed = file.path.strip_prefix(&prefix).unwrap_or(name(&file.path));
-                    push_download(&mut plan, &root, landed.to_owned(), file);
+                    let landed = file.path.strip_prefix(&prefix);
+                    let landed = landed.unwrap_or(name(&file.path)).to_owned();
+                    push_download(&mut plan, &root, &landed, file);
                 }
                 continue;
             }
@@ -298,12 +299,12 @@ impl CopyArgs {
 }
 
 /// Plans to fetch a file to below a folder; a name that cannot be one here is left out.
-pub(super) fn push_download(plan: &mut Plan, root: &Path, name: String, file: StoredFile) {
+pub(super) fn push_download(plan: &mut Plan, root: &Path, name: &str, file: StoredFile) {
     // What stands for the folder itself.
     if name.is_empty() {
         return;
     }
-    match Landing::below(root, &name) {
+    match Landing::below(root, name) {
         Err(error) => {
             plan.left_out.push(error.message);
             plan.refused += 1;

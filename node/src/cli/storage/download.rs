@@ -75,15 +75,15 @@ pub(super) async fn print(
     while let Some(piece) = content.next().await {
         let piece = piece?;
         if let Err(error) = out.write_all(&piece).await {
-            return settled(error);
+            return settled(&error);
         }
         meter.count(piece.len() as u64);
     }
-    out.flush().await.or_else(settled)
+    out.flush().await.or_else(|error| settled(&error))
 }
 
 /// A reader that has seen enough is no failure.
-fn settled(error: io::Error) -> Result<(), CliError> {
+fn settled(error: &io::Error) -> Result<(), CliError> {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(()),
         _ => Err(CliError::failed(format!(

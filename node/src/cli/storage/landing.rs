@@ -89,7 +89,7 @@ impl Landing {
 
     fn beside(&self, ending: &str) -> PathBuf {
         let name = self.names.last().map_or("", String::as_str);
-        let beside = if name.len() + PART_STATE_PARTIAL.len() + 1 <= NAME_BYTES_MAX {
+        let beside = if name.len() + PART_STATE_PARTIAL.len() < NAME_BYTES_MAX {
             format!(".{name}{ending}")
         } else {
             // Too long with an ending: another name that only this file has.

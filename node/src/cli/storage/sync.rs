@@ -136,7 +136,7 @@ impl SyncArgs {
             let local = here.remove(&name);
             let same_size = local.filter(|local| local.bytes == file.bytes);
             let (remote, before) = (file.path.clone(), plan.tasks.len());
-            push_download(&mut plan, to, name, file);
+            push_download(&mut plan, to, &name, file);
             let is_planned = plan.tasks.len() > before;
             if let Some(local) = same_size
                 && is_planned

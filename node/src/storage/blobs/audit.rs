@@ -167,7 +167,7 @@ impl Auditor {
             match self.verify(&env, false, progress).await {
                 Ok(report) => add(&mut total, report),
                 Err(error) => {
-                    tracing::debug!(env, %error, "the audit of files did not get through")
+                    tracing::debug!(env, %error, "the audit of files did not get through");
                 }
             }
         }

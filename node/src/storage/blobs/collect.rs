@@ -80,7 +80,7 @@ impl Collector {
                 match self.pass().await {
                     Ok(0) => {}
                     Ok(deleted) => {
-                        tracing::info!(deleted, "chunks that nothing named were deleted")
+                        tracing::info!(deleted, "chunks that nothing named were deleted");
                     }
                     Err(error) => tracing::info!(%error, "chunks were not collected"),
                 }

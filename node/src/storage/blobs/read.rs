@@ -29,7 +29,7 @@ impl Blobs {
     /// The bytes `range` of a content.
     pub fn read(
         &self,
-        content: Content,
+        content: &Content,
         range: Range<u64>,
     ) -> impl Stream<Item = StorageResult<Bytes>> + Send + 'static + use<> {
         let runs = self.clone().runs(content, range);
@@ -51,9 +51,9 @@ impl Blobs {
     /// The slices of a range in runs, each fetched at once. The first is one chunk, so that the first byte comes soon.
     fn runs(
         self,
-        content: Content,
+        content: &Content,
         range: Range<u64>,
-    ) -> impl Stream<Item = StorageResult<Vec<Slice>>> + Send + 'static {
+    ) -> impl Stream<Item = StorageResult<Vec<Slice>>> + Send + 'static + use<> {
         let run_bytes = self.inner.limits.read_run_bytes;
         self.slices(content, range)
             .map(move |slices| slices.map(|slices| split_runs(slices, run_bytes)))
@@ -68,9 +68,9 @@ impl Blobs {
     /// The slices of a range; those of a list of chunks together, when the list is needed.
     fn slices(
         self,
-        content: Content,
+        content: &Content,
         range: Range<u64>,
-    ) -> impl Stream<Item = StorageResult<Vec<Slice>>> + Send + 'static {
+    ) -> impl Stream<Item = StorageResult<Vec<Slice>>> + Send + 'static + use<> {
         let first = content
             .pieces()
             .and_then(|pieces| within(&pieces, range.clone()));

@@ -160,7 +160,8 @@ impl Blobs {
         let missing: Vec<Chunk> = chunks
             .iter()
             .zip(present)
-            .filter_map(|(chunk, is_there)| is_there.is_none().then(|| chunk.clone()))
+            .filter(|(_, size)| size.is_none())
+            .map(|(chunk, _)| chunk.clone())
             .collect();
         if missing.is_empty() {
             return Ok(());

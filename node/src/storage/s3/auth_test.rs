@@ -64,7 +64,7 @@ async fn secrets_are_those_of_keys_in_force() {
     let secret = keyring().get_secret_key("demo").await.expect("known");
     assert_eq!(secret.expose(), "secret of demo");
     for (id, wanted) in [("nobody", "InvalidAccessKeyId"), ("ended", "ExpiredToken")] {
-        let refused = keyring().get_secret_key(id).await.err().expect("refused");
+        let refused = keyring().get_secret_key(id).await.expect_err("refused");
         assert_eq!(refused.code().as_str(), wanted);
     }
 }

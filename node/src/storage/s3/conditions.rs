@@ -197,11 +197,11 @@ mod tests {
             if_none_match: Some(&same),
             ..Conditions::default()
         };
-        let error = conditions.check_read(&record).err().expect("not modified");
+        let error = conditions.check_read(&record).expect_err("not modified");
         assert_eq!(error.status_code().map(|status| status.as_u16()), Some(304));
         let headers = error.headers().expect("headers");
         assert_eq!(headers["etag"], "\"900150983cd24fb0d6963f7d28e17f72\"");
-        let copy = conditions.check_copy(&record).err().expect("refused");
+        let copy = conditions.check_copy(&record).expect_err("refused");
         assert_eq!(copy.code(), &S3ErrorCode::PreconditionFailed);
     }
 

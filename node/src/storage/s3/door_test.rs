@@ -128,7 +128,8 @@ async fn what_is_wrong_with_a_put_leaves_what_was_there() {
         change(&mut input);
         stage.put(input)
     };
-    let changes: [(fn(&mut PutObjectInput), &str); 8] = [
+    type Change = fn(&mut PutObjectInput);
+    let changes: [(Change, &str); 8] = [
         (
             |input| input.if_none_match = Some(ETagCondition::Any),
             "PreconditionFailed",

@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(code("../a").as_deref(), Some("InvalidArgument"));
         let long = "a".repeat(PATH_BYTES_MAX + 1);
         assert_eq!(code(&long).as_deref(), Some("KeyTooLongError"));
-        let absent = existing_path("a//b").err().expect("no such path");
+        let absent = existing_path("a//b").expect_err("no such path");
         assert_eq!(absent.code(), &S3ErrorCode::NoSuchKey);
     }
 

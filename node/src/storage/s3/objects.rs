@@ -240,7 +240,7 @@ mod tests {
             ("bytes=0-", 0),
             ("bytes=-1", 0),
         ] {
-            let error = of(text, size).err().expect("refused");
+            let error = of(text, size).expect_err("refused");
             assert_eq!(error.status_code().map(|status| status.as_u16()), Some(416));
             let told = error.headers().expect("headers")["content-range"].clone();
             assert_eq!(told, format!("bytes */{size}"));

@@ -143,7 +143,7 @@ mod tests {
             Some("d41d8cd98f00b204e9800998ecf8427e")
         );
         for bad in ["", "x", "1B2M2Y8AsgTpgAmY7PhCfg", "AAAA"] {
-            let error = md5(Some(bad)).err().expect("refused");
+            let error = md5(Some(bad)).expect_err("refused");
             assert_eq!(error.code().as_str(), "InvalidDigest", "{bad}");
         }
     }
