@@ -1,3 +1,5 @@
+//! Files on several nodes in one process, against what was put; and a model test of collection.
+
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 

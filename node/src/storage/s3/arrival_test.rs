@@ -1,3 +1,5 @@
+//! Bodies that arrive slowly, too late, or not at all.
+
 use hyper::body::Body as _;
 use std::convert::Infallible;
 

@@ -1,3 +1,5 @@
+//! Who holds a key of the S3 port.
+
 use super::*;
 
 const NOW_UNIX_MS: i64 = 1_700_000_000_000;

@@ -1,3 +1,5 @@
+//! Uploads in parts that are completed once, twice, or wrongly.
+
 use s3s::dto::{CompletedPart, ETag};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Contents that are compared with what was said of them.
+
 use futures::stream;
 use tokio::io::AsyncReadExt as _;
 
