@@ -15,8 +15,10 @@ use crate::cluster::{Cluster, ClusterError};
 
 /// How long the new leader may take to be seen.
 const SEEN_MAX: Duration = Duration::from_secs(5);
-/// How long a restarted node may take to be ready.
-const READY_MAX: Duration = Duration::from_secs(60);
+/// How long all restarts together may take: a node on a disk that another fault has taken is never ready.
+const RESTARTS_MAX: Duration = Duration::from_secs(40);
+/// How long a node that another fault has taken is waited for.
+const FREE_MAX: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Hands over the leadership of the environment's group.
@@ -163,9 +165,11 @@ async fn restart(
     is_graceful: bool,
 ) -> Result<Vec<String>, ClusterError> {
     let mut facts = Vec::new();
+    let given_up = Instant::now() + RESTARTS_MAX;
     for k in order {
         // Another fault may have taken the node, or take it at any moment: it is that one's then, and there are others.
-        if cluster.wait_ready(k, READY_MAX).await.is_err() {
+        let left = given_up.saturating_duration_since(Instant::now());
+        if cluster.wait_ready(k, FREE_MAX.min(left)).await.is_err() {
             continue;
         }
         let old = cluster.pid(k).unwrap_or_default();
@@ -179,7 +183,8 @@ async fn restart(
         .await
         .map_err(|error| ClusterError::Cluster(error.to_string()))?;
         // Whatever came of it, the node must run again.
-        let runs = cluster.start_node(k).is_ok() && cluster.wait_ready(k, READY_MAX).await.is_ok();
+        let left = given_up.saturating_duration_since(Instant::now());
+        let runs = cluster.start_node(k).is_ok() && cluster.wait_ready(k, left).await.is_ok();
         if let (Ok(Some(status)), true) = (ended, runs) {
             facts.push(format!(
                 "node {k}: process {old} ended ({status}), {} runs",
