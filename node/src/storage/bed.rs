@@ -33,7 +33,6 @@ use crate::peer_proto::chunks_server::ChunksServer;
 pub(super) const GRACE: Duration = Duration::from_secs(60);
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
-const OPEN_ATTEMPTS: u32 = 250;
 const STOP_MAX: Duration = Duration::from_secs(3);
 
 /// Time that passes when the test says so.
@@ -91,6 +90,8 @@ pub(super) struct Bed {
     documents: Arc<Documents>,
     addresses: Arc<Mutex<std::collections::HashMap<u64, SocketAddr>>>,
     folder: tempfile::TempDir,
+    /// Disks made so far.
+    disks: AtomicU64,
 }
 
 impl Bed {
@@ -102,10 +103,11 @@ impl Bed {
             documents: Documents::new(),
             addresses: Arc::default(),
             folder: tempfile::tempdir().expect("a folder"),
+            disks: AtomicU64::new(0),
         };
         bed.set_members(1..=count);
         for id in 1..=count {
-            let node = bed.start(id).await;
+            let node = bed.start(id, None).await;
             bed.nodes.push(node);
         }
         bed
@@ -145,10 +147,14 @@ impl Bed {
         });
     }
 
-    /// Starts a node on the disk of its id.
-    pub(super) async fn start(&self, id: u64) -> BedNode {
-        let dir = self.folder.path().join(format!("node-{id}"));
-        if !dir.exists() {
+    /// Starts a node on a disk with what is in `from`, or on an empty one. Whoever is still at work on the disk of an earlier
+    /// process, as no dead process is, has nothing to do with this one's.
+    async fn start(&self, id: u64, from: Option<&Path>) -> BedNode {
+        let number = self.disks.fetch_add(1, Ordering::Relaxed);
+        let dir = self.folder.path().join(format!("disk-{number}"));
+        if let Some(from) = from {
+            copy_folder(from, &dir).expect("a copy");
+        } else {
             initialize_disk(&dir).expect("a disk");
         }
         let options = StoreOptions {
@@ -158,7 +164,10 @@ impl Bed {
             pin_lease: LEASE,
             ..StoreOptions::default()
         };
-        let store = self.open_store(&dir, &options).await;
+        let dirs = [dir.clone()];
+        let store = Store::open_with_edges(&dirs, options, self.clock.clone())
+            .await
+            .expect("the store opens");
         let addresses = self.addresses.clone();
         let limits = BlobLimits {
             call_timeout: Duration::from_secs(2),
@@ -208,19 +217,6 @@ impl Bed {
         }
     }
 
-    /// The store before it may still be in use for a moment.
-    async fn open_store(&self, dir: &Path, options: &StoreOptions) -> Store {
-        let dirs = [dir.to_owned()];
-        for _ in 0..OPEN_ATTEMPTS {
-            let opened = Store::open_with_edges(&dirs, options.clone(), self.clock.clone()).await;
-            if let Ok(store) = opened {
-                return store;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the store of {} does not open", dir.display());
-    }
-
     /// Stops a node: it answers nobody from now on.
     pub(super) async fn stop(&mut self, at: usize) {
         self.addresses.lock().remove(&self.nodes[at].id);
@@ -235,13 +231,9 @@ impl Bed {
     /// Stops a node and starts it again on its disk, or on an empty one.
     pub(super) async fn restart(&mut self, at: usize, wiped: bool) {
         self.stop(at).await;
-        let (id, dir) = (self.nodes[at].id, self.nodes[at].dir.clone());
         let stopped = self.nodes.remove(at);
-        drop(stopped);
-        if wiped {
-            std::fs::remove_dir_all(&dir).expect("wiped");
-        }
-        let node = self.start(id).await;
+        let from = (!wiped).then_some(stopped.dir.as_path());
+        let node = self.start(stopped.id, from).await;
         self.nodes.insert(at, node);
     }
 
@@ -318,4 +310,18 @@ pub(super) async fn read_range(
         content.extend_from_slice(&part?);
     }
     Ok(content)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
