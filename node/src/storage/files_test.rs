@@ -469,11 +469,11 @@ async fn an_upload_that_breaks_leaves_nothing_past_its_grace() {
         "{broken:?}"
     );
     assert_eq!(get(files, "f").await, Ok(None));
-    bed.clock.pass(GRACE + LEASE);
     let (mut deleted, mut kept) = (0, u64::MAX);
     for _ in 0..200 {
-        // Holders may still be at work on what they were sent before it broke.
+        // Holders may still be at work on what they were sent before it broke, and keep it for a lease of its own.
         tokio::time::sleep(Duration::from_millis(20)).await;
+        bed.clock.pass(GRACE + LEASE);
         deleted += bed.collect().await;
         kept = 0;
         for node in &bed.nodes {
