@@ -1,6 +1,6 @@
 //! A node's chunks: content-addressed, in append-only segment files on several disks, verified on every read.
-//! It knows no Raft, no network and no node; which node has which chunk, and what chunks make a file, is for
-//! those who use it.
+//! It knows no Raft and no network; to bring chunks to the nodes where `placement` has them, and what chunks make a file,
+//! is for those who use it.
 //!
 //! # Map
 //! * **Names**: `chunk` is a chunk under the BLAKE3 hash of its bytes; `split` cuts a stream into chunks where its
